@@ -1,0 +1,742 @@
+-- timebank: the truth. Types, tables, guards, posting functions, views and roles, top to bottom.
+--
+-- Conventions
+--   bank_id      One bank = one programme = one book. It leads every key, so a book can move whole.
+--   amounts      Whole minutes (unit hours) or whole points, always positive in a transfer.
+--   sign         In a posting and a balance: credit is +, debit is -. Wallets stand at or above 0,
+--                issuance accounts at or below 0, and all balances of a unit sum to 0.
+--   occurred_at  When the help was given. recorded_at: when the row was written. Both are instants.
+--   lock order   Balance rows in the order of account_id, then new rows in the order of transfer_id.
+--                A transaction calls lock_balances or post_transfers for all its accounts at once.
+--   isolation    READ COMMITTED: each statement after the locks must see what was just committed.
+--   append-only  transfer, posting and request are written by functions and never edited.
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'timebank_owner') THEN
+        CREATE ROLE timebank_owner NOLOGIN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'timebank_app') THEN
+        CREATE ROLE timebank_app LOGIN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'timebank_auditor') THEN
+        CREATE ROLE timebank_auditor LOGIN;
+    END IF;
+END $$;
+
+CREATE SCHEMA timebank AUTHORIZATION timebank_owner;
+SET ROLE timebank_owner;
+SET search_path = timebank;
+
+
+-- ── Words ───────────────────────────────────────────────────────────────────────────────────────
+
+CREATE TYPE unit AS ENUM ('hours', 'points');
+COMMENT ON TYPE unit IS 'What an account counts: hours in whole minutes, points in whole points.';
+
+CREATE TYPE account_kind AS ENUM (
+    'issuance',  -- where awards come from; never above 0
+    'wallet',    -- what a resident has; never below 0
+    'pool',      -- shared by a community, given out by staff; never below 0
+    'debt'       -- what a resident owes after a reversal of points already spent; never above 0
+);
+
+CREATE TYPE transfer_kind AS ENUM (
+    'award',     -- issuance -> anyone: voluntary service is recognised
+    'transfer',  -- between accounts that are neither issuance nor debt
+    'reversal',  -- the mirror image of an earlier transfer
+    'debt'       -- debt -> wallet: covers what a reversal takes back and the wallet no longer has
+);
+
+CREATE TYPE transfer_status AS ENUM (
+    'posted',                   -- it moved the amount; every other status means it moved nothing
+    'id_conflict',              -- the id is taken by other content; answered, never stored
+    'amount_out_of_range',      -- below 1 or above 2^53 - 1
+    'account_not_found',
+    'same_account',
+    'unit_mismatch',
+    'account_kind_mismatch',    -- see transfer_kind for what may move where
+    'occurred_in_future',
+    'original_not_found',       -- a reversal names no posted transfer
+    'original_is_reversal',     -- a reversal is never reversed; post the transfer anew
+    'original_differs',         -- not the mirror image of its original
+    'already_reversed',
+    'insufficient_balance',     -- the debit account would fall below its floor
+    'ceiling_exceeded',         -- the credit account would rise above its ceiling
+    'chain_broken'              -- another member of the chain was refused
+);
+
+CREATE TYPE reversal_reason AS ENUM (
+    'recorded_in_error', 'duplicate', 'wrong_person', 'wrong_amount', 'service_not_given', 'abuse'
+);
+COMMENT ON TYPE reversal_reason IS 'A code and not a text: nobody can write a name into the ledger.';
+
+
+-- ── Tables ──────────────────────────────────────────────────────────────────────────────────────
+
+CREATE TABLE bank (
+    bank_id          integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    code             text        NOT NULL CONSTRAINT bank_code_unique UNIQUE
+                                 CONSTRAINT bank_code_plain CHECK (code ~ '^[a-z][a-z0-9-]{0,31}$'),
+    name             text        NOT NULL
+                                 CONSTRAINT bank_name_short CHECK (length(name) BETWEEN 1 AND 80),
+    time_zone        text        NOT NULL DEFAULT 'Asia/Shanghai',
+    points_per_hour  integer     NOT NULL DEFAULT 10
+                                 CONSTRAINT bank_rate_sane CHECK (points_per_hour BETWEEN 0 AND 1000),
+    cursor_key       uuid        NOT NULL DEFAULT gen_random_uuid(),
+    opened_at        timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE bank IS 'A programme with its own book.';
+COMMENT ON COLUMN bank.time_zone IS 'Turns a local date into an instant; an IANA name.';
+COMMENT ON COLUMN bank.cursor_key IS 'Signs page cursors, so that every worker accepts them.';
+
+CREATE TABLE account (
+    bank_id     integer      NOT NULL,
+    account_id  uuid         NOT NULL,
+    unit        unit         NOT NULL,
+    kind        account_kind NOT NULL,
+    owner_id    uuid,
+    opened_at   timestamptz  NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, account_id),
+    CONSTRAINT account_one_per_owner_kind_unit
+        UNIQUE NULLS NOT DISTINCT (bank_id, owner_id, kind, unit)
+);
+COMMENT ON TABLE account IS 'What never changes of an account.';
+COMMENT ON COLUMN account.owner_id IS 'A random id of the registry; null for the bank''s own.';
+
+CREATE TABLE balance (
+    bank_id          integer     NOT NULL,
+    account_id       uuid        NOT NULL,
+    balance          bigint      NOT NULL DEFAULT 0,
+    seq              bigint      NOT NULL DEFAULT 0,
+    floor            bigint      NOT NULL,
+    ceiling          bigint      NOT NULL,
+    recorded_at      timestamptz NOT NULL DEFAULT '-infinity',
+    occurred_latest  timestamptz NOT NULL DEFAULT '-infinity',
+    PRIMARY KEY (bank_id, account_id),
+    CONSTRAINT balance_not_below_floor CHECK (balance >= floor),
+    CONSTRAINT balance_not_above_ceiling CHECK (balance <= ceiling)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE balance IS
+    'The one hot mutable table: each account''s last posting, rebuilt from history by the audit.';
+COMMENT ON COLUMN balance.seq IS 'The number of postings, and the number of the last one.';
+
+CREATE TABLE transfer (
+    bank_id            integer         NOT NULL,
+    transfer_id        uuid            NOT NULL,
+    kind               transfer_kind   NOT NULL,
+    status             transfer_status NOT NULL,
+    debit_account_id   uuid            NOT NULL,
+    credit_account_id  uuid            NOT NULL,
+    amount             bigint          NOT NULL,
+    occurred_at        timestamptz     NOT NULL,
+    recorded_at        timestamptz     NOT NULL,
+    debit_seq          bigint,
+    credit_seq         bigint,
+    actor_id           uuid            NOT NULL,
+    chain_id           uuid,
+    subject_id         uuid,
+    reverses_id        uuid,
+    reason             reversal_reason,
+    PRIMARY KEY (bank_id, transfer_id),
+    CONSTRAINT transfer_has_postings_iff_posted CHECK (
+        (status = 'posted') = (debit_seq IS NOT NULL) AND
+        (status = 'posted') = (credit_seq IS NOT NULL)),
+    CONSTRAINT transfer_amount_positive CHECK (status <> 'posted' OR amount > 0),
+    CONSTRAINT transfer_between_two_accounts CHECK (
+        status <> 'posted' OR debit_account_id <> credit_account_id),
+    CONSTRAINT transfer_conflict_not_stored CHECK (status <> 'id_conflict'),
+    CONSTRAINT transfer_reversal_names_original_and_reason CHECK (
+        (kind = 'reversal') = (reverses_id IS NOT NULL) AND
+        (kind = 'reversal') = (reason IS NOT NULL))
+);
+COMMENT ON TABLE transfer IS
+    'The journal: every transfer ever decided, posted or refused, so an id is answered for ever.';
+COMMENT ON COLUMN transfer.chain_id IS 'The id of the chain''s first transfer; null outside chains.';
+COMMENT ON COLUMN transfer.subject_id IS 'What it is about: an activity, a record, an offer.';
+COMMENT ON COLUMN transfer.actor_id IS 'The principal who asked for it.';
+
+CREATE UNIQUE INDEX transfer_reversed_once ON transfer (bank_id, reverses_id)
+    WHERE reverses_id IS NOT NULL AND status = 'posted';
+CREATE INDEX transfer_chain ON transfer (bank_id, chain_id) WHERE chain_id IS NOT NULL;
+
+CREATE TABLE posting (
+    bank_id          integer     NOT NULL,
+    account_id       uuid        NOT NULL,
+    seq              bigint      NOT NULL,
+    transfer_id      uuid        NOT NULL,
+    amount           bigint      NOT NULL CONSTRAINT posting_not_zero CHECK (amount <> 0),
+    balance_after    bigint      NOT NULL,
+    occurred_at      timestamptz NOT NULL,
+    occurred_latest  timestamptz NOT NULL,
+    recorded_at      timestamptz NOT NULL,
+    CONSTRAINT posting_seq_gapless PRIMARY KEY (bank_id, account_id, seq)
+);
+COMMENT ON TABLE posting IS 'The passbook: per account a gapless line for each transfer.';
+COMMENT ON COLUMN posting.occurred_latest IS
+    'The latest occurred_at of lines 1..seq. It never decreases along seq, as recorded_at never does, '
+    'so a line is found by bisection; a line below it is back-dated.';
+
+CREATE INDEX posting_back_dated ON posting (bank_id, account_id, seq)
+    WHERE occurred_at < occurred_latest;
+
+CREATE TABLE request (
+    bank_id       integer     NOT NULL,
+    caller_id     uuid        NOT NULL,
+    key           text        NOT NULL
+                              CONSTRAINT request_key_short CHECK (length(key) BETWEEN 1 AND 255),
+    fingerprint   bytea       NOT NULL,
+    transfer_ids  uuid[],
+    answer        jsonb,
+    recorded_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT request_answered_once PRIMARY KEY (bank_id, caller_id, key),
+    CONSTRAINT request_answered_one_way CHECK (num_nonnulls(transfer_ids, answer) = 1)
+);
+COMMENT ON TABLE request IS
+    'Idempotency: what a caller''s key was used for and what was answered, in the same commit.';
+COMMENT ON COLUMN request.fingerprint IS 'SHA-256 of method, path and body.';
+COMMENT ON COLUMN request.transfer_ids IS
+    'For postings the answer is the transfers themselves, in order: they never change.';
+
+
+-- ── Guards: history is not edited, whoever asks ─────────────────────────────────────────────────
+
+CREATE FUNCTION refuse_edit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% on %.% refused: history is append-only; post a reversal instead',
+        TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
+COMMENT ON FUNCTION refuse_edit IS 'Stops update, delete and truncate, even by the owner.';
+
+CREATE FUNCTION refuse_insert_by_hand() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    callers text;
+BEGIN
+    GET DIAGNOSTICS callers = PG_CONTEXT;
+    IF callers !~ 'function (post_transfers|post_requests|answer_request)\(' THEN
+        RAISE EXCEPTION 'INSERT on %.% refused: history is written by post_transfers only',
+            TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION refuse_insert_by_hand IS 'Looks at the call stack: only our functions insert.';
+
+DO $$
+DECLARE
+    history text;
+BEGIN
+    FOREACH history IN ARRAY ARRAY['transfer', 'posting', 'request'] LOOP
+        EXECUTE format('CREATE TRIGGER %1$s_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE '
+            'ON timebank.%1$s FOR EACH STATEMENT EXECUTE FUNCTION timebank.refuse_edit()', history);
+        EXECUTE format('CREATE TRIGGER %1$s_is_written_by_functions BEFORE INSERT '
+            'ON timebank.%1$s FOR EACH STATEMENT EXECUTE FUNCTION timebank.refuse_insert_by_hand()',
+            history);
+        EXECUTE format('ALTER TABLE timebank.%1$s ENABLE ALWAYS TRIGGER %1$s_is_append_only, '
+            'ENABLE ALWAYS TRIGGER %1$s_is_written_by_functions', history);
+    END LOOP;
+END $$;
+
+
+-- ── Posting ─────────────────────────────────────────────────────────────────────────────────────
+
+CREATE FUNCTION open_account(
+    p_bank integer, p_account uuid, p_unit unit, p_kind account_kind, p_owner uuid
+) RETURNS SETOF account LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    INSERT INTO balance (bank_id, account_id, floor, ceiling)
+    SELECT p_bank, p_account,
+           CASE WHEN p_kind IN ('issuance', 'debt') THEN 1 - (1::bigint << 53) ELSE 0 END,
+           CASE WHEN p_kind IN ('issuance', 'debt') THEN 0 ELSE (1::bigint << 53) - 1 END;
+    INSERT INTO account (bank_id, account_id, unit, kind, owner_id)
+    VALUES (p_bank, p_account, p_unit, p_kind, p_owner)
+    RETURNING *;
+$$;
+COMMENT ON FUNCTION open_account IS 'An account and its balance row; the kind sets the limits.';
+
+CREATE TYPE locked_balances AS (
+    account_ids      uuid[],
+    units            unit[],
+    kinds            account_kind[],
+    balances         bigint[],
+    seqs             bigint[],
+    floors           bigint[],
+    ceilings         bigint[],
+    latests          timestamptz[],
+    recorded_at      timestamptz
+);
+
+CREATE FUNCTION lock_balances(p_bank integer, p_accounts uuid[]) RETURNS locked_balances
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    SELECT array_agg(account_id), array_agg(unit), array_agg(kind), array_agg(balance),
+           array_agg(seq), array_agg(floor), array_agg(ceiling), array_agg(occurred_latest),
+           max(recorded_at)
+    FROM (SELECT b.*, a.unit, a.kind
+          FROM balance b JOIN account a USING (bank_id, account_id)
+          WHERE b.bank_id = p_bank AND b.account_id = ANY (p_accounts)
+          ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked;
+$$;
+COMMENT ON FUNCTION lock_balances IS 'Locks balance rows in the order of account_id and reads them.';
+
+CREATE TYPE decisions AS (
+    statuses       transfer_status[],
+    debit_seqs     bigint[],
+    credit_seqs    bigint[],
+    debit_afters   bigint[],
+    credit_afters  bigint[],
+    debit_latests  timestamptz[],
+    credit_latests timestamptz[],
+    balances       bigint[],
+    seqs           bigint[],
+    latests        timestamptz[]
+);
+
+CREATE FUNCTION decide_transfers(
+    p_ids uuid[], p_chain_ids uuid[], p_verdicts transfer_status[], p_repeats integer[],
+    p_debits integer[], p_credits integer[], p_amounts bigint[], p_occurred timestamptz[],
+    p_state locked_balances
+) RETURNS decisions LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    status  transfer_status[] := p_verdicts;
+    dseq    bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(p_ids)]);
+    cseq    bigint[] := dseq;
+    dafter  bigint[] := dseq;
+    cafter  bigint[] := dseq;
+    dlatest timestamptz[] := array_fill(NULL::timestamptz, ARRAY[cardinality(p_ids)]);
+    clatest timestamptz[] := dlatest;
+    dbefore timestamptz[] := dlatest;
+    cbefore timestamptz[] := dlatest;
+    bal     bigint[] := p_state.balances;
+    seq     bigint[] := p_state.seqs;
+    latest  timestamptz[] := p_state.latests;
+    floors  bigint[] := p_state.floors;
+    ceils   bigint[] := p_state.ceilings;
+    chain   uuid;
+    head    integer;
+    broken  boolean;
+    d       integer;
+    c       integer;
+BEGIN
+    FOR i IN 1 .. cardinality(p_ids) LOOP
+        IF p_chain_ids[i] IS NULL OR chain IS NULL OR p_chain_ids[i] <> chain THEN
+            chain := p_chain_ids[i];
+            head := i;
+            broken := chain <> p_ids[i];
+        END IF;
+        d := p_debits[i];
+        c := p_credits[i];
+        IF status[i] IS NOT NULL OR p_repeats[i] IS NOT NULL THEN
+            NULL;  -- decided before: nothing new happens, and a chain around it is broken
+        ELSIF broken THEN
+            status[i] := 'chain_broken';
+        ELSIF bal[d] - p_amounts[i] < floors[d] THEN
+            status[i] := 'insufficient_balance';
+        ELSIF bal[c] + p_amounts[i] > ceils[c] THEN
+            status[i] := 'ceiling_exceeded';
+        ELSE
+            status[i] := 'posted';
+            dbefore[i] := latest[d];
+            cbefore[i] := latest[c];
+            bal[d] := bal[d] - p_amounts[i];
+            bal[c] := bal[c] + p_amounts[i];
+            seq[d] := seq[d] + 1;
+            seq[c] := seq[c] + 1;
+            latest[d] := greatest(latest[d], p_occurred[i]);
+            latest[c] := greatest(latest[c], p_occurred[i]);
+            dseq[i] := seq[d];
+            cseq[i] := seq[c];
+            dafter[i] := bal[d];
+            cafter[i] := bal[c];
+            dlatest[i] := latest[d];
+            clatest[i] := latest[c];
+            CONTINUE;
+        END IF;
+        IF chain IS NOT NULL AND NOT broken THEN
+            broken := true;
+            FOR u IN REVERSE i - 1 .. head LOOP
+                CONTINUE WHEN dseq[u] IS NULL;
+                status[u] := 'chain_broken';
+                dseq[u] := NULL;
+                cseq[u] := NULL;
+                bal[p_debits[u]] := bal[p_debits[u]] + p_amounts[u];
+                bal[p_credits[u]] := bal[p_credits[u]] - p_amounts[u];
+                seq[p_debits[u]] := seq[p_debits[u]] - 1;
+                seq[p_credits[u]] := seq[p_credits[u]] - 1;
+                latest[p_debits[u]] := dbefore[u];
+                latest[p_credits[u]] := cbefore[u];
+            END LOOP;
+        END IF;
+        IF p_repeats[i] IS NOT NULL THEN
+            status[i] := status[p_repeats[i]];
+        END IF;
+    END LOOP;
+    RETURN (status, dseq, cseq, dafter, cafter, dlatest, clatest, bal, seq, latest)::decisions;
+END $$;
+COMMENT ON FUNCTION decide_transfers IS
+    'Pure: takes transfers in order against the locked state. A verdict given beforehand stands, a '
+    'repeat follows the row it repeats; the rest is posted or refused by floor, ceiling and chain, '
+    'and each decision changes what follows. Debits and credits are places in the locked arrays.';
+
+CREATE FUNCTION find_reversal_fault(
+    p_bank integer, p_original uuid, p_debit uuid, p_credit uuid, p_amount bigint
+) RETURNS transfer_status LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    original transfer;
+BEGIN
+    SELECT * INTO original FROM transfer
+    WHERE bank_id = p_bank AND transfer_id = p_original AND status = 'posted';
+    RETURN CASE
+        WHEN NOT FOUND THEN 'original_not_found'
+        WHEN original.kind = 'reversal' THEN 'original_is_reversal'
+        WHEN (original.credit_account_id, original.debit_account_id, original.amount)
+             <> (p_debit, p_credit, p_amount) THEN 'original_differs'
+        WHEN EXISTS (SELECT FROM transfer WHERE bank_id = p_bank AND reverses_id = p_original
+                     AND status = 'posted') THEN 'already_reversed'
+    END;
+END $$;
+COMMENT ON FUNCTION find_reversal_fault IS
+    'Why this cannot be the reversal of its original, or null. The original is of an earlier call; '
+    'its accounts are locked, so nobody else is reversing it now.';
+
+CREATE TYPE examined AS (
+    verdicts     transfer_status[],
+    repeats      integer[],
+    debits       integer[],
+    credits      integer[],
+    is_new       boolean[],
+    recorded_at  timestamptz[]
+);
+
+CREATE FUNCTION examine_transfers(
+    p_bank integer, p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[],
+    p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
+    p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[], p_state locked_balances,
+    p_stamp timestamptz
+) RETURNS examined LANGUAGE sql STABLE
+SET search_path = timebank, pg_temp
+SET enable_nestloop = off  -- the places are found by hashing, however many accounts there are
+AS $$
+    SELECT array_agg(CASE
+               WHEN (known).transfer_id IS NULL AND first < n THEN
+                   CASE WHEN content IS DISTINCT FROM first_content
+                        THEN 'id_conflict'::transfer_status END
+               WHEN (known).transfer_id IS NULL THEN fault
+               WHEN content IS NOT DISTINCT FROM (
+                   (known).kind, (known).debit_account_id, (known).credit_account_id, (known).amount,
+                   CASE WHEN (known).occurred_at <> (known).recorded_at THEN (known).occurred_at END,
+                   (known).actor_id, (known).chain_id, (known).subject_id, (known).reverses_id,
+                   (known).reason) THEN (known).status
+               ELSE 'id_conflict' END),
+           array_agg(CASE WHEN (known).transfer_id IS NULL AND first < n
+                           AND content IS NOT DISTINCT FROM first_content THEN first END),
+           array_agg(d), array_agg(c),
+           array_agg((known).transfer_id IS NULL AND first = n),
+           array_agg(coalesce((known).recorded_at, p_stamp))
+    FROM (
+        SELECT n, d.place AS d, c.place AS c, first_value(n) OVER same_id AS first, content,
+               first_value(content) OVER same_id AS first_content,
+               (SELECT t FROM transfer t WHERE (t.bank_id, t.transfer_id) = (p_bank, r.id)) AS known,
+               CASE
+                   WHEN amount NOT BETWEEN 1 AND (1::bigint << 53) - 1
+                       THEN 'amount_out_of_range'::transfer_status
+                   WHEN d.place IS NULL OR c.place IS NULL THEN 'account_not_found'
+                   WHEN d.place = c.place THEN 'same_account'
+                   WHEN d.unit <> c.unit THEN 'unit_mismatch'
+                   WHEN occurred > p_stamp THEN 'occurred_in_future'
+                   WHEN r.kind = 'reversal' AND row_number() OVER (
+                       PARTITION BY reverses ORDER BY n) > 1 THEN 'already_reversed'
+                   WHEN r.kind = 'reversal' THEN
+                       find_reversal_fault(p_bank, reverses, debit, credit, amount)
+                   WHEN (d.kind = 'issuance') <> (r.kind = 'award')
+                     OR (d.kind = 'debt') <> (r.kind = 'debt')
+                     OR c.kind IN ('issuance', 'debt') THEN 'account_kind_mismatch'
+               END AS fault
+        FROM (SELECT *, (kind, debit, credit, amount, nullif(occurred, p_stamp), actor, chain,
+                         subject, reverses, reason) AS content
+              FROM unnest(p_ids, p_kinds, p_debits, p_credits, p_amounts, p_occurred, p_actors,
+                          p_chain_ids, p_subjects, p_reverses, p_reasons) WITH ORDINALITY
+                   AS u(id, kind, debit, credit, amount, occurred, actor, chain, subject,
+                        reverses, reason, n)) AS r
+        LEFT JOIN unnest(p_state.account_ids, p_state.units, p_state.kinds) WITH ORDINALITY
+                  AS d(id, unit, kind, place) ON d.id = r.debit
+        LEFT JOIN unnest(p_state.account_ids, p_state.units, p_state.kinds) WITH ORDINALITY
+                  AS c(id, unit, kind, place) ON c.id = r.credit
+        WINDOW same_id AS (PARTITION BY r.id ORDER BY n)
+        ORDER BY n) AS examined;
+$$;
+COMMENT ON FUNCTION examine_transfers IS
+    'What can be said of each transfer before its turn: known from an earlier call, a repeat within '
+    'this one, or faulty in itself whatever the balances are.';
+
+CREATE FUNCTION post_transfers(
+    p_bank integer, p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[],
+    p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
+    p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[],
+    OUT statuses transfer_status[], OUT recorded_ats timestamptz[]
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    state  locked_balances;
+    seen   examined;
+    done   decisions;
+    stamp  timestamptz;
+    dated  timestamptz[];
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'post_transfers needs READ COMMITTED' USING ERRCODE = '25001';
+    END IF;
+    state := lock_balances(p_bank, p_debits || p_credits);
+    stamp := greatest(clock_timestamp(), state.recorded_at);
+    dated := array(SELECT coalesce(occurred, stamp) FROM unnest(p_occurred) AS occurred);
+    seen := examine_transfers(p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts, dated,
+                              p_actors, p_chain_ids, p_subjects, p_reverses, p_reasons, state, stamp);
+    done := decide_transfers(p_ids, p_chain_ids, seen.verdicts, seen.repeats, seen.debits,
+                             seen.credits, p_amounts, dated, state);
+
+    INSERT INTO transfer
+    SELECT p_bank, id, kind, status, debit, credit, amount, occurred, stamp, debit_seq, credit_seq,
+           actor, chain, subject, reverses, reason
+    FROM unnest(p_ids, p_kinds, done.statuses, p_debits, p_credits, p_amounts, dated,
+                done.debit_seqs, done.credit_seqs, p_actors, p_chain_ids, p_subjects, p_reverses,
+                p_reasons, seen.is_new)
+         AS r(id, kind, status, debit, credit, amount, occurred, debit_seq, credit_seq, actor,
+              chain, subject, reverses, reason, is_new)
+    WHERE is_new ORDER BY id;
+
+    INSERT INTO posting
+    SELECT p_bank, account, seq, id, amount, balance_after, occurred, latest, stamp
+    FROM (SELECT account, seq, id, -amount AS amount, balance_after, occurred, latest
+          FROM unnest(p_debits, done.debit_seqs, p_ids, p_amounts, done.debit_afters, dated,
+                      done.debit_latests)
+               AS debit(account, seq, id, amount, balance_after, occurred, latest)
+          UNION ALL
+          SELECT account, seq, id, amount, balance_after, occurred, latest
+          FROM unnest(p_credits, done.credit_seqs, p_ids, p_amounts, done.credit_afters, dated,
+                      done.credit_latests)
+               AS credit(account, seq, id, amount, balance_after, occurred, latest)) AS leg
+    WHERE seq IS NOT NULL;
+
+    UPDATE balance b SET balance = r.balance, seq = r.seq, occurred_latest = r.latest,
+                         recorded_at = stamp
+    FROM unnest(state.account_ids, done.balances, done.seqs, done.latests)
+         AS r(account_id, balance, seq, latest)
+    WHERE b.bank_id = p_bank AND b.account_id = r.account_id AND b.seq <> r.seq;
+
+    statuses := done.statuses;
+    recorded_ats := seen.recorded_at;
+END $$;
+COMMENT ON FUNCTION post_transfers IS
+    'The one way in: N transfers, decided in order, in one call. Arrays of one length; chains are '
+    'runs of one chain_id, the id of their first transfer. Answers a status and an instant for each. '
+    'A unique violation on transfer_pkey means that another call has just used an id: call again.';
+
+
+-- ── Requests: the same answer to the same key ───────────────────────────────────────────────────
+
+CREATE FUNCTION post_requests(
+    p_bank integer, p_callers uuid[], p_keys text[], p_fingerprints bytea[], p_requests integer[],
+    p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[], p_amounts bigint[],
+    p_occurred timestamptz[], p_chain_ids uuid[], p_subjects uuid[]
+) RETURNS TABLE (request integer, outcome text, transfer_id uuid, status transfer_status,
+                 recorded_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+    outcomes text[];
+BEGIN
+    INSERT INTO request (bank_id, caller_id, key, fingerprint, transfer_ids)
+    SELECT p_bank, caller, key, fingerprint, array(
+               SELECT id FROM unnest(p_requests, p_ids) AS t(request, id) WHERE t.request = r.n)
+    FROM unnest(p_callers, p_keys, p_fingerprints) WITH ORDINALITY AS r(caller, key, fingerprint, n)
+    ORDER BY caller, key, n
+    ON CONFLICT DO NOTHING;
+
+    outcomes := array(
+        SELECT CASE WHEN known.fingerprint <> r.fingerprint OR known.transfer_ids IS NULL THEN 'reused'
+                    WHEN known.transfer_ids[1] = p_ids[array_position(p_requests, r.n::int)] THEN 'new'
+                    ELSE 'replayed' END
+        FROM unnest(p_callers, p_keys, p_fingerprints) WITH ORDINALITY AS r(caller, key, fingerprint, n)
+        JOIN request known ON (known.bank_id, known.caller_id, known.key) = (p_bank, caller, r.key)
+        ORDER BY n);
+
+    PERFORM post_transfers(
+        p_bank, array_agg(id), array_agg(kind), array_agg(debit), array_agg(credit),
+        array_agg(amount), array_agg(occurred), array_agg(p_callers[t.request]), array_agg(chain),
+        array_agg(subject), array_agg(NULL::uuid), array_agg(NULL::reversal_reason))
+    FROM (SELECT * FROM unnest(p_requests, p_ids, p_kinds, p_debits, p_credits, p_amounts,
+                               p_occurred, p_chain_ids, p_subjects) WITH ORDINALITY
+              AS u(request, id, kind, debit, credit, amount, occurred, chain, subject, n)
+          WHERE outcomes[u.request] = 'new' ORDER BY n) AS t
+    HAVING count(*) > 0;
+
+    RETURN QUERY
+    SELECT r.n::integer, outcomes[r.n], t.transfer_id, t.status, t.recorded_at
+    FROM unnest(p_callers, p_keys) WITH ORDINALITY AS r(caller, key, n)
+    JOIN request known ON (known.bank_id, known.caller_id, known.key) = (p_bank, caller, r.key)
+    CROSS JOIN LATERAL unnest(known.transfer_ids) WITH ORDINALITY AS answered(id, place)
+    JOIN transfer t ON (t.bank_id, t.transfer_id) = (p_bank, answered.id)
+    ORDER BY r.n, answered.place;
+END $$;
+COMMENT ON FUNCTION post_requests IS
+    'Posts the transfers of many requests in one commit, each under its caller''s key. p_requests '
+    'says which request (1..n) a transfer belongs to. A key seen before posts nothing: with the same '
+    'fingerprint it is replayed, with another it is reused; either way the first answer comes back.';
+
+CREATE FUNCTION find_answer(p_bank integer, p_caller uuid, p_key text, OUT taken boolean,
+                            OUT fingerprint bytea, OUT answer jsonb)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    taken := NOT pg_try_advisory_xact_lock(hashtextextended(p_caller || p_key, p_bank));
+    SELECT r.fingerprint, coalesce(r.answer, to_jsonb(r.transfer_ids)) INTO fingerprint, answer
+    FROM request r WHERE (bank_id, caller_id, key) = (p_bank, p_caller, p_key);
+END $$;
+COMMENT ON FUNCTION find_answer IS
+    'Claims a key until the end of the transaction (taken: another transaction holds it) and reads '
+    'what was answered to it before, if anything.';
+
+CREATE FUNCTION answer_request(
+    p_bank integer, p_caller uuid, p_key text, p_fingerprint bytea, p_answer jsonb
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO request (bank_id, caller_id, key, fingerprint, answer)
+    VALUES (p_bank, p_caller, p_key, p_fingerprint, p_answer);
+END $$;
+COMMENT ON FUNCTION answer_request IS 'Stores an answer in the commit of what it answers.';
+
+
+-- ── Reading ─────────────────────────────────────────────────────────────────────────────────────
+
+CREATE FUNCTION find_last_seq(
+    p_bank integer, p_account uuid, p_recorded_by timestamptz, p_occurred_by timestamptz
+) RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    low    bigint := 0;
+    high   bigint := (SELECT seq FROM balance WHERE (bank_id, account_id) = (p_bank, p_account));
+    middle bigint;
+BEGIN
+    WHILE low < high LOOP
+        middle := (low + high + 1) / 2;
+        IF (SELECT recorded_at <= p_recorded_by AND occurred_latest <= p_occurred_by FROM posting
+            WHERE (bank_id, account_id, seq) = (p_bank, p_account, middle)) THEN
+            low := middle;
+        ELSE
+            high := middle - 1;
+        END IF;
+    END LOOP;
+    RETURN low;
+END $$;
+COMMENT ON FUNCTION find_last_seq IS
+    'The last line up to which everything was recorded and had occurred by these instants; 0 if none. '
+    'Both columns never decrease along seq: bisection, O(log n) probes of the primary key.';
+
+CREATE FUNCTION read_balance_as_of(
+    p_bank integer, p_account uuid, p_recorded_by timestamptz,
+    p_occurred_by timestamptz DEFAULT 'infinity'
+) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    last_recorded  bigint;
+    last_in_order  bigint;
+BEGIN
+    PERFORM FROM balance WHERE (bank_id, account_id) = (p_bank, p_account) FOR SHARE;
+    IF p_recorded_by > clock_timestamp() THEN
+        RAISE EXCEPTION 'the balance at % is not known yet', p_recorded_by
+            USING ERRCODE = '22008', CONSTRAINT = 'as_of_not_in_future';
+    END IF;
+    last_recorded := find_last_seq(p_bank, p_account, p_recorded_by, 'infinity');
+    last_in_order := find_last_seq(p_bank, p_account, p_recorded_by, p_occurred_by);
+    RETURN coalesce((SELECT balance_after FROM posting
+                     WHERE (bank_id, account_id, seq) = (p_bank, p_account, last_in_order)), 0)
+         + coalesce((SELECT sum(amount) FROM posting
+                     WHERE bank_id = p_bank AND account_id = p_account
+                       AND occurred_at < occurred_latest AND occurred_at <= p_occurred_by
+                       AND seq > last_in_order AND seq <= last_recorded), 0);
+END $$;
+COMMENT ON FUNCTION read_balance_as_of IS
+    'What the book said at recorded_by of what had occurred by occurred_by. The lock waits for a '
+    'posting under way on this account, so the answer for a past instant never changes. O(log n) for '
+    'lines in order, plus one index entry for each back-dated line after them.';
+
+CREATE VIEW passbook AS
+    SELECT p.bank_id, p.account_id, p.seq, p.amount, p.balance_after, p.occurred_at, p.recorded_at,
+           p.transfer_id, t.kind, t.subject_id, t.reverses_id, t.chain_id,
+           CASE WHEN p.amount > 0 THEN t.debit_account_id ELSE t.credit_account_id END
+               AS counter_account_id
+    FROM posting p JOIN transfer t USING (bank_id, transfer_id);
+COMMENT ON VIEW passbook IS 'Lines of an account''s passbook; read it by account and seq.';
+
+CREATE VIEW trial_balance AS
+    SELECT a.bank_id, a.unit, a.kind, count(*) AS accounts,
+           coalesce(sum(-b.balance) FILTER (WHERE b.balance < 0), 0)::bigint AS debit,
+           coalesce(sum(b.balance) FILTER (WHERE b.balance > 0), 0)::bigint AS credit
+    FROM account a JOIN balance b USING (bank_id, account_id)
+    GROUP BY a.bank_id, a.unit, a.kind;
+COMMENT ON VIEW trial_balance IS 'By unit and kind; debits equal credits within each unit.';
+
+
+-- ── People ──────────────────────────────────────────────────────────────────────────────────────
+
+CREATE TYPE role AS ENUM ('resident', 'staff', 'auditor');
+
+CREATE TABLE access_token (
+    token_hash   bytea       PRIMARY KEY,
+    bank_id      integer     NOT NULL,
+    principal_id uuid        NOT NULL,
+    role         role        NOT NULL,
+    expires_at   timestamptz NOT NULL,
+    issued_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    revoked_at   timestamptz,
+    CONSTRAINT access_token_is_sha256 CHECK (length(token_hash) = 32)
+);
+COMMENT ON TABLE access_token IS 'Who may call, by the SHA-256 of an opaque bearer token.';
+COMMENT ON COLUMN access_token.principal_id IS 'For a resident, the resident_id who owns accounts.';
+
+CREATE TABLE resident (
+    bank_id      integer NOT NULL,
+    resident_id  uuid    NOT NULL,
+    source_ref   text    NOT NULL,
+    confirmed_on date    NOT NULL,
+    PRIMARY KEY (bank_id, resident_id),
+    CONSTRAINT resident_source_ref_unique UNIQUE (bank_id, source_ref)
+);
+COMMENT ON TABLE resident IS 'The registry of account owners: random ids, no personal data.';
+COMMENT ON COLUMN resident.source_ref IS 'The pseudonym in the rota a resident was imported from.';
+
+
+-- ── Service ─────────────────────────────────────────────────────────────────────────────────────
+
+CREATE TABLE activity (
+    bank_id     integer NOT NULL,
+    activity_id uuid    NOT NULL,
+    source_ref  text    NOT NULL,
+    title       text    NOT NULL,
+    PRIMARY KEY (bank_id, activity_id),
+    CONSTRAINT activity_source_ref_unique UNIQUE (bank_id, source_ref)
+);
+COMMENT ON TABLE activity IS 'What residents served at; one for each event of a rota.';
+
+CREATE TABLE shift (
+    bank_id     integer NOT NULL,
+    source_ref  text    NOT NULL,
+    activity_id uuid    NOT NULL,
+    served_on   date    NOT NULL,
+    minutes     bigint  NOT NULL CONSTRAINT shift_minutes_positive CHECK (minutes > 0),
+    attended    integer NOT NULL CONSTRAINT shift_attended_positive CHECK (attended > 0),
+    PRIMARY KEY (bank_id, source_ref)
+);
+COMMENT ON TABLE shift IS 'A shift of a rota that was imported and awarded: it is not awarded again.';
+
+
+-- ── Roles: default deny ─────────────────────────────────────────────────────────────────────────
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
+GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
+GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
+REVOKE SELECT ON access_token FROM timebank_auditor;
+GRANT EXECUTE ON FUNCTION
+    open_account, lock_balances, post_transfers, post_requests, find_answer, answer_request,
+    find_last_seq, read_balance_as_of TO timebank_app;
+GRANT INSERT ON bank, access_token, resident, activity, shift TO timebank_app;
+GRANT UPDATE (revoked_at) ON access_token TO timebank_app;
+
+RESET ROLE;
+RESET search_path;
