@@ -187,7 +187,7 @@ CREATE TABLE request (
                               CONSTRAINT request_key_short CHECK (length(key) BETWEEN 1 AND 255),
     fingerprint   bytea       NOT NULL,
     transfer_ids  uuid[],
-    answer        jsonb,
+    answer        json,
     recorded_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT request_answered_once PRIMARY KEY (bank_id, caller_id, key),
     CONSTRAINT request_answered_one_way CHECK (num_nonnulls(transfer_ids, answer) = 1)
@@ -582,12 +582,12 @@ COMMENT ON FUNCTION post_requests IS
     'fingerprint it is replayed, with another it is reused; either way the first answer comes back.';
 
 CREATE FUNCTION find_answer(p_bank integer, p_caller uuid, p_key text, OUT taken boolean,
-                            OUT fingerprint bytea, OUT answer jsonb)
+                            OUT fingerprint bytea, OUT answer json)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     taken := NOT pg_try_advisory_xact_lock(hashtextextended(p_caller || p_key, p_bank));
-    SELECT r.fingerprint, coalesce(r.answer, to_jsonb(r.transfer_ids)) INTO fingerprint, answer
+    SELECT r.fingerprint, r.answer INTO fingerprint, answer
     FROM request r WHERE (bank_id, caller_id, key) = (p_bank, p_caller, p_key);
 END $$;
 COMMENT ON FUNCTION find_answer IS
@@ -595,7 +595,7 @@ COMMENT ON FUNCTION find_answer IS
     'what was answered to it before, if anything.';
 
 CREATE FUNCTION answer_request(
-    p_bank integer, p_caller uuid, p_key text, p_fingerprint bytea, p_answer jsonb
+    p_bank integer, p_caller uuid, p_key text, p_fingerprint bytea, p_answer json
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
     INSERT INTO request (bank_id, caller_id, key, fingerprint, answer)

@@ -1,0 +1,1 @@
+"""Proving the books: everything is read, nothing is written."""

@@ -1,0 +1,1 @@
+"""Speed, measured against a yardstick on the same server in the same run."""

@@ -1,0 +1,171 @@
+"""The way to PostgreSQL: pools, transactions, named queries and what its errors mean here."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import asyncpg
+import msgspec
+
+from timebank.domain.errors import (
+    AccountExistsError,
+    AsOfInFutureError,
+    DatabaseUnavailableError,
+    OutcomeUnknownError,
+    SchemaMismatchError,
+    TimebankError,
+)
+
+Connection: TypeAlias = Any
+"""An asyncpg connection, pooled or not; asyncpg ships no types."""
+
+Pool: TypeAlias = Any
+"""An asyncpg pool."""
+
+T = TypeVar("T")
+
+_ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
+    "account_one_per_owner_kind_unit": AccountExistsError,
+    "as_of_not_in_future": AsOfInFutureError,
+}
+
+_WORTH_REPEATING = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.UniqueViolationError,
+)
+"""Another transaction came between; the next try sees what it left."""
+
+
+def load_queries(package: str) -> Mapping[str, str]:
+    """Read a package's queries.sql: each query stands under a line `-- name: its_name`."""
+    text = resources.files(package).joinpath("queries.sql").read_text("utf-8")
+    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
+
+
+def read_schema() -> str:
+    """Return schema.sql: from the repository when this is a checkout, else from the wheel."""
+    package = Path(__file__).parent
+    checkout = package.parent / "schema.sql"
+    return (checkout if checkout.exists() else package / "schema.sql").read_text("utf-8")
+
+
+async def install_schema(connection: Connection) -> bool:
+    """Apply schema.sql to a database without it; True if it was applied now.
+
+    Needs a login that may create roles. Raises SchemaMismatchError when the database carries
+    another version. Two installers at once are harmless: one waits for the other.
+    """
+    async with connection.transaction():
+        await connection.execute(_QUERIES["lock_schema_installation"])
+        if not await connection.fetchval(_QUERIES["has_schema"]):
+            await connection.execute(read_schema())
+            await connection.execute(
+                _QUERIES["remember_schema"].replace("$1", f"'{schema_fingerprint()}'")
+            )
+            return True
+        await check_schema(connection)
+        return False
+
+
+def schema_fingerprint() -> str:
+    """Return what tells this version of schema.sql from another."""
+    return sha256(read_schema().encode()).hexdigest()
+
+
+async def check_schema(connection: Connection) -> None:
+    """Raise SchemaMismatchError unless the database was made by this schema.sql."""
+    if await connection.fetchval(_QUERIES["find_schema_fingerprint"]) != schema_fingerprint():
+        raise SchemaMismatchError
+
+
+@asynccontextmanager
+async def open_pool(dsn: str, *, size: int = 4) -> AsyncIterator[Pool]:
+    """Open a pool on `dsn` whose connections see the timebank schema; closed on leaving."""
+    try:
+        pool = await asyncpg.create_pool(
+            dsn, min_size=1, max_size=size, server_settings=SERVER_SETTINGS, command_timeout=60
+        )
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailableError from error
+    try:
+        yield pool
+    finally:
+        try:
+            await asyncio.wait_for(pool.close(), 5)
+        except TimeoutError:
+            pool.terminate()
+
+
+SERVER_SETTINGS = {"search_path": "timebank", "application_name": "timebank", "timezone": "UTC"}
+"""Set at connection start: asyncpg resets a pooled connection on release, and keeps these."""
+
+
+def translate(error: BaseException) -> TimebankError | None:
+    """Return the domain error that a database error stands for, or None."""
+    constraint = str(getattr(error, "constraint_name", None))
+    if constraint in _ERRORS_BY_CONSTRAINT:
+        return _ERRORS_BY_CONSTRAINT[constraint]()
+    if isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError | OSError):
+        return DatabaseUnavailableError()
+    return None
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """Open a READ COMMITTED transaction; database errors leave it as domain errors."""
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            yield connection
+    except TimebankError:
+        raise
+    except Exception as error:
+        if meaning := translate(error):
+            raise meaning from error
+        raise
+
+
+async def repeat_on_conflict(
+    pool: Pool, work: Callable[[Connection], Awaitable[T]], *, tries: int = 5
+) -> T:
+    """Run `work` in a transaction of its own, again when another transaction came between.
+
+    A connection lost on the way raises OutcomeUnknownError: the commit may have happened, and
+    only the same request under the same key can tell.
+    """
+    for remaining in reversed(range(tries)):
+        connection = await _acquire(pool)
+        try:
+            async with connection.transaction():
+                return await work(connection)
+        except _WORTH_REPEATING as error:
+            if meaning := translate(error):
+                raise meaning from error
+            if not remaining:
+                raise
+        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError) as error:
+            raise OutcomeUnknownError from error
+        finally:
+            await pool.release(connection)
+    raise AssertionError("the last try either returns or raises")
+
+
+async def _acquire(pool: Pool) -> Connection:
+    try:
+        return await pool.acquire()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise DatabaseUnavailableError from error
+
+
+def as_struct(record: Mapping[str, Any], struct: type[T]) -> T:
+    """Return a row as the Struct whose fields its columns are named after."""
+    return msgspec.convert(dict(record), struct)
+
+
+_QUERIES = load_queries("timebank")

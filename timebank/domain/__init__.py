@@ -1,0 +1,1 @@
+"""What the words mean: pure Structs, enums, rules and errors; no clock, no I/O."""

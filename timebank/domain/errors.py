@@ -1,0 +1,119 @@
+"""Everything that can go wrong by rule: one class each, its docstring is the message and remedy."""
+
+from typing import ClassVar
+
+
+class TimebankError(Exception):
+    """Something was refused."""
+
+    code: ClassVar[str] = "refused"
+
+    def __init__(self, detail: str | None = None) -> None:
+        """`detail` says what about this case; it never holds personal data."""
+        super().__init__(detail or type(self).__doc__)
+
+
+class NotFoundError(TimebankError):
+    """There is no such thing, or it is not yours to see. Check the id."""
+
+    code = "not_found"
+
+
+class UnauthenticatedError(TimebankError):
+    """The token is missing, unknown, expired or revoked. Send `Authorization: Bearer <token>`."""
+
+    code = "unauthenticated"
+
+
+class ForbiddenError(TimebankError):
+    """Your role may not do this. Ask someone whose role may."""
+
+    code = "forbidden"
+
+
+class InvalidInputError(TimebankError):
+    """The request cannot be understood as sent. Correct what `errors` lists and send it again."""
+
+    code = "invalid_input"
+
+    def __init__(self, detail: str | None = None, *, pointer: str = "") -> None:
+        """`pointer` is the JSON Pointer of the fault, or the name of a parameter."""
+        super().__init__(detail)
+        self.pointer = pointer
+
+
+class AccountExistsError(TimebankError):
+    """This owner already has an account of this kind and unit. Use that one."""
+
+    code = "account_exists"
+
+
+class AsOfInFutureError(TimebankError):
+    """A balance is known up to now, not later. Ask for an instant that has passed."""
+
+    code = "as_of_in_future"
+
+
+class TransferRefusedError(TimebankError):
+    """The ledger refused a transfer; `status` is its code and nothing was moved."""
+
+    code = "transfer_refused"
+
+    def __init__(self, status: str, detail: str | None = None) -> None:
+        """`status` is a TransferStatus other than posted."""
+        super().__init__(detail or status)
+        self.status = status
+
+
+class IdempotencyKeyMissingError(TimebankError):
+    """Every write needs an `Idempotency-Key` header. Send a new random one for each new request."""
+
+    code = "idempotency_key_missing"
+
+
+class IdempotencyKeyInUseError(TimebankError):
+    """A request with this key is still being worked on. Wait a moment and send it again."""
+
+    code = "idempotency_key_in_use"
+
+
+class IdempotencyKeyReusedError(TimebankError):
+    """This key was used for another request. Send a new key, or the first request exactly."""
+
+    code = "idempotency_key_reused"
+
+
+class OverloadedError(TimebankError):
+    """Too much is waiting already, and nothing was done. Try again shortly, with the same key."""
+
+    code = "overloaded"
+
+
+class OutcomeUnknownError(TimebankError):
+    """The answer was lost on the way. Send the request again with the same key: it counts once."""
+
+    code = "outcome_unknown"
+
+
+class DatabaseUnavailableError(TimebankError):
+    """The database cannot be reached. Try again shortly; the log of the service has the cause."""
+
+    code = "database_unavailable"
+
+
+class SchemaMismatchError(TimebankError):
+    """The database was made by another schema.sql. Use another database or data folder."""
+
+    code = "schema_mismatch"
+
+
+class BankNotFoundError(TimebankError):
+    """There is no bank of this code. `timebank demo` or `timebank bank open` makes one."""
+
+    code = "bank_not_found"
+
+
+class ImportRefusedError(TimebankError):
+    """The file has faulty rows, and nothing was imported. Mend the rows and import it again."""
+
+    code = "import_refused"

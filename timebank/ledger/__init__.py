@@ -1,0 +1,1 @@
+"""The journal, the passbook and the balances: how amounts move and how they are read."""

@@ -1,0 +1,49 @@
+"""Banks: one programme, one book, with its own issuance accounts."""
+
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from timebank.db import Connection, as_struct, load_queries
+from timebank.domain.errors import BankNotFoundError
+from timebank.ledger.accounts import ensure_issuance
+
+_QUERIES = load_queries(__package__)
+
+
+class Bank(Struct, frozen=True):
+    """A programme: its time zone turns local dates into instants, its rate minutes into points."""
+
+    bank_id: int
+    code: str
+    name: str
+    time_zone: str
+    points_per_hour: int
+    cursor_key: UUID
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of the bank's days."""
+        return ZoneInfo(self.time_zone)
+
+
+async def get_bank(connection: Connection, code: str) -> Bank:
+    """Return the bank of this code; BankNotFoundError if there is none."""
+    record = await connection.fetchrow(_QUERIES["find_bank"], code)
+    if record is None:
+        raise BankNotFoundError(f"There is no bank {code!r}. `timebank demo` makes one.")
+    return as_struct(record, Bank)
+
+
+async def ensure_bank(connection: Connection, code: str, name: str) -> Bank:
+    """Return the bank of this code, made now with its issuance accounts if it is new."""
+    await connection.execute(_QUERIES["open_bank"], code, name)
+    bank = await get_bank(connection, code)
+    await ensure_issuance(connection, bank.bank_id)
+    return bank
+
+
+async def list_banks(connection: Connection) -> list[Bank]:
+    """Return all banks in the order of their ids."""
+    return [as_struct(record, Bank) for record in await connection.fetch(_QUERIES["list_banks"])]

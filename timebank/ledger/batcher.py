@@ -1,0 +1,62 @@
+"""Micro-batching: what arrives while one batch is in flight forms the next; no timer.
+
+A caller alone waits for nobody; under load hundreds share one round trip and one commit.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from timebank.domain.errors import OverloadedError
+
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+
+
+class Batcher(Generic[Question, Answer]):
+    """Gathers questions and asks them together; one batch is in flight at a time."""
+
+    def __init__(
+        self,
+        answer_all: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]],
+        *,
+        most: int = 256,
+        waiting_limit: int = 4096,
+    ) -> None:
+        """`answer_all` answers each question in order; at most `most` go in one batch."""
+        self._answer_all = answer_all
+        self._most = most
+        self._waiting_limit = waiting_limit
+        self._waiting: deque[tuple[Question, asyncio.Future[Answer]]] = deque()
+        self._running: asyncio.Task[None] | None = None
+
+    async def ask(self, question: Question) -> Answer:
+        """Return the answer from the next batch; OverloadedError when too many wait already."""
+        if len(self._waiting) >= self._waiting_limit:
+            raise OverloadedError
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, future))
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                size = min(self._most, len(self._waiting))
+                await self._settle([self._waiting.popleft() for _ in range(size)])
+        finally:
+            self._running = None
+
+    async def _settle(self, batch: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._answer_all([question for question, _ in batch])
+        except Exception as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)

@@ -1,0 +1,77 @@
+-- Queries of the ledger. $1 is always the bank.
+
+-- name: open_account
+SELECT account_id, unit, kind, owner_id, opened_at FROM open_account($1, $2, $3, $4, $5);
+
+-- name: find_account
+SELECT account_id, unit, kind, owner_id, opened_at FROM account
+WHERE bank_id = $1 AND account_id = $2;
+
+-- name: find_account_of
+SELECT account_id, unit, kind, owner_id, opened_at FROM account
+WHERE bank_id = $1 AND owner_id IS NOT DISTINCT FROM $2 AND kind = $3 AND unit = $4;
+
+-- name: list_accounts
+SELECT account_id, unit, kind, owner_id, opened_at FROM account
+WHERE bank_id = $1 AND account_id > $2 AND ($3::uuid IS NULL OR owner_id = $3)
+ORDER BY account_id LIMIT $4;
+
+-- name: post_transfers
+SELECT statuses, recorded_ats
+FROM post_transfers($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+
+-- name: post_requests
+SELECT request, outcome, transfer_id, status, recorded_at
+FROM post_requests($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+
+-- name: list_request_transfers
+SELECT t.transfer_id, t.status, t.recorded_at
+FROM unnest($2::uuid[]) WITH ORDINALITY AS asked(id, place)
+JOIN transfer t ON t.bank_id = $1 AND t.transfer_id = asked.id
+ORDER BY place;
+
+-- name: find_answer
+SELECT taken, fingerprint, answer FROM find_answer($1, $2, $3);
+
+-- name: answer_request
+SELECT answer_request($1, $2, $3, $4, $5);
+
+-- name: lock_balances
+SELECT account_ids, balances FROM lock_balances($1, $2);
+
+-- name: find_transfer
+SELECT transfer_id, kind, status, debit_account_id, credit_account_id, amount, occurred_at,
+       recorded_at, actor_id, chain_id, subject_id, reverses_id, reason
+FROM transfer WHERE bank_id = $1 AND transfer_id = $2;
+
+-- name: list_chain
+SELECT transfer_id, kind, status, debit_account_id, credit_account_id, amount, occurred_at,
+       recorded_at, actor_id, chain_id, subject_id, reverses_id, reason
+FROM transfer WHERE bank_id = $1 AND chain_id = $2
+ORDER BY recorded_at, transfer_id;
+
+-- name: list_balances
+SELECT account_id, balance, seq FROM balance WHERE bank_id = $1 AND account_id = ANY ($2);
+
+-- name: read_balance_as_of
+SELECT read_balance_as_of($1, $2, $3, $4);
+
+-- name: list_passbook
+SELECT seq, kind, amount, balance_after, occurred_at, recorded_at, transfer_id, subject_id,
+       reverses_id
+FROM passbook
+WHERE bank_id = $1 AND account_id = $2 AND seq < $3
+ORDER BY seq DESC LIMIT $4;
+
+-- name: list_trial_balance
+SELECT unit, kind, accounts, debit, credit FROM trial_balance
+WHERE bank_id = $1 ORDER BY unit, kind;
+
+-- name: find_bank
+SELECT bank_id, code, name, time_zone, points_per_hour, cursor_key FROM bank WHERE code = $1;
+
+-- name: open_bank
+INSERT INTO bank (code, name) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+
+-- name: list_banks
+SELECT bank_id, code, name, time_zone, points_per_hour, cursor_key FROM bank ORDER BY bank_id;

@@ -1,0 +1,1 @@
+"""From voluntary service to hours and points."""
