@@ -1,0 +1,17 @@
+"""The command `timebank` and its subcommands; exit code 0 done, 1 refused or findings, 2 misuse."""
+
+import click
+
+from timebank import __version__
+from timebank.cli.running import COMMANDS_CONTEXT
+
+
+@click.group(context_settings=COMMANDS_CONTEXT)
+@click.version_option(__version__)
+def main() -> None:
+    """Timebank: a volunteer time bank on an append-only ledger in PostgreSQL.
+
+    \b
+    timebank demo          try it: a bank, sample data, the API on loopback
+    timebank reconcile     prove the books
+    """

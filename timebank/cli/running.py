@@ -1,0 +1,49 @@
+"""How a subcommand runs: settings from the environment, one event loop, refusals as exit code 1."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec
+
+from rich.console import Console
+
+from timebank.config import Settings, read_settings
+from timebank.domain.errors import TimebankError
+from timebank.embedded import EmbeddedPostgresError
+
+P = ParamSpec("P")
+
+COMMANDS_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+out = Console(highlight=False)
+"""For results."""
+
+err = Console(stderr=True, highlight=False)
+"""For progress and refusals, so that results can be piped."""
+
+
+def settings_from_environment() -> Settings:
+    """Return the settings of this process."""
+    return read_settings(os.environ)
+
+
+def command(function: Callable[P, Coroutine[Any, Any, int | None]]) -> Callable[P, None]:
+    """Make a coroutine function a click callback; what it returns is the exit code, None is 0.
+
+    A refusal is printed as one line on stderr and exits with 1; Ctrl-C exits with 130.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            code = asyncio.run(function(*args, **kwargs))
+        except (TimebankError, EmbeddedPostgresError) as error:
+            err.print(f"[red]✗[/red] {error}", soft_wrap=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        sys.exit(code or 0)
+
+    return run

@@ -1,0 +1,37 @@
+"""Settings: read once, from the environment; each is documented in docs/settings.md."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from timebank.domain.errors import InvalidInputError
+
+PREFIX = "TIMEBANK_"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What a deployment may set; a field `host` is the variable TIMEBANK_HOST."""
+
+    database_url: str | None = None
+    auditor_url: str | None = None
+    data_dir: Path | None = None
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8470
+    pool_size: Annotated[int, Meta(ge=2, le=100)] = 8
+    log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Return the settings in `environment`; InvalidInputError names one that cannot be used."""
+    given = {
+        field: environment[PREFIX + field.upper()]
+        for field in Settings.__struct_fields__
+        if environment.get(PREFIX + field.upper())
+    }
+    try:
+        return msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidInputError(f"A {PREFIX}… setting cannot be used: {error}") from error
