@@ -32,6 +32,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         if environment.get(PREFIX + field.upper())
     }
     try:
-        return msgspec.convert(given, Settings, strict=False)
+        return msgspec.convert(
+            given, Settings, strict=False, dec_hook=lambda kind, text: kind(text)
+        )
     except msgspec.ValidationError as error:
         raise InvalidInputError(f"A {PREFIX}… setting cannot be used: {error}") from error

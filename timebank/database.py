@@ -1,4 +1,4 @@
-"""Finding the database: an external one if its URL is set, else the embedded one, schema and all."""
+"""Finding the database: an external one if its URL is set, else the embedded one, made if new."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,11 +7,13 @@ from enum import StrEnum
 import asyncpg
 
 from timebank.config import Settings
-from timebank.db import Connection, Pool, check_schema, install_schema, open_pool
+from timebank.db import Connection, Pool, check_schema, install_schema, load_queries, open_pool
 from timebank.domain.errors import DatabaseUnavailableError
 from timebank.embedded import Server, running
 
 DATABASE = "timebank"
+
+_QUERIES = load_queries(__package__)
 
 
 class Login(StrEnum):
@@ -65,7 +67,7 @@ async def connect(url: str) -> Connection:
 async def _make_database(server: Server) -> None:
     admin = await connect(server.dsn())
     try:
-        await admin.execute(f"CREATE DATABASE {DATABASE}")
+        await admin.execute(_QUERIES["create_database"])
     except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
         pass
     finally:

@@ -11,3 +11,6 @@ COMMENT ON SCHEMA timebank IS $1;
 
 -- name: find_schema_fingerprint
 SELECT obj_description(to_regnamespace('timebank'), 'pg_namespace');
+
+-- name: create_database
+CREATE DATABASE timebank;

@@ -4,6 +4,8 @@ import click
 
 from timebank import __version__
 from timebank.cli.running import COMMANDS_CONTEXT
+from timebank.cli.serving import serve
+from timebank.cli.tokens import bank, token
 
 
 @click.group(context_settings=COMMANDS_CONTEXT)
@@ -15,3 +17,8 @@ def main() -> None:
     timebank demo          try it: a bank, sample data, the API on loopback
     timebank reconcile     prove the books
     """
+
+
+main.add_command(serve)
+main.add_command(bank)
+main.add_command(token)

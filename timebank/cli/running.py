@@ -3,7 +3,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec
 
@@ -37,13 +38,20 @@ def command(function: Callable[P, Coroutine[Any, Any, int | None]]) -> Callable[
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
+        with refusals_told():
             code = asyncio.run(function(*args, **kwargs))
-        except (TimebankError, EmbeddedPostgresError) as error:
-            err.print(f"[red]✗[/red] {error}", soft_wrap=True)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            sys.exit(130)
         sys.exit(code or 0)
 
     return run
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """Print a refusal as one line and exit with 1; exit with 130 on Ctrl-C."""
+    try:
+        yield
+    except (TimebankError, EmbeddedPostgresError) as error:
+        err.print("✗", str(error), style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from timebank.domain.errors import OverloadedError
+from timebank.domain.errors import OverloadedError, TimebankError
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -52,11 +52,21 @@ class Batcher(Generic[Question, Answer]):
     async def _settle(self, batch: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._answer_all([question for question, _ in batch])
+        except TimebankError as error:
+            _fail(batch, error)
+            return
         except Exception as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            if len(batch) == 1:
+                _fail(batch, error)
+            for question in batch if len(batch) > 1 else ():
+                await self._settle([question])  # one question's fault is not its neighbours'
             return
         for (_, future), answer in zip(batch, answers, strict=True):
             if not future.done():
                 future.set_result(answer)
+
+
+def _fail(batch: Sequence[tuple[Question, asyncio.Future[Answer]]], error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

@@ -1,0 +1,260 @@
+"""Accounts over HTTP: open, find, balance now and as of an instant, passbook as JSON and CSV."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, TypedDict
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, Router
+from litestar.datastructures import State
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from timebank.api.cursors import make_cursor, read_cursor
+from timebank.api.desk import Desk
+from timebank.api.operations import get, post
+from timebank.api.passbook_csv import passbook_csv
+from timebank.api.refusals import OwnerNotFoundError
+from timebank.api.wire import (
+    AccountPage,
+    AccountView,
+    BalanceView,
+    LineView,
+    OpenAccountBody,
+    PassbookPage,
+)
+from timebank.db import Connection, repeat_on_conflict, transaction
+from timebank.domain.errors import InvalidInputError
+from timebank.domain.ledger import Account, AccountKind, PassbookLine, Unit
+from timebank.ledger.accounts import list_accounts, open_account
+from timebank.ledger.passbook import get_balance_as_of, list_passbook
+from timebank.ledger.requests import RequestKey, answer_once
+from timebank.people.access import Action, Principal, Role
+from timebank.people.residents import is_registered
+
+Caller = Request[Principal, RequestKey, State]
+IdempotencyKey = Annotated[
+    str, Parameter(header="Idempotency-Key", description="1-255 visible ASCII characters")
+]
+Limit = Annotated[int, Parameter(ge=1, le=200)]
+Cursor = Annotated[str | None, Parameter(max_length=200)]
+
+
+@post("/accounts", opt={"action": Action.OPEN_ACCOUNT}, operation_id="open_account")
+async def open_an_account(
+    request: Caller, desk: Desk, data: OpenAccountBody, idempotency_key: IdempotencyKey
+) -> Response[AccountView]:
+    """Open a resident's wallet, or a pool of the bank."""
+    bank_id = request.user.bank_id
+    kind = AccountKind(data.kind)
+    if (kind is AccountKind.WALLET) == (data.owner_id is None):
+        raise InvalidInputError("A wallet has an owner, a pool has none.", pointer="/owner_id")
+
+    async def work(connection: Connection) -> tuple[bytes, bool]:
+        async def open_it() -> bytes:
+            if data.owner_id and not await is_registered(connection, bank_id, data.owner_id):
+                raise OwnerNotFoundError
+            account = await open_account(connection, bank_id, data.unit, kind, data.owner_id)
+            return msgspec.json.encode(_account_view(account))
+
+        return await answer_once(connection, bank_id, request.auth, open_it)
+
+    answer, replayed = await repeat_on_conflict(desk.pool, work)
+    view = msgspec.json.decode(answer, type=AccountView)
+    return Response(view, status_code=201, headers=replay_header(replayed))
+
+
+def replay_header(replayed: bool) -> dict[str, str]:
+    """Return the header that marks an answer given before."""
+    return {"Idempotent-Replayed": "true"} if replayed else {}
+
+
+@get("/accounts", opt={"action": Action.READ_ACCOUNT}, operation_id="list_accounts")
+async def list_visible_accounts(
+    request: Caller,
+    desk: Desk,
+    owner_id: UUID | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> AccountPage:
+    """List accounts: residents see their own, staff and auditors all or one owner's."""
+    principal = request.user
+    owner = principal.principal_id if principal.role is Role.RESIDENT else owner_id
+    bank = await desk.bank(principal.bank_id)
+    listed = f"accounts of {owner}"
+    after = UUID(read_cursor(bank.cursor_key, listed, cursor)) if cursor else None
+    async with transaction(desk.pool) as connection:
+        accounts = await list_accounts(
+            connection, bank.bank_id, after=after, owner_id=owner, limit=limit + 1
+        )
+    page, more = accounts[:limit], len(accounts) > limit
+    return AccountPage(
+        [_account_view(account) for account in page],
+        make_cursor(bank.cursor_key, listed, str(page[-1].account_id)) if more else None,
+        more,
+    )
+
+
+@get("/accounts/{account_id:uuid}", opt={"action": Action.READ_ACCOUNT}, operation_id="get_account")
+async def get_an_account(request: Caller, desk: Desk, account_id: UUID) -> AccountView:
+    """Return one account."""
+    return _account_view(await desk.account_seen_by(request.user, account_id))
+
+
+@get(
+    "/accounts/{account_id:uuid}/balance",
+    opt={"action": Action.READ_ACCOUNT},
+    operation_id="get_balance",
+)
+async def read_balance(
+    request: Caller,
+    desk: Desk,
+    account_id: UUID,
+    as_of: datetime | None = None,
+    occurred_by: datetime | None = None,
+) -> Response[BalanceView]:
+    """Return the balance now, or what the book said at `as_of` of what had occurred by then."""
+    account = await desk.account_seen_by(request.user, account_id)
+    if as_of or occurred_by:
+        return Response(await _balance_as_of(desk, request.user, account, as_of, occurred_by))
+    balance = await desk.balance(request.user.bank_id, account_id)
+    etag = f'W/"{balance.seq}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if request.headers.get("if-none-match") == etag:
+        return Response(None, status_code=304, headers=headers)  # type: ignore[arg-type]
+    view = BalanceView(
+        account_id=account_id,
+        unit=account.unit,
+        seq=balance.seq,
+        **_named(account.unit, balance.balance),
+    )
+    return Response(view, headers=headers)
+
+
+async def _balance_as_of(
+    desk: Desk,
+    principal: Principal,
+    account: Account,
+    as_of: datetime | None,
+    occurred_by: datetime | None,
+) -> BalanceView:
+    recorded_by = _instant(as_of, "as_of") or datetime.now(UTC)
+    occurred_by = _instant(occurred_by, "occurred_by")
+    async with transaction(desk.pool) as connection:
+        amount = await get_balance_as_of(
+            connection, principal.bank_id, account.account_id, recorded_by, occurred_by
+        )
+    return BalanceView(
+        account_id=account.account_id,
+        unit=account.unit,
+        as_of=recorded_by,
+        occurred_by=occurred_by or msgspec.UNSET,
+        **_named(account.unit, amount),
+    )
+
+
+def _instant(given: datetime | None, name: str) -> datetime | None:
+    if given and given.tzinfo is None:
+        raise InvalidInputError(
+            "Give the instant with its offset, as 2026-05-01T00:00:00Z.", pointer=name
+        )
+    return given
+
+
+@get(
+    "/accounts/{account_id:uuid}/passbook",
+    opt={"action": Action.READ_ACCOUNT},
+    operation_id="list_passbook",
+)
+async def read_passbook(
+    request: Caller, desk: Desk, account_id: UUID, cursor: Cursor = None, limit: Limit = 50
+) -> Response[PassbookPage]:
+    """Return passbook lines, newest first."""
+    account = await desk.account_seen_by(request.user, account_id)
+    bank = await desk.bank(request.user.bank_id)
+    listed = f"passbook of {account_id}"
+    before = int(read_cursor(bank.cursor_key, listed, cursor)) if cursor else None
+    async with transaction(desk.pool) as connection:
+        lines = await list_passbook(
+            connection, bank.bank_id, account_id, before=before, limit=limit + 1
+        )
+    page, more = lines[:limit], len(lines) > limit
+    next_cursor = make_cursor(bank.cursor_key, listed, str(page[-1].seq)) if more else None
+    link = f'<{request.scope["path"]}?limit={limit}&cursor={next_cursor}>; rel="next"'
+    return Response(
+        PassbookPage([_line_view(line, account.unit) for line in page], next_cursor, more),
+        headers={"Link": link} if more else {},
+    )
+
+
+@get(
+    "/accounts/{account_id:uuid}/passbook.csv",
+    opt={"action": Action.READ_ACCOUNT},
+    operation_id="export_passbook",
+    media_type="text/csv",
+)
+async def export_passbook(request: Caller, desk: Desk, account_id: UUID) -> Stream:
+    """Return the whole passbook as CSV, newest first, dates in the bank's time zone."""
+    account = await desk.account_seen_by(request.user, account_id)
+    bank = await desk.bank(request.user.bank_id)
+    language = request.headers.get("accept-language", "")
+    return Stream(
+        passbook_csv(_all_lines(desk, bank.bank_id, account_id), account.unit, bank.zone, language),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="passbook-{account_id}.csv"'},
+    )
+
+
+async def _all_lines(desk: Desk, bank_id: int, account_id: UUID) -> AsyncIterator[PassbookLine]:
+    before = None
+    while before is None or before > 1:
+        async with transaction(desk.pool) as connection:
+            lines = await list_passbook(connection, bank_id, account_id, before=before, limit=1000)
+        for line in lines:
+            yield line
+        before = lines[-1].seq if lines else 1
+
+
+def _account_view(account: Account) -> AccountView:
+    return AccountView(
+        account.account_id, account.unit, account.kind, account.owner_id, account.opened_at
+    )
+
+
+def _line_view(line: PassbookLine, unit: Unit) -> LineView:
+    return LineView(
+        seq=line.seq,
+        kind=line.kind,
+        balance_after=line.balance_after,
+        occurred_at=line.occurred_at,
+        recorded_at=line.recorded_at,
+        transfer_id=line.transfer_id,
+        subject_id=line.subject_id,
+        reverses_id=line.reverses_id,
+        **_named(unit, line.amount),
+    )
+
+
+class Named(TypedDict, total=False):
+    """An amount under the name of its unit."""
+
+    minutes: int
+    points: int
+
+
+def _named(unit: Unit, amount: int) -> Named:
+    return {"minutes": amount} if unit is Unit.HOURS else {"points": amount}
+
+
+router = Router(
+    "/",
+    route_handlers=[
+        open_an_account,
+        list_visible_accounts,
+        get_an_account,
+        read_balance,
+        read_passbook,
+        export_passbook,
+    ],
+)

@@ -1,0 +1,126 @@
+"""What every handler needs of the ledger, gathered once: pools, batchers and what never changes."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+from uuid import UUID
+
+from timebank.db import Connection, Pool, repeat_on_conflict
+from timebank.domain.errors import (
+    IdempotencyKeyReusedError,
+    NotFoundError,
+    UnauthenticatedError,
+)
+from timebank.domain.ledger import Account, Balance, Unit
+from timebank.ledger.accounts import ensure_issuance, get_account
+from timebank.ledger.banks import Bank, list_banks
+from timebank.ledger.batcher import Batcher
+from timebank.ledger.passbook import list_balances
+from timebank.ledger.requests import KeyUse, PostingAnswer, PostingRequest, post_requests
+from timebank.people.access import Principal, check_may_see
+from timebank.people.tokens import find_principals, hash_token
+
+Asked = TypeVar("Asked")
+
+_KNOWN_ACCOUNTS_LIMIT = 100_000
+
+
+class Desk:
+    """One for each service process; reads and writes share round trips through its batchers."""
+
+    def __init__(self, pool: Pool) -> None:
+        """`pool` stays open as long as the desk is used."""
+        self.pool = pool
+        self._banks: dict[int, Bank] = {}
+        self._issuance: dict[int, Mapping[Unit, UUID]] = {}
+        self._accounts: dict[tuple[int, UUID], Account] = {}
+        self._principals = Batcher(self._answer_principals)
+        self._balances = Batcher(self._answer_balances)
+        self._postings = Batcher(self._answer_postings)
+
+    async def identify(self, token: str) -> Principal:
+        """Return whose token this is now; UnauthenticatedError if it is nobody's."""
+        principal = await self._principals.ask(hash_token(token))
+        if principal is None:
+            raise UnauthenticatedError
+        return principal
+
+    async def bank(self, bank_id: int) -> Bank:
+        """Return the bank; what is kept of it here does not change while the service runs."""
+        if bank_id not in self._banks:
+            async with self.pool.acquire() as connection:
+                self._banks = {bank.bank_id: bank for bank in await list_banks(connection)}
+        return self._banks[bank_id]
+
+    async def issuance(self, bank_id: int, unit: Unit) -> UUID:
+        """Return the account that awards of this unit come from."""
+        if bank_id not in self._issuance:
+            async with self.pool.acquire() as connection:
+                self._issuance[bank_id] = await ensure_issuance(connection, bank_id)
+        return self._issuance[bank_id][unit]
+
+    async def account_seen_by(self, principal: Principal, account_id: UUID) -> Account:
+        """Return the account if the principal may see it; NotFoundError as if absent if not."""
+        key = (principal.bank_id, account_id)
+        account = self._accounts.get(key)
+        if account is None:
+            async with self.pool.acquire() as connection:
+                account = await get_account(connection, *key)
+            if len(self._accounts) >= _KNOWN_ACCOUNTS_LIMIT:
+                self._accounts.clear()
+            self._accounts[key] = account
+        check_may_see(principal, account)
+        return account
+
+    async def balance(self, bank_id: int, account_id: UUID) -> Balance:
+        """Return the balance now; many askers share one query."""
+        balance = await self._balances.ask((bank_id, account_id))
+        if balance is None:
+            raise NotFoundError
+        return balance
+
+    async def post(self, bank_id: int, request: PostingRequest) -> PostingAnswer:
+        """Post a request's transfers; many requests share one commit.
+
+        IdempotencyKeyReusedError if the key was used for another request.
+        """
+        answer = await self._postings.ask((bank_id, request))
+        if answer.use is KeyUse.REUSED:
+            raise IdempotencyKeyReusedError
+        return answer
+
+    async def _answer_principals(self, hashes: Sequence[bytes]) -> list[Principal | None]:
+        async with self.pool.acquire() as connection:
+            return await find_principals(connection, hashes)
+
+    async def _answer_balances(self, asked: Sequence[tuple[int, UUID]]) -> list[Balance | None]:
+        found: dict[tuple[int, UUID], Balance] = {}
+        async with self.pool.acquire() as connection:
+            for bank_id, account_ids in _by_bank(asked).items():
+                for balance in await list_balances(connection, bank_id, set(account_ids)):
+                    found[bank_id, balance.account_id] = balance
+        return [found.get(key) for key in asked]
+
+    async def _answer_postings(
+        self, asked: Sequence[tuple[int, PostingRequest]]
+    ) -> list[PostingAnswer]:
+        answers: dict[int, list[PostingAnswer]] = {}
+        for bank_id, requests in _by_bank(asked).items():
+
+            async def work(
+                connection: Connection,
+                bank_id: int = bank_id,
+                requests: list[PostingRequest] = requests,
+            ) -> list[PostingAnswer]:
+                return await post_requests(connection, bank_id, requests)
+
+            answers[bank_id] = await repeat_on_conflict(self.pool, work)
+        waiting = {bank_id: iter(found) for bank_id, found in answers.items()}
+        return [next(waiting[bank_id]) for bank_id, _ in asked]
+
+
+def _by_bank(asked: Sequence[tuple[int, Asked]]) -> dict[int, list[Asked]]:
+    grouped: dict[int, list[Asked]] = defaultdict(list)
+    for bank_id, question in asked:
+        grouped[bank_id].append(question)
+    return grouped

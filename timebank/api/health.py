@@ -1,0 +1,26 @@
+"""Is the process alive, and can it reach its database."""
+
+from litestar import Router
+
+from timebank.api.desk import Desk
+from timebank.api.operations import get
+from timebank.api.wire import HealthView
+from timebank.db import check_schema, transaction
+from timebank.people.access import Action
+
+
+@get("/health/live", opt={"action": Action.PUBLIC}, operation_id="is_live")
+async def is_live() -> HealthView:
+    """Answer as long as the process runs; asks nothing of the database."""
+    return HealthView()
+
+
+@get("/health/ready", opt={"action": Action.PUBLIC}, operation_id="is_ready")
+async def is_ready(desk: Desk) -> HealthView:
+    """Answer ok when the database answers and carries our schema, else 503."""
+    async with transaction(desk.pool) as connection:
+        await check_schema(connection)
+    return HealthView()
+
+
+router = Router("/", route_handlers=[is_live, is_ready])

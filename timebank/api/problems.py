@@ -1,0 +1,137 @@
+"""RFC 9457 problems: every code with its HTTP status and its title in three languages."""
+
+from collections.abc import Mapping
+
+from msgspec import UNSET, Struct, UnsetType
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class ProblemKind(Struct, frozen=True):
+    """What a code means: HTTP status and titles in 简体中文, 繁體中文 and English."""
+
+    status: int
+    zh_hans: str
+    zh_hant: str
+    en: str
+
+
+PROBLEM_KINDS: Mapping[str, ProblemKind] = {
+    "malformed_json": ProblemKind(
+        400, "请求正文不是合规的 JSON", "請求正文不是合規的 JSON", "The body is not acceptable JSON"
+    ),
+    "invalid_input": ProblemKind(400, "请求内容有误", "請求內容有誤", "The request is not valid"),
+    "invalid_cursor": ProblemKind(400, "翻页标记无效", "翻頁標記無效", "The cursor is not valid"),
+    "idempotency_key_missing": ProblemKind(
+        400, "缺少 Idempotency-Key", "缺少 Idempotency-Key", "The Idempotency-Key is missing"
+    ),
+    "unauthenticated": ProblemKind(401, "请先登录", "請先登入", "Authentication is needed"),
+    "forbidden": ProblemKind(403, "无权进行此操作", "無權進行此操作", "Your role may not do this"),
+    "not_found": ProblemKind(404, "未找到", "未找到", "Not found"),
+    "method_not_allowed": ProblemKind(
+        405, "不支持此方法", "不支援此方法", "This method is not supported here"
+    ),
+    "account_exists": ProblemKind(409, "账户已存在", "帳戶已存在", "The account exists already"),
+    "idempotency_key_in_use": ProblemKind(
+        409, "同一请求正在处理", "同一請求正在處理", "A request with this key is in progress"
+    ),
+    "id_conflict": ProblemKind(409, "编号已被占用", "編號已被占用", "The id is taken"),
+    "insufficient_balance": ProblemKind(409, "余额不足", "餘額不足", "The balance is insufficient"),
+    "ceiling_exceeded": ProblemKind(409, "超出账户上限", "超出帳戶上限", "The ceiling is exceeded"),
+    "already_reversed": ProblemKind(409, "此笔已冲正", "此筆已沖正", "It is reversed already"),
+    "original_is_reversal": ProblemKind(
+        409, "冲正不能再冲正", "沖正不能再沖正", "A reversal cannot be reversed"
+    ),
+    "original_not_found": ProblemKind(
+        409, "原交易未入账", "原交易未入帳", "The original was never posted"
+    ),
+    "original_differs": ProblemKind(
+        409, "与原交易不符", "與原交易不符", "It does not mirror the original"
+    ),
+    "chain_broken": ProblemKind(
+        409, "同组交易被拒", "同組交易被拒", "Another transfer of the chain was refused"
+    ),
+    "body_too_large": ProblemKind(413, "请求正文过大", "請求正文過大", "The body is too large"),
+    "unsupported_media_type": ProblemKind(
+        415, "只接受 application/json", "只接受 application/json", "Only application/json is taken"
+    ),
+    "idempotency_key_reused": ProblemKind(
+        422, "同一键用于不同请求", "同一鍵用於不同請求", "The key was used for another request"
+    ),
+    "account_not_found": ProblemKind(422, "账户不存在", "帳戶不存在", "There is no such account"),
+    "owner_not_found": ProblemKind(422, "储户不存在", "儲戶不存在", "There is no such resident"),
+    "account_kind_mismatch": ProblemKind(
+        422, "账户类型不符", "帳戶類型不符", "This kind of account cannot do this"
+    ),
+    "amount_out_of_range": ProblemKind(
+        422, "数额超出范围", "數額超出範圍", "The amount is out of range"
+    ),
+    "same_account": ProblemKind(
+        422, "转出与转入相同", "轉出與轉入相同", "Both accounts are the same"
+    ),
+    "unit_mismatch": ProblemKind(422, "单位不符", "單位不符", "The units differ"),
+    "occurred_in_future": ProblemKind(
+        422, "发生时间在未来", "發生時間在未來", "It cannot have occurred yet"
+    ),
+    "as_of_in_future": ProblemKind(
+        422, "查询时间在未来", "查詢時間在未來", "The instant has not passed yet"
+    ),
+    "internal_error": ProblemKind(500, "系统出错", "系統出錯", "Something went wrong on our side"),
+    "overloaded": ProblemKind(
+        503, "系统繁忙，请稍后再试", "系統繁忙，請稍後再試", "Too busy; try again"
+    ),
+    "outcome_unknown": ProblemKind(
+        503, "结果未知，请用同一键重试", "結果未知，請用同一鍵重試", "Outcome unknown; repeat it"
+    ),
+    "database_unavailable": ProblemKind(
+        503, "系统暂不可用", "系統暫不可用", "The database is unavailable"
+    ),
+}
+
+
+class Fault(Struct, frozen=True):
+    """One fault of a request: where (JSON Pointer or parameter name) and what."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """The body of every error (RFC 9457); `code` is stable, `type` is a page that explains it."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    instance: str
+    errors: list[Fault] | UnsetType = UNSET
+
+
+def title_for(kind: ProblemKind, accept_language: str) -> str:
+    """Return the title in the first language of Accept-Language that we speak, else 简体中文."""
+    for part in accept_language.lower().split(","):
+        tag = part.split(";")[0].strip()
+        if tag.startswith(("zh-hant", "zh-tw", "zh-hk", "zh-mo")):
+            return kind.zh_hant
+        if tag.startswith("zh"):
+            return kind.zh_hans
+        if tag.startswith("en"):
+            return kind.en
+    return kind.zh_hans
+
+
+def make_problem(
+    code: str, detail: str, instance: str, accept_language: str, errors: list[Fault] | None = None
+) -> Problem:
+    """Return the problem of this code; a code that is not in the table is a bug, and a KeyError."""
+    kind = PROBLEM_KINDS[code]
+    return Problem(
+        type=f"/problems/{code}",
+        title=title_for(kind, accept_language),
+        status=kind.status,
+        code=code,
+        detail=detail,
+        instance=instance,
+        errors=errors or UNSET,
+    )

@@ -1,0 +1,82 @@
+"""The service put together: database, desk, gate, operations, description."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Router
+from litestar.config.app import AppConfig
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
+
+from timebank.api import accounts, health, transfers
+from timebank.api.desk import Desk
+from timebank.api.gate import Gate
+from timebank.api.openapi import assets_router, openapi_config
+from timebank.api.problem_pages import explain_problem
+from timebank.api.refusals import answer_error
+from timebank.api.strict_json import LARGEST_BODY
+from timebank.config import Settings, read_settings
+from timebank.database import open_database
+from timebank.logs import set_up_logs
+from timebank.people.access import Action
+
+
+class UndeclaredActionError(Exception):
+    """An operation does not say who may call it. Give it `opt={"action": Action.…}`."""
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    """Return the ASGI application; UndeclaredActionError if an operation declares no action."""
+    settings = settings or read_settings(os.environ)
+    set_up_logs(settings.log_level)
+
+    @asynccontextmanager
+    async def with_desk(app: Litestar) -> AsyncIterator[None]:
+        async with open_database(settings) as pool:
+            app.state.desk = Desk(pool)
+            yield
+
+    v1 = Router("/api/v1", route_handlers=[accounts.router, transfers.router, health.router])
+    app = Litestar(
+        [v1, explain_problem, assets_router()],
+        lifespan=[with_desk],
+        middleware=[Gate],
+        dependencies={"desk": Provide(_desk, sync_to_thread=False)},
+        exception_handlers={Exception: answer_error},
+        openapi_config=openapi_config(),
+        request_max_body_size=LARGEST_BODY,
+        on_app_init=[_without_litestar_logging],
+    )
+    refuse_undeclared(app)
+    return app
+
+
+def _desk(state: State) -> Desk:
+    desk: Desk = state.desk
+    return desk
+
+
+def _without_litestar_logging(config: AppConfig) -> AppConfig:
+    config.logging_config = None  # structlog is set up once, in timebank.logs
+    return config
+
+
+def operations(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
+    """Yield path and handler of every operation but the automatic OPTIONS."""
+    for route in app.routes:
+        handlers: Any = getattr(route, "route_handlers", None) or [route.route_handler]  # type: ignore[union-attr]
+        for handler in handlers:
+            if getattr(handler, "http_methods", None) != {"OPTIONS"}:
+                yield route.path, handler
+
+
+def refuse_undeclared(app: Litestar) -> None:
+    """Raise UndeclaredActionError unless every operation declares a known action."""
+    for path, handler in operations(app):
+        try:
+            Action(handler.opt["action"])
+        except (KeyError, ValueError) as error:
+            raise UndeclaredActionError(f"{path}: {handler}") from error

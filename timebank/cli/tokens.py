@@ -1,0 +1,86 @@
+"""`timebank bank` and `timebank token`: what must exist before anybody can call."""
+
+import sys
+from datetime import timedelta
+from uuid import UUID
+
+import click
+
+from timebank.cli.running import command, err, out, settings_from_environment
+from timebank.database import open_database
+from timebank.db import transaction
+from timebank.domain.errors import NotFoundError
+from timebank.ledger.banks import ensure_bank, get_bank
+from timebank.ledger.ids import new_id
+from timebank.people.access import Role
+from timebank.people.residents import is_registered
+from timebank.people.tokens import issue_token, revoke_token
+
+
+@click.group()
+def bank() -> None:
+    """Banks: one programme, one book."""
+
+
+@bank.command("open")
+@click.argument("code")
+@click.option("--name", required=True, help="What the pages call it.")
+@command
+async def open_bank(code: str, name: str) -> None:
+    """Open a bank with its issuance accounts; nothing happens if it exists.
+
+    \b
+    Example:
+      timebank bank open jianxi --name 涧贤银行
+    """
+    async with open_database(settings_from_environment()) as pool, transaction(pool) as connection:
+        opened = await ensure_bank(connection, code, name)
+    out.print(f"bank {opened.code}: {opened.name}, {opened.time_zone}")
+
+
+@click.group()
+def token() -> None:
+    """Bearer tokens for the HTTP API."""
+
+
+@token.command()
+@click.option("--bank", "bank_code", default="demo", show_default=True)
+@click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
+@click.option("--resident", type=click.UUID, help="Whose token it is; needed for role resident.")
+@click.option("--days", type=click.IntRange(1, 3650), default=90, show_default=True)
+@command
+async def issue(bank_code: str, role: str, resident: UUID | None, days: int) -> None:
+    """Issue a token and print it on stdout, once; only its hash is kept.
+
+    \b
+    Example:
+      timebank token issue --role staff
+      timebank token issue --role resident --resident 0198f0c2-…
+    """
+    if (role == Role.RESIDENT) != (resident is not None):
+        raise click.UsageError("--resident goes with --role resident, and only with it.")
+    async with open_database(settings_from_environment()) as pool, transaction(pool) as connection:
+        opened = await get_bank(connection, bank_code)
+        if resident and not await is_registered(connection, opened.bank_id, resident):
+            raise NotFoundError(f"No resident {resident} is registered in {bank_code}.")
+        issued = await issue_token(
+            connection, opened.bank_id, Role(role), resident or new_id(), timedelta(days=days)
+        )
+    err.print(f"A token for role {role}, good for {days} days. Keep it; it is not shown again.")
+    click.echo(issued)
+
+
+@token.command()
+@command
+async def revoke() -> int:
+    """Revoke the token read from stdin: it is useless from the next request on.
+
+    \b
+    Example:
+      timebank token revoke < token.txt
+    """
+    given = sys.stdin.readline().strip()
+    async with open_database(settings_from_environment()) as pool, transaction(pool) as connection:
+        revoked = await revoke_token(connection, given)
+    err.print("Revoked." if revoked else "No such token, or it was revoked before.")
+    return 0 if revoked else 1
