@@ -11,17 +11,19 @@
 --   isolation    READ COMMITTED: each statement after the locks must see what was just committed.
 --   append-only  transfer, posting and request are written by functions and never edited.
 
+-- Roles belong to the whole server: another database may have them, or be making them now.
 DO $$
+DECLARE
+    role text;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'timebank_owner') THEN
-        CREATE ROLE timebank_owner NOLOGIN;
-    END IF;
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'timebank_app') THEN
-        CREATE ROLE timebank_app LOGIN;
-    END IF;
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'timebank_auditor') THEN
-        CREATE ROLE timebank_auditor LOGIN;
-    END IF;
+    FOREACH role IN ARRAY ARRAY['timebank_owner NOLOGIN', 'timebank_app LOGIN',
+                                'timebank_auditor LOGIN'] LOOP
+        BEGIN
+            EXECUTE 'CREATE ROLE ' || role;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;
+        END;
+    END LOOP;
 END $$;
 
 CREATE SCHEMA timebank AUTHORIZATION timebank_owner;
@@ -239,18 +241,21 @@ END $$;
 
 -- ── Posting ─────────────────────────────────────────────────────────────────────────────────────
 
-CREATE FUNCTION open_account(
-    p_bank integer, p_account uuid, p_unit unit, p_kind account_kind, p_owner uuid
+CREATE FUNCTION open_accounts(
+    p_bank integer, p_accounts uuid[], p_units unit[], p_kinds account_kind[], p_owners uuid[]
 ) RETURNS SETOF account LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
     INSERT INTO balance (bank_id, account_id, floor, ceiling)
-    SELECT p_bank, p_account,
-           CASE WHEN p_kind IN ('issuance', 'debt') THEN 1 - (1::bigint << 53) ELSE 0 END,
-           CASE WHEN p_kind IN ('issuance', 'debt') THEN 0 ELSE (1::bigint << 53) - 1 END;
+    SELECT p_bank, id,
+           CASE WHEN kind IN ('issuance', 'debt') THEN 1 - (1::bigint << 53) ELSE 0 END,
+           CASE WHEN kind IN ('issuance', 'debt') THEN 0 ELSE (1::bigint << 53) - 1 END
+    FROM unnest(p_accounts, p_kinds) AS r(id, kind);
     INSERT INTO account (bank_id, account_id, unit, kind, owner_id)
-    VALUES (p_bank, p_account, p_unit, p_kind, p_owner)
+    SELECT p_bank, id, unit, kind, owner
+    FROM unnest(p_accounts, p_units, p_kinds, p_owners) AS r(id, unit, kind, owner)
     RETURNING *;
 $$;
-COMMENT ON FUNCTION open_account IS 'An account and its balance row; the kind sets the limits.';
+COMMENT ON FUNCTION open_accounts IS
+    'Accounts and their balance rows, from arrays of one length; the kind sets the limits.';
 
 CREATE TYPE locked_balances AS (
     account_ids      uuid[],
@@ -488,8 +493,9 @@ BEGIN
     dated := array(SELECT coalesce(occurred, stamp) FROM unnest(p_occurred) AS occurred);
     seen := examine_transfers(p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts, dated,
                               p_actors, p_chain_ids, p_subjects, p_reverses, p_reasons, state, stamp);
-    done := decide_transfers(p_ids, p_chain_ids, seen.verdicts, seen.repeats, seen.debits,
-                             seen.credits, p_amounts, dated, state);
+    -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
+    done := decide_transfers(p_ids[:], p_chain_ids[:], seen.verdicts, seen.repeats, seen.debits,
+                             seen.credits, p_amounts[:], dated, state);
 
     INSERT INTO transfer
     SELECT p_bank, id, kind, status, debit, credit, amount, occurred, stamp, debit_seq, credit_seq,
@@ -721,9 +727,11 @@ CREATE TABLE shift (
     served_on   date    NOT NULL,
     minutes     bigint  NOT NULL CONSTRAINT shift_minutes_positive CHECK (minutes > 0),
     attended    integer NOT NULL CONSTRAINT shift_attended_positive CHECK (attended > 0),
-    PRIMARY KEY (bank_id, source_ref)
+    points      bigint  NOT NULL CONSTRAINT shift_points_not_negative CHECK (points >= 0),
+    CONSTRAINT shift_awarded_once PRIMARY KEY (bank_id, source_ref)
 );
 COMMENT ON TABLE shift IS 'A shift of a rota that was imported and awarded: it is not awarded again.';
+COMMENT ON COLUMN shift.points IS 'What all who attended were awarded for it.';
 
 
 -- ── Roles: default deny ─────────────────────────────────────────────────────────────────────────
@@ -733,7 +741,7 @@ GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
 REVOKE SELECT ON access_token FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION
-    open_account, lock_balances, post_transfers, post_requests, find_answer, answer_request,
+    open_accounts, lock_balances, post_transfers, post_requests, find_answer, answer_request,
     find_last_seq, read_balance_as_of TO timebank_app;
 GRANT INSERT ON bank, access_token, resident, activity, shift TO timebank_app;
 GRANT UPDATE (revoked_at) ON access_token TO timebank_app;

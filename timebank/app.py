@@ -7,11 +7,10 @@ from typing import Any
 
 from litestar import Litestar, Router
 from litestar.config.app import AppConfig
-from litestar.datastructures import State
-from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 
 from timebank.api import accounts, health, transfers
+from timebank.api.call import Call
 from timebank.api.desk import Desk
 from timebank.api.gate import Gate
 from timebank.api.openapi import assets_router, openapi_config
@@ -44,7 +43,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         [v1, explain_problem, assets_router()],
         lifespan=[with_desk],
         middleware=[Gate],
-        dependencies={"desk": Provide(_desk, sync_to_thread=False)},
+        request_class=Call,
         exception_handlers={Exception: answer_error},
         openapi_config=openapi_config(),
         request_max_body_size=LARGEST_BODY,
@@ -52,11 +51,6 @@ def create_app(settings: Settings | None = None) -> Litestar:
     )
     refuse_undeclared(app)
     return app
-
-
-def _desk(state: State) -> Desk:
-    desk: Desk = state.desk
-    return desk
 
 
 def _without_litestar_logging(config: AppConfig) -> AppConfig:

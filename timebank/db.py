@@ -41,6 +41,15 @@ _WORTH_REPEATING = (
 )
 """Another transaction came between; the next try sees what it left."""
 
+_CONNECTION_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    OSError,
+)
+"""The answer did not come, which says nothing about the commit."""
+
 
 def load_queries(package: str) -> Mapping[str, str]:
     """Read a package's queries.sql: each query stands under a line `-- name: its_name`."""
@@ -112,7 +121,7 @@ def translate(error: BaseException) -> TimebankError | None:
     constraint = str(getattr(error, "constraint_name", None))
     if constraint in _ERRORS_BY_CONSTRAINT:
         return _ERRORS_BY_CONSTRAINT[constraint]()
-    if isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError | OSError):
+    if isinstance(error, _CONNECTION_LOST) and not isinstance(error, ValueError):
         return DatabaseUnavailableError()
     return None
 
@@ -149,7 +158,9 @@ async def repeat_on_conflict(
                 raise meaning from error
             if not remaining:
                 raise
-        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError) as error:
+        except ValueError:
+            raise  # an argument that asyncpg cannot encode, an InterfaceError too: it was not sent
+        except _CONNECTION_LOST as error:
             raise OutcomeUnknownError from error
         finally:
             await pool.release(connection)

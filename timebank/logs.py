@@ -7,10 +7,9 @@ import structlog
 
 
 def set_up_logs(level: str) -> None:
-    """Send events of at least `level` to stderr, with UTC time and the request's id."""
+    """Send events of at least `level` to stderr, with UTC time."""
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

@@ -6,16 +6,16 @@ from typing import Annotated, TypedDict
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, Router
-from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar import Response, Router
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 
+from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import make_cursor, read_cursor
 from timebank.api.desk import Desk
 from timebank.api.operations import get, post
 from timebank.api.passbook_csv import passbook_csv
-from timebank.api.refusals import OwnerNotFoundError
+from timebank.api.errors import OwnerNotFoundError
 from timebank.api.wire import (
     AccountPage,
     AccountView,
@@ -29,21 +29,19 @@ from timebank.domain.errors import InvalidInputError
 from timebank.domain.ledger import Account, AccountKind, PassbookLine, Unit
 from timebank.ledger.accounts import list_accounts, open_account
 from timebank.ledger.passbook import get_balance_as_of, list_passbook
-from timebank.ledger.requests import RequestKey, answer_once
+from timebank.ledger.requests import answer_once
 from timebank.people.access import Action, Principal, Role
 from timebank.people.residents import is_registered
 
-Caller = Request[Principal, RequestKey, State]
-IdempotencyKey = Annotated[
-    str, Parameter(header="Idempotency-Key", description="1-255 visible ASCII characters")
-]
-Limit = Annotated[int, Parameter(ge=1, le=200)]
-Cursor = Annotated[str | None, Parameter(max_length=200)]
+Limit = Annotated[int, QueryParameter(ge=1, le=200)]
+Cursor = Annotated[str | None, QueryParameter(max_length=200)]
 
 
 @post("/accounts", opt={"action": Action.OPEN_ACCOUNT}, operation_id="open_account")
 async def open_an_account(
-    request: Caller, desk: Desk, data: OpenAccountBody, idempotency_key: IdempotencyKey
+    request: Call,
+    data: JSONBody[OpenAccountBody],
+    idempotency_key: IdempotencyKey,
 ) -> Response[AccountView]:
     """Open a resident's wallet, or a pool of the bank."""
     bank_id = request.user.bank_id
@@ -60,7 +58,7 @@ async def open_an_account(
 
         return await answer_once(connection, bank_id, request.auth, open_it)
 
-    answer, replayed = await repeat_on_conflict(desk.pool, work)
+    answer, replayed = await repeat_on_conflict(request.desk.pool, work)
     view = msgspec.json.decode(answer, type=AccountView)
     return Response(view, status_code=201, headers=replay_header(replayed))
 
@@ -72,19 +70,18 @@ def replay_header(replayed: bool) -> dict[str, str]:
 
 @get("/accounts", opt={"action": Action.READ_ACCOUNT}, operation_id="list_accounts")
 async def list_visible_accounts(
-    request: Caller,
-    desk: Desk,
-    owner_id: UUID | None = None,
+    request: Call,
+    owner_id: FromQuery[UUID | None] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> AccountPage:
     """List accounts: residents see their own, staff and auditors all or one owner's."""
     principal = request.user
     owner = principal.principal_id if principal.role is Role.RESIDENT else owner_id
-    bank = await desk.bank(principal.bank_id)
+    bank = await request.desk.bank(principal.bank_id)
     listed = f"accounts of {owner}"
     after = UUID(read_cursor(bank.cursor_key, listed, cursor)) if cursor else None
-    async with transaction(desk.pool) as connection:
+    async with transaction(request.desk.pool) as connection:
         accounts = await list_accounts(
             connection, bank.bank_id, after=after, owner_id=owner, limit=limit + 1
         )
@@ -97,9 +94,9 @@ async def list_visible_accounts(
 
 
 @get("/accounts/{account_id:uuid}", opt={"action": Action.READ_ACCOUNT}, operation_id="get_account")
-async def get_an_account(request: Caller, desk: Desk, account_id: UUID) -> AccountView:
+async def get_an_account(request: Call, account_id: FromPath[UUID]) -> AccountView:
     """Return one account."""
-    return _account_view(await desk.account_seen_by(request.user, account_id))
+    return _account_view(await request.desk.account_seen_by(request.user, account_id))
 
 
 @get(
@@ -108,17 +105,18 @@ async def get_an_account(request: Caller, desk: Desk, account_id: UUID) -> Accou
     operation_id="get_balance",
 )
 async def read_balance(
-    request: Caller,
-    desk: Desk,
-    account_id: UUID,
-    as_of: datetime | None = None,
-    occurred_by: datetime | None = None,
+    request: Call,
+    account_id: FromPath[UUID],
+    as_of: FromQuery[datetime | None] = None,
+    occurred_by: FromQuery[datetime | None] = None,
 ) -> Response[BalanceView]:
     """Return the balance now, or what the book said at `as_of` of what had occurred by then."""
-    account = await desk.account_seen_by(request.user, account_id)
+    account = await request.desk.account_seen_by(request.user, account_id)
     if as_of or occurred_by:
-        return Response(await _balance_as_of(desk, request.user, account, as_of, occurred_by))
-    balance = await desk.balance(request.user.bank_id, account_id)
+        return Response(
+            await _balance_as_of(request.desk, request.user, account, as_of, occurred_by)
+        )
+    balance = await request.desk.balance(request.user.bank_id, account_id)
     etag = f'W/"{balance.seq}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if request.headers.get("if-none-match") == etag:
@@ -168,14 +166,17 @@ def _instant(given: datetime | None, name: str) -> datetime | None:
     operation_id="list_passbook",
 )
 async def read_passbook(
-    request: Caller, desk: Desk, account_id: UUID, cursor: Cursor = None, limit: Limit = 50
+    request: Call,
+    account_id: FromPath[UUID],
+    cursor: Cursor = None,
+    limit: Limit = 50,
 ) -> Response[PassbookPage]:
     """Return passbook lines, newest first."""
-    account = await desk.account_seen_by(request.user, account_id)
-    bank = await desk.bank(request.user.bank_id)
+    account = await request.desk.account_seen_by(request.user, account_id)
+    bank = await request.desk.bank(request.user.bank_id)
     listed = f"passbook of {account_id}"
     before = int(read_cursor(bank.cursor_key, listed, cursor)) if cursor else None
-    async with transaction(desk.pool) as connection:
+    async with transaction(request.desk.pool) as connection:
         lines = await list_passbook(
             connection, bank.bank_id, account_id, before=before, limit=limit + 1
         )
@@ -194,13 +195,15 @@ async def read_passbook(
     operation_id="export_passbook",
     media_type="text/csv",
 )
-async def export_passbook(request: Caller, desk: Desk, account_id: UUID) -> Stream:
+async def export_passbook(request: Call, account_id: FromPath[UUID]) -> Stream:
     """Return the whole passbook as CSV, newest first, dates in the bank's time zone."""
-    account = await desk.account_seen_by(request.user, account_id)
-    bank = await desk.bank(request.user.bank_id)
+    account = await request.desk.account_seen_by(request.user, account_id)
+    bank = await request.desk.bank(request.user.bank_id)
     language = request.headers.get("accept-language", "")
     return Stream(
-        passbook_csv(_all_lines(desk, bank.bank_id, account_id), account.unit, bank.zone, language),
+        passbook_csv(
+            _all_lines(request.desk, bank.bank_id, account_id), account.unit, bank.zone, language
+        ),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="passbook-{account_id}.csv"'},
     )

@@ -4,7 +4,7 @@ import base64
 import hmac
 from uuid import UUID
 
-from timebank.api.refusals import InvalidCursorError
+from timebank.api.errors import InvalidCursorError
 
 _TAG_BYTES = 12
 

@@ -4,7 +4,6 @@ import re
 import secrets
 from typing import Any
 
-import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
@@ -17,8 +16,6 @@ from timebank.domain.errors import (
 )
 from timebank.ledger.requests import RequestKey
 from timebank.people.access import Action, Principal, check_may
-
-log = structlog.get_logger()
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
@@ -37,7 +34,7 @@ class Gate:
             raise InvalidInputError("This service speaks HTTP only.")
         headers = dict(scope["headers"])
         request_id = _request_id(headers)
-        structlog.contextvars.bind_contextvars(request_id=request_id.decode())
+        scope["state"]["request_id"] = request_id.decode()
         action = Action(scope["route_handler"].opt["action"])
         if action is not Action.PUBLIC:
             desk: Desk = scope["litestar_app"].state.desk

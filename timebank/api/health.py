@@ -2,7 +2,7 @@
 
 from litestar import Router
 
-from timebank.api.desk import Desk
+from timebank.api.call import Call
 from timebank.api.operations import get
 from timebank.api.wire import HealthView
 from timebank.db import check_schema, transaction
@@ -16,9 +16,9 @@ async def is_live() -> HealthView:
 
 
 @get("/health/ready", opt={"action": Action.PUBLIC}, operation_id="is_ready")
-async def is_ready(desk: Desk) -> HealthView:
+async def is_ready(request: Call) -> HealthView:
     """Answer ok when the database answers and carries our schema, else 503."""
-    async with transaction(desk.pool) as connection:
+    async with transaction(request.desk.pool) as connection:
         await check_schema(connection)
     return HealthView()
 

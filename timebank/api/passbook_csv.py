@@ -5,6 +5,7 @@ import io
 from collections.abc import AsyncIterator, Mapping
 from zoneinfo import ZoneInfo
 
+from timebank.api.problems import preferred_language
 from timebank.domain.ledger import PassbookLine, TransferKind, Unit
 
 _HEADERS: Mapping[str, Mapping[Unit, tuple[str, ...]]] = {
@@ -67,8 +68,8 @@ _KINDS: Mapping[str, Mapping[TransferKind, str]] = {
 async def passbook_csv(
     lines: AsyncIterator[PassbookLine], unit: Unit, zone: ZoneInfo, accept_language: str
 ) -> AsyncIterator[bytes]:
-    """Yield the CSV of `lines` row by row, headed in English if that is asked for first."""
-    language = "en" if accept_language.lower().startswith("en") else "zh"
+    """Yield the CSV of `lines` row by row, headed in English if that is preferred."""
+    language = "en" if preferred_language(accept_language) == "en" else "zh"
     yield "\ufeff".encode() + _row(_HEADERS[language][unit])
     async for line in lines:
         yield _row(

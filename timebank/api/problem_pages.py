@@ -5,6 +5,7 @@ from importlib import resources
 from string import Template
 
 from litestar import MediaType, get
+from litestar.params import FromPath
 
 from timebank.api.problems import PROBLEM_KINDS
 from timebank.domain.errors import NotFoundError
@@ -19,7 +20,7 @@ _PAGE = Template(resources.files("timebank.api").joinpath("problem.html").read_t
     opt={"action": Action.PUBLIC},
     include_in_schema=False,
 )
-async def explain_problem(code: str) -> str:
+async def explain_problem(code: FromPath[str]) -> str:
     """Return the page of a code; 404 for one that does not exist."""
     kind = PROBLEM_KINDS.get(code)
     if kind is None:

@@ -1,10 +1,17 @@
 """RFC 9457 problems: every code with its HTTP status and its title in three languages."""
 
+import re
 from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import quote
 
 from msgspec import UNSET, Struct, UnsetType
 
 PROBLEM_JSON = "application/problem+json"
+
+Language = Literal["zh_hans", "zh_hant", "en"]
+
+_QUALITY = re.compile(r"[01](\.\d{0,3})?")
 
 
 class ProblemKind(Struct, frozen=True):
@@ -83,6 +90,9 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "outcome_unknown": ProblemKind(
         503, "结果未知，请用同一键重试", "結果未知，請用同一鍵重試", "Outcome unknown; repeat it"
     ),
+    "schema_mismatch": ProblemKind(
+        503, "数据库版本不符", "資料庫版本不符", "The database is of another version"
+    ),
     "database_unavailable": ProblemKind(
         503, "系统暂不可用", "系統暫不可用", "The database is unavailable"
     ),
@@ -108,30 +118,37 @@ class Problem(Struct, frozen=True, kw_only=True):
     errors: list[Fault] | UnsetType = UNSET
 
 
-def title_for(kind: ProblemKind, accept_language: str) -> str:
-    """Return the title in the first language of Accept-Language that we speak, else 简体中文."""
+def preferred_language(accept_language: str) -> Language:
+    """Return which language we speak is wanted most by an Accept-Language header, else 简体中文."""
+    wanted: list[tuple[float, Language]] = []
     for part in accept_language.lower().split(","):
-        tag = part.split(";")[0].strip()
+        tag, _, quality = part.strip().partition(";q=")
+        weight = float(quality) if _QUALITY.fullmatch(quality) else float(not quality)
         if tag.startswith(("zh-hant", "zh-tw", "zh-hk", "zh-mo")):
-            return kind.zh_hant
-        if tag.startswith("zh"):
-            return kind.zh_hans
-        if tag.startswith("en"):
-            return kind.en
-    return kind.zh_hans
+            wanted.append((weight, "zh_hant"))
+        elif tag.startswith("zh"):
+            wanted.append((weight, "zh_hans"))
+        elif tag.startswith("en"):
+            wanted.append((weight, "en"))
+    weight, language = max(wanted, key=lambda pair: pair[0], default=(0.0, "zh_hans"))
+    return language if weight else "zh_hans"
 
 
 def make_problem(
     code: str, detail: str, instance: str, accept_language: str, errors: list[Fault] | None = None
 ) -> Problem:
-    """Return the problem of this code; a code that is not in the table is a bug, and a KeyError."""
+    """Return the problem of this code, `instance` being the path that was asked for.
+
+    A code that is not in the table is a bug, and a KeyError.
+    """
     kind = PROBLEM_KINDS[code]
+    title: str = getattr(kind, preferred_language(accept_language))
     return Problem(
         type=f"/problems/{code}",
-        title=title_for(kind, accept_language),
+        title=title,
         status=kind.status,
         code=code,
         detail=detail,
-        instance=instance,
+        instance=quote(instance),
         errors=errors or UNSET,
     )

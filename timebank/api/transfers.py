@@ -6,8 +6,10 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, Router
+from litestar.params import FromPath, JSONBody
 
-from timebank.api.accounts import Caller, IdempotencyKey, replay_header
+from timebank.api.accounts import replay_header
+from timebank.api.call import Call, IdempotencyKey
 from timebank.api.desk import Desk
 from timebank.api.operations import get, post
 from timebank.api.wire import (
@@ -45,27 +47,33 @@ from timebank.people.access import Action, Principal
 
 @post("/awards", opt={"action": Action.AWARD}, operation_id="award")
 async def award(
-    request: Caller, desk: Desk, data: AwardBody, idempotency_key: IdempotencyKey
+    request: Call,
+    data: JSONBody[AwardBody],
+    idempotency_key: IdempotencyKey,
 ) -> Response[PostedView]:
     """Award minutes or points to an account, from the bank's issuance account."""
-    return await _post_one(desk, request, await _award(desk, request.user, data))
+    return await _post_one(request, await _award(request.desk, request.user, data))
 
 
 @post("/transfers", opt={"action": Action.TRANSFER_FROM_POOL}, operation_id="transfer")
 async def transfer_from_pool(
-    request: Caller, desk: Desk, data: TransferBody, idempotency_key: IdempotencyKey
+    request: Call,
+    data: JSONBody[TransferBody],
+    idempotency_key: IdempotencyKey,
 ) -> Response[PostedView]:
     """Give from a pool to any other account of its unit."""
-    return await _post_one(desk, request, await _transfer(desk, request.user, data))
+    return await _post_one(request, await _transfer(request.desk, request.user, data))
 
 
 @post("/batches", opt={"action": Action.AWARD}, status_code=200, operation_id="post_batch")
 async def post_batch(
-    request: Caller, desk: Desk, data: BatchBody, idempotency_key: IdempotencyKey
+    request: Call,
+    data: JSONBody[BatchBody],
+    idempotency_key: IdempotencyKey,
 ) -> Response[BatchView]:
     """Post up to 5,000 awards and transfers in one commit, with a result for each row."""
-    chains = await _chains(desk, request.user, data.rows)
-    answer = await desk.post(request.user.bank_id, PostingRequest(request.auth, chains))
+    chains = await _chains(request.desk, request.user, data.rows)
+    answer = await request.desk.post(request.user.bank_id, PostingRequest(request.auth, chains))
     results = [
         RowResult(row, outcome.transfer_id, outcome.status, outcome.recorded_at)
         for row, outcome in enumerate(answer.outcomes)
@@ -83,10 +91,9 @@ async def post_batch(
     operation_id="reverse_transfer",
 )
 async def reverse_transfer(
-    request: Caller,
-    desk: Desk,
-    transfer_id: UUID,
-    data: ReversalBody,
+    request: Call,
+    transfer_id: FromPath[UUID],
+    data: JSONBody[ReversalBody],
     idempotency_key: IdempotencyKey,
 ) -> Response[ReversalView]:
     """Take back a transfer and its whole chain, once, with a reason."""
@@ -108,7 +115,7 @@ async def reverse_transfer(
 
         return await answer_once(connection, principal.bank_id, request.auth, reverse_it)
 
-    answer, replayed = await repeat_on_conflict(desk.pool, work)
+    answer, replayed = await repeat_on_conflict(request.desk.pool, work)
     outcomes = msgspec.json.decode(answer, type=list[Outcome])
     _raise_if_refused(outcomes)
     return Response(
@@ -123,9 +130,9 @@ async def reverse_transfer(
     opt={"action": Action.READ_JOURNAL},
     operation_id="get_transfer",
 )
-async def read_transfer(request: Caller, desk: Desk, transfer_id: UUID) -> TransferView:
+async def read_transfer(request: Call, transfer_id: FromPath[UUID]) -> TransferView:
     """Return the journal's entry of a transfer, posted or refused."""
-    async with transaction(desk.pool) as connection:
+    async with transaction(request.desk.pool) as connection:
         entry = await get_transfer(connection, request.user.bank_id, transfer_id)
     return TransferView(
         transfer_id=entry.transfer_id,
@@ -144,9 +151,9 @@ async def read_transfer(request: Caller, desk: Desk, transfer_id: UUID) -> Trans
 
 
 @get("/trial-balance", opt={"action": Action.READ_TRIAL_BALANCE}, operation_id="get_trial_balance")
-async def read_trial_balance(request: Caller, desk: Desk) -> TrialBalanceView:
+async def read_trial_balance(request: Call) -> TrialBalanceView:
     """Return the debits and credits of each unit and kind of account."""
-    async with transaction(desk.pool) as connection:
+    async with transaction(request.desk.pool) as connection:
         rows = await list_trial_balance(connection, request.user.bank_id)
     net: dict[str, int] = {}
     for row in rows:
@@ -160,8 +167,10 @@ async def read_trial_balance(request: Caller, desk: Desk) -> TrialBalanceView:
     )
 
 
-async def _post_one(desk: Desk, request: Caller, transfer: Transfer) -> Response[PostedView]:
-    answer = await desk.post(request.user.bank_id, PostingRequest(request.auth, [[transfer]]))
+async def _post_one(request: Call, transfer: Transfer) -> Response[PostedView]:
+    answer = await request.desk.post(
+        request.user.bank_id, PostingRequest(request.auth, [[transfer]])
+    )
     _raise_if_refused(answer.outcomes)
     return Response(
         _posted_view(answer.outcomes[0]),

@@ -3,7 +3,10 @@
 import click
 
 from timebank import __version__
+from timebank.cli.demo import demo
+from timebank.cli.importing import import_files
 from timebank.cli.running import COMMANDS_CONTEXT
+from timebank.cli.schema import schema
 from timebank.cli.serving import serve
 from timebank.cli.tokens import bank, token
 
@@ -19,6 +22,9 @@ def main() -> None:
     """
 
 
+main.add_command(schema)
+main.add_command(demo)
 main.add_command(serve)
 main.add_command(bank)
 main.add_command(token)
+main.add_command(import_files)

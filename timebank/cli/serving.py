@@ -19,12 +19,13 @@ def serve(host: str | None, port: int | None) -> None:
     """
     with refusals_told():
         settings = settings_from_environment()
-    run_server(settings, host or settings.host, settings.port if port is None else port)
+    port = settings.port if port is None else port
+    uvicorn.Server(server_config(settings, host or settings.host, port)).run()
 
 
-def run_server(settings: Settings, host: str, port: int) -> None:
-    """Run the service in this process until it is told to stop; port 0 takes a free one."""
-    uvicorn.run(
+def server_config(settings: Settings, host: str, port: int) -> uvicorn.Config:
+    """Return how the service is run; its application is named, since it stands above this layer."""
+    return uvicorn.Config(
         "timebank.app:create_app",
         factory=True,
         host=host,

@@ -1,6 +1,9 @@
 """Everything that can go wrong by rule: one class each, its docstring is the message and remedy."""
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+from msgspec import Struct
 
 
 class TimebankError(Exception):
@@ -113,7 +116,24 @@ class BankNotFoundError(TimebankError):
     code = "bank_not_found"
 
 
+class RowFault(Struct, frozen=True):
+    """What is wrong with a row of a file; `line` is where the row begins, 1 is the first."""
+
+    file: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        """Return `file:line: message`, which editors can follow."""
+        return f"{self.file}:{self.line}: {self.message}"
+
+
 class ImportRefusedError(TimebankError):
     """The file has faulty rows, and nothing was imported. Mend the rows and import it again."""
 
     code = "import_refused"
+
+    def __init__(self, rows: Sequence[RowFault]) -> None:
+        """`rows` are all that were found, in the order of file and line."""
+        super().__init__(f"Nothing was imported: {len(rows)} faulty rows to mend.")
+        self.rows = tuple(rows)

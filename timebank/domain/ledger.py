@@ -23,7 +23,7 @@ class Unit(StrEnum):
 
 
 class AccountKind(StrEnum):
-    """What an account is for; the kind sets its floor and ceiling (schema.sql, open_account)."""
+    """What an account is for; the kind sets its floor and ceiling (schema.sql, open_accounts)."""
 
     ISSUANCE = "issuance"
     WALLET = "wallet"

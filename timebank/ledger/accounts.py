@@ -1,7 +1,9 @@
 """Opening and finding accounts; what an account is never changes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
+
+import asyncpg
 
 from timebank.db import Connection, as_struct, load_queries
 from timebank.domain.errors import NotFoundError
@@ -16,10 +18,30 @@ async def open_account(
     connection: Connection, bank_id: int, unit: Unit, kind: AccountKind, owner_id: UUID | None
 ) -> Account:
     """Open an account at zero; AccountExistsError if the owner has one of this kind and unit."""
-    record = await connection.fetchrow(
-        _QUERIES["open_account"], bank_id, new_id(), unit, kind, owner_id
+    [account] = await open_accounts(connection, bank_id, unit, kind, [owner_id])
+    return account
+
+
+async def open_accounts(
+    connection: Connection,
+    bank_id: int,
+    unit: Unit,
+    kind: AccountKind,
+    owner_ids: Sequence[UUID | None],
+) -> list[Account]:
+    """Open an account at zero for each owner, in no particular order.
+
+    AccountExistsError if one of them has an account of this kind and unit.
+    """
+    records = await connection.fetch(
+        _QUERIES["open_accounts"],
+        bank_id,
+        [new_id() for _ in owner_ids],
+        [unit] * len(owner_ids),
+        [kind] * len(owner_ids),
+        owner_ids,
     )
-    return as_struct(record, Account)
+    return [as_struct(record, Account) for record in records]
 
 
 async def ensure_account(
@@ -27,7 +49,30 @@ async def ensure_account(
 ) -> Account:
     """Return the owner's account of this kind and unit, opened now if it is the first use."""
     found = await find_account_of(connection, bank_id, unit, kind, owner_id)
-    return found or await open_account(connection, bank_id, unit, kind, owner_id)
+    if found:
+        return found
+    try:
+        async with connection.transaction():
+            return await open_account(connection, bank_id, unit, kind, owner_id)
+    except asyncpg.UniqueViolationError:  # somebody has just opened it: now it is found
+        return await ensure_account(connection, bank_id, unit, kind, owner_id)
+
+
+async def ensure_accounts(
+    connection: Connection, bank_id: int, unit: Unit, kind: AccountKind, owner_ids: Sequence[UUID]
+) -> Mapping[UUID, UUID]:
+    """Return each owner's account of this kind and unit, opened now where it is the first use."""
+    records = await connection.fetch(
+        _QUERIES["list_accounts_of_owners"], bank_id, owner_ids, kind, unit
+    )
+    found: dict[UUID, UUID] = {record["owner_id"]: record["account_id"] for record in records}
+    lacking = [owner_id for owner_id in dict.fromkeys(owner_ids) if owner_id not in found]
+    try:
+        async with connection.transaction():
+            opened = await open_accounts(connection, bank_id, unit, kind, sorted(lacking))
+    except asyncpg.UniqueViolationError:  # somebody has just opened one: now it is found
+        return await ensure_accounts(connection, bank_id, unit, kind, owner_ids)
+    return found | {account.owner_id: account.account_id for account in opened if account.owner_id}
 
 
 async def ensure_issuance(connection: Connection, bank_id: int) -> Mapping[Unit, UUID]:
@@ -43,6 +88,23 @@ async def ensure_issuance(connection: Connection, bank_id: int) -> Mapping[Unit,
 async def get_account(connection: Connection, bank_id: int, account_id: UUID) -> Account:
     """Return the account; NotFoundError if there is none."""
     record = await connection.fetchrow(_QUERIES["find_account"], bank_id, account_id)
+    if record is None:
+        raise NotFoundError
+    return as_struct(record, Account)
+
+
+async def get_account_of(
+    connection: Connection, bank_id: int, unit: Unit, kind: AccountKind, owner_id: UUID | None
+) -> Account:
+    """Return the owner's account of this kind and unit; NotFoundError if there is none."""
+    if account := await find_account_of(connection, bank_id, unit, kind, owner_id):
+        return account
+    raise NotFoundError
+
+
+async def get_largest_wallet(connection: Connection, bank_id: int, unit: Unit) -> Account:
+    """Return the wallet of this unit with the most on it; NotFoundError if there is no wallet."""
+    record = await connection.fetchrow(_QUERIES["find_largest_wallet"], bank_id, unit)
     if record is None:
         raise NotFoundError
     return as_struct(record, Account)

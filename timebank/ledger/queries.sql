@@ -1,7 +1,7 @@
 -- Queries of the ledger. $1 is always the bank.
 
--- name: open_account
-SELECT account_id, unit, kind, owner_id, opened_at FROM open_account($1, $2, $3, $4, $5);
+-- name: open_accounts
+SELECT account_id, unit, kind, owner_id, opened_at FROM open_accounts($1, $2, $3, $4, $5);
 
 -- name: find_account
 SELECT account_id, unit, kind, owner_id, opened_at FROM account
@@ -10,6 +10,10 @@ WHERE bank_id = $1 AND account_id = $2;
 -- name: find_account_of
 SELECT account_id, unit, kind, owner_id, opened_at FROM account
 WHERE bank_id = $1 AND owner_id IS NOT DISTINCT FROM $2 AND kind = $3 AND unit = $4;
+
+-- name: list_accounts_of_owners
+SELECT account_id, owner_id FROM account
+WHERE bank_id = $1 AND owner_id = ANY ($2) AND kind = $3 AND unit = $4;
 
 -- name: list_accounts
 SELECT account_id, unit, kind, owner_id, opened_at FROM account
@@ -75,3 +79,9 @@ INSERT INTO bank (code, name) VALUES ($1, $2) ON CONFLICT DO NOTHING;
 
 -- name: list_banks
 SELECT bank_id, code, name, time_zone, points_per_hour, cursor_key FROM bank ORDER BY bank_id;
+
+-- name: find_largest_wallet
+SELECT account_id, unit, kind, owner_id, opened_at
+FROM balance JOIN account USING (bank_id, account_id)
+WHERE bank_id = $1 AND unit = $2 AND kind = 'wallet'
+ORDER BY balance DESC, account_id LIMIT 1;

@@ -1,10 +1,33 @@
-"""The registry of residents: who may own accounts; random ids, no personal data."""
+"""The registry of residents: who may own accounts, by random id and pseudonym, and no more."""
 
+from collections.abc import Mapping
+from datetime import date
 from uuid import UUID
 
 from timebank.db import Connection, load_queries
+from timebank.ledger.ids import new_id
 
 _QUERIES = load_queries(__package__)
+
+
+async def ensure_residents(
+    connection: Connection, bank_id: int, confirmed: Mapping[str, date]
+) -> Mapping[str, UUID]:
+    """Return the resident_id of each pseudonym in `confirmed`, registered now if it is new.
+
+    One who is registered already keeps the first `confirmed_on`. New rows are written in the
+    order of the pseudonyms, so that two callers at once wait and do not deadlock.
+    """
+    refs = sorted(confirmed)
+    await connection.execute(
+        _QUERIES["register_residents"],
+        bank_id,
+        [new_id() for _ in refs],
+        refs,
+        [confirmed[ref] for ref in refs],
+    )
+    records = await connection.fetch(_QUERIES["list_residents_by_refs"], bank_id, refs)
+    return {record["source_ref"]: record["resident_id"] for record in records}
 
 
 async def is_registered(connection: Connection, bank_id: int, resident_id: UUID) -> bool:

@@ -40,7 +40,7 @@ async def find_principals(
     connection: Connection, token_hashes: Sequence[bytes]
 ) -> list[Principal | None]:
     """Return whose each token is, in order; None if unknown, expired or revoked."""
-    records = await connection.fetch(_QUERIES["list_principals"], list(token_hashes))
+    records = await connection.fetch(_QUERIES["list_principals"], list(set(token_hashes)))
     found = {
         token_hash: Principal(bank_id, principal_id, Role(role))
         for token_hash, bank_id, principal_id, role in records
