@@ -13,9 +13,10 @@ from timebank.api import accounts, health, transfers
 from timebank.api.call import Call
 from timebank.api.desk import Desk
 from timebank.api.gate import Gate
-from timebank.api.openapi import assets_router, openapi_config
+from timebank.api.openapi import openapi_config, send_asset
 from timebank.api.problem_pages import explain_problem
 from timebank.api.refusals import answer_error
+from timebank.api.request_ids import answer_with_request_id
 from timebank.api.strict_json import LARGEST_BODY
 from timebank.config import Settings, read_settings
 from timebank.database import open_database
@@ -40,13 +41,14 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
     v1 = Router("/api/v1", route_handlers=[accounts.router, transfers.router, health.router])
     app = Litestar(
-        [v1, explain_problem, assets_router()],
+        [v1, explain_problem, send_asset],
         lifespan=[with_desk],
         middleware=[Gate],
         request_class=Call,
         exception_handlers={Exception: answer_error},
         openapi_config=openapi_config(),
         request_max_body_size=LARGEST_BODY,
+        before_send=[answer_with_request_id],
         on_app_init=[_without_litestar_logging],
     )
     refuse_undeclared(app)
@@ -61,7 +63,10 @@ def _without_litestar_logging(config: AppConfig) -> AppConfig:
 def operations(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
     """Yield path and handler of every operation but the automatic OPTIONS."""
     for route in app.routes:
-        handlers: Any = getattr(route, "route_handlers", None) or [route.route_handler]  # type: ignore[union-attr]
+        # An HTTP route has several handlers, a static one has one.
+        handlers: list[Any] = getattr(
+            route, "route_handlers", [getattr(route, "route_handler", None)]
+        )
         for handler in handlers:
             if getattr(handler, "http_methods", None) != {"OPTIONS"}:
                 yield route.path, handler

@@ -6,14 +6,19 @@ from time import monotonic
 
 import click
 import msgspec
+import uvicorn
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from timebank.bench import http as over_http
 from timebank.bench import post as posting
+from timebank.bench.book import Shape
 from timebank.bench.machine import Machine
 from timebank.bench.place import open_place
 from timebank.bench.ratios import Aim, Verdict
 from timebank.cli.running import command, err, out, settings_from_environment
+from timebank.cli.serving import server_config
+from timebank.config import Settings
 
 _COLOURS = {Verdict.MET: "green", Verdict.WITHIN_NOISE: "yellow", Verdict.NOT_MET: "red"}
 
@@ -67,6 +72,52 @@ async def post(quick: bool, as_json: bool, external: bool) -> None:
     _print_ratios(posting.AIMS, report.ratios)
 
 
+@bench.command()
+@_quick
+@_json
+@_external
+@command
+async def http(quick: bool, as_json: bool, external: bool) -> None:
+    """Measure single requests over HTTP, on 64 connections to one service process.
+
+    A balance GET against the same web framework without a database; an authenticated, idempotent,
+    durable award POST against pgbench.
+
+    \b
+    Example:
+      timebank bench http --quick
+      timebank bench http --json > http.json
+    """
+    started = monotonic()
+    plan = over_http.QUICK if quick else over_http.HttpPlan()
+    url = _external_url(external)
+    with _progress(plan.steps()) as tell:
+        async with open_place(url) as place:
+            report = await over_http.bench_http(place, plan, tell, started)
+    if as_json:
+        click.echo(msgspec.json.encode(report))
+        return
+    _print_machine(report.machine)
+    figures = msgspec.to_builtins(report)
+    for name in ("get_balance", "bare", "post_award"):
+        took = report.latencies[name]
+        out.print(
+            f"{name}: {figures[name + '_per_s']:,.0f} a second, "
+            f"half within {took.p50_ms:.1f} ms, 99 % within {took.p99_ms:.1f} ms"
+        )
+    _print_figures({"pgbench_tpcb_8": report.pgbench_tpcb_8})
+    _print_ratios(over_http.AIMS, report.ratios)
+
+
+@bench.command(hidden=True)
+@click.option("--port", type=click.IntRange(1, 65535), required=True)
+def bare(port: int) -> None:
+    """Serve balances without a database, as `serve` serves them: the yardstick of `http`."""
+    config = server_config(Settings(), "127.0.0.1", port)
+    config.app = "timebank.bench.bare:create_bare_app"
+    uvicorn.Server(config).run()
+
+
 def _external_url(external: bool) -> str | None:
     """Return the server to use, None for one of our own; UsageError if it is not quite clear."""
     url = settings_from_environment().database_url
@@ -115,7 +166,7 @@ def _print_runs(runs: Sequence[posting.Run]) -> None:
     table = Table(title="Durable transfers a second", title_justify="left")
     table.add_column("a call", justify="right")
     table.add_column("connections", justify="right")
-    for shape in posting.Shape:
+    for shape in Shape:
         table.add_column(shape, justify="right")
     rows: dict[tuple[int, int], list[str]] = {}
     for run in runs:

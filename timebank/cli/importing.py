@@ -65,7 +65,7 @@ async def rota(shifts: Path, residents: Path, bank: str, dry_run: bool, as_json:
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
     """Show a bar on stderr, where that is a terminal; what is yielded moves it."""
-    with Bar(console=err, transient=True) as bar:
+    with Bar(console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

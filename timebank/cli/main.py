@@ -3,8 +3,10 @@
 import click
 
 from timebank import __version__
+from timebank.cli.benching import bench
 from timebank.cli.demo import demo
 from timebank.cli.importing import import_files
+from timebank.cli.reconcile import reconcile
 from timebank.cli.running import COMMANDS_CONTEXT
 from timebank.cli.schema import schema
 from timebank.cli.serving import serve
@@ -19,12 +21,9 @@ def main() -> None:
     \b
     timebank demo          try it: a bank, sample data, the API on loopback
     timebank reconcile     prove the books
+    timebank COMMAND -h    what a command does, with an example
     """
 
 
-main.add_command(schema)
-main.add_command(demo)
-main.add_command(serve)
-main.add_command(bank)
-main.add_command(token)
-main.add_command(import_files)
+for subcommand in (demo, serve, bank, token, import_files, reconcile, bench, schema):
+    main.add_command(subcommand)

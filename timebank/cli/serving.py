@@ -1,10 +1,13 @@
 """`timebank serve`: the HTTP service in the foreground until Ctrl-C."""
 
+import asyncio
+
 import click
 import uvicorn
 
 from timebank.cli.running import refusals_told, settings_from_environment
 from timebank.config import Settings
+from timebank.database import find_database
 
 
 @click.command()
@@ -19,8 +22,16 @@ def serve(host: str | None, port: int | None) -> None:
     """
     with refusals_told():
         settings = settings_from_environment()
-    port = settings.port if port is None else port
-    uvicorn.Server(server_config(settings, host or settings.host, port)).run()
+        port = settings.port if port is None else port
+        config = server_config(settings, host or settings.host, port)
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(_serve(settings, config))
+
+
+async def _serve(settings: Settings, config: uvicorn.Config) -> None:
+    """Find the database before the service does: so a refusal is one line and not a traceback."""
+    async with find_database(settings):
+        await uvicorn.Server(config).serve()
 
 
 def server_config(settings: Settings, host: str, port: int) -> uvicorn.Config:
@@ -32,6 +43,7 @@ def server_config(settings: Settings, host: str, port: int) -> uvicorn.Config:
         port=port,
         log_level="warning" if settings.log_level == "info" else settings.log_level,
         access_log=False,
+        log_config=None,  # timebank.logs writes what uvicorn says
         date_header=False,
         server_header=False,
         timeout_graceful_shutdown=10,

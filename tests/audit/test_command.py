@@ -1,0 +1,103 @@
+"""`timebank reconcile` as an auditor runs it: exit codes, the JSON object and the table."""
+
+import asyncio
+import os
+import sys
+
+import asyncpg
+import msgspec
+import pytest
+
+from tests.audit.books import Busy
+from tests.audit.test_tampering import GUARDS_OFF, GUARDS_ON
+from tests.book import Book
+from timebank.audit.invariants import INVARIANTS
+from timebank.audit.reconcile import Report
+from timebank.embedded import Server
+
+
+async def run(url: str, *arguments: str) -> tuple[int | None, str, str]:
+    """Run the command against a database; its exit code, stdout and stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "timebank", "reconcile", *arguments),
+        env={**os.environ, "TIMEBANK_DATABASE_URL": url, "COLUMNS": "200"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    printed, said = await process.communicate()
+    return process.returncode, printed.decode(), said.decode()
+
+
+async def test_books_that_agree(server: Server, busy_database: tuple[str, Busy]) -> None:
+    url = server.dsn(busy_database[0], "timebank_auditor")
+    code, printed, said = await run(url, "--json")
+    assert (code, said) == (0, "")
+    assert printed.count("\n") == 1
+    report = msgspec.json.decode(printed, type=Report)
+    assert (report.ok, report.findings, report.found) == (True, [], 0)
+    assert report.transfers > 0
+    code, printed, _ = await run(url)
+    assert code == 0
+    assert "✓ The books agree" in printed
+    assert all(one.sentence in printed for one in INVARIANTS)
+
+
+async def test_books_that_were_changed(server: Server, own_book: Book, own_database: str) -> None:
+    wallets = [await own_book.open_account(balance=10) for _ in range(3)]
+    superuser = await asyncpg.connect(
+        server.dsn(own_database), server_settings={"search_path": "timebank"}
+    )
+    await superuser.execute(
+        f"{GUARDS_OFF} UPDATE posting SET amount = 11 WHERE amount = 10; {GUARDS_ON}"
+    )
+    await superuser.close()
+    url = server.dsn(own_database, "timebank_auditor")
+    code, printed, _ = await run(url, "--json", "--limit", "2", "--bank", own_book.bank.code)
+    report = msgspec.json.decode(printed)
+    assert code == 1
+    assert (report["ok"], report["transfers"], len(report["findings"])) == (False, 3, 2)
+    assert report["found"] > 2
+    finding = report["findings"][0]
+    assert finding.keys() == {"invariant", "name", "bank", "row", "expected", "found"}
+    assert (finding["invariant"], finding["bank"]) == (2, own_book.bank.code)
+    assert finding["row"].startswith(f"posting {min(wallets)}/1 ")
+    assert (finding["expected"], finding["found"]) == ("amount +10", "amount +11")
+    code, printed, _ = await run(url, "--limit", "1")
+    assert code == 1
+    assert f"posting {min(wallets)}/1" in printed
+    assert f"{report['found'] - 1} more findings" in printed
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--bank", "nobody"], ["--limit", "-1"], ["--verbose"], ["a-book"]]
+)
+async def test_misuse_is_no_verdict(
+    server: Server, busy_database: tuple[str, Busy], arguments: list[str]
+) -> None:
+    url = server.dsn(busy_database[0], "timebank_auditor")
+    code, printed, said = await run(url, *arguments)
+    assert (code, printed) == (2, "")
+    assert said
+
+
+@pytest.mark.parametrize("database", ["postgres", "no_such_database"])
+async def test_no_books_is_no_verdict(server: Server, database: str) -> None:
+    code, printed, said = await run(server.dsn(database, "timebank_auditor"), "--json")
+    assert (code, printed) == (2, "")
+    assert said.startswith("✗")
+
+
+async def test_books_that_cannot_be_read_are_no_verdict(server: Server, own_database: str) -> None:
+    superuser = await asyncpg.connect(server.dsn(own_database))
+    await superuser.execute("REVOKE SELECT ON timebank.posting FROM timebank_auditor")
+    await superuser.close()
+    code, printed, said = await run(server.dsn(own_database, "timebank_auditor"), "--json")
+    assert (code, printed) == (2, "")
+    assert "posting" in said
+
+
+async def test_help_says_what_the_exit_codes_mean() -> None:
+    code, printed, _ = await run("", "--help")
+    assert code == 0
+    assert "timebank reconcile --bank" in printed
+    assert "0 the books agree, 1 there are findings" in printed

@@ -1,0 +1,105 @@
+"""A newcomer's first hour: the demo, the README's example as it stands there, the auditor."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+TIMEBANK = [sys.executable, "-m", "timebank"]
+
+
+@pytest.fixture
+def environment(open_dir: Path) -> dict[str, str]:
+    """A clean environment with a data folder of its own."""
+    own = {key: value for key, value in os.environ.items() if not key.startswith("TIMEBANK_")}
+    return own | {"TIMEBANK_DATA_DIR": str(open_dir / "data")}
+
+
+@pytest.fixture
+def demo(environment: dict[str, str]) -> Iterator[str]:
+    """A running demo; what it printed until it served."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with subprocess.Popen(
+        [*TIMEBANK, "demo", "--port", str(port)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        told = []
+        for line in process.stdout:
+            told.append(line)
+            if "Serving" in line:
+                break
+        yield "".join(told)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+
+def readme_example() -> str:
+    """The shell block that the README says a test runs."""
+    marked = re.search(
+        r"<!-- example:.*?-->\n```sh\n(.*?)```", README.read_text("utf-8"), re.DOTALL
+    )
+    assert marked
+    return marked.group(1)
+
+
+def test_the_readme_example_runs_against_the_demo(demo: str, environment: dict[str, str]) -> None:
+    staff = re.search(r"STAFF=(\S+)", demo)
+    base = re.search(r"http://127\.0\.0\.1:\d+", demo)
+    assert staff and base, demo
+    wait = f"curl -sS --retry 50 --retry-connrefused --retry-delay 1 {base[0]}/docs -o /dev/null\n"
+    ran = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", wait + readme_example()],
+        env=environment | {"STAFF": staff[1], "BASE": f"{base[0]}/api/v1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    first, again = re.findall(r'\{"transfer_id":.*?\}', ran.stdout)
+    assert first == again
+    assert '"points":90,"seq":1' in ran.stdout
+    assert "服务奖励,90,,90" in ran.stdout
+    assert '"balanced":true' in ran.stdout
+
+    proof = subprocess.run(
+        [*TIMEBANK, "reconcile", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert proof.returncode == 0, proof.stdout + proof.stderr
+    assert json.loads(proof.stdout)["ok"] is True
+
+
+def test_the_demo_can_stop_after_the_import_and_imports_nothing_twice(
+    environment: dict[str, str],
+) -> None:
+    told = [
+        subprocess.run(
+            [*TIMEBANK, "demo", "--no-serve"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    ]
+    assert re.search(r"[1-9]\d* transfers posted by this run", told[0])
+    assert " 0 transfers posted by this run" in told[1]

@@ -1,0 +1,117 @@
+"""What the books must always say, as far as reading them can tell: one list, numbered for ever.
+
+Reconciliation, tests and the live endpoint draw on it. The numbers up to 33 are those of the list
+of all invariants; those missing here are promises about behaviour, which only tests can check.
+"""
+
+from msgspec import Struct
+
+
+class Invariant(Struct, frozen=True):
+    """A sentence that is true of every book; the number never changes its meaning."""
+
+    number: int
+    name: str
+    sentence: str
+
+
+SUMS_ARE_ZERO = Invariant(
+    1,
+    "balances_sum_to_zero",
+    "All balances of a bank and unit sum to 0, and the trial balance says so.",
+)
+TWO_POSTINGS = Invariant(
+    2,
+    "transfer_has_two_postings",
+    "A posted transfer has two postings, equal and opposite; a posting is a side of one transfer.",
+)
+WITNESSES_AGREE = Invariant(
+    3,
+    "three_witnesses_agree",
+    "An account has one balance row, which repeats its last posting and the sum of all.",
+)
+SEQ_GAPLESS = Invariant(
+    4,
+    "posting_seq_gapless",
+    "The postings of an account are numbered 1..n, and the balance row says n.",
+)
+BALANCE_FOLLOWS = Invariant(
+    5,
+    "balance_after_follows",
+    "A posting's balance after is the one before it plus its amount.",
+)
+WITHIN_LIMITS = Invariant(
+    6,
+    "balance_within_limits",
+    "No balance was ever below the floor or above the ceiling of the account's kind.",
+)
+RECORDED_IN_ORDER = Invariant(
+    7,
+    "recorded_in_order",
+    "recorded_at never decreases along an account's postings.",
+)
+REFUSED_MOVES_NOTHING = Invariant(
+    9,
+    "refused_moves_nothing",
+    "A refused transfer has no postings.",
+)
+CHAIN_WHOLE = Invariant(
+    10,
+    "chain_all_or_nothing",
+    "A chain is posted whole, at one instant, under the id of its first transfer, or not at all.",
+)
+REQUEST_ANSWERED = Invariant(
+    11,
+    "request_answered_once",
+    "What a request was answered with exists, is the caller's and was no other request's answer.",
+)
+REVERSED_ONCE = Invariant(
+    14,
+    "transfer_reversed_once",
+    "A reversal mirrors one earlier posted transfer, which has no other and is none itself.",
+)
+ONE_UNIT = Invariant(
+    16,
+    "transfer_within_unit",
+    "Both accounts of a posted transfer exist in its bank and count the same unit.",
+)
+GUARDS_STAND = Invariant(
+    17,
+    "guards_stand",
+    "The triggers, constraints, functions and rights that keep history unedited are in force.",
+)
+KINDS_FIT = Invariant(
+    34,
+    "account_kinds_fit",
+    "Awards, and only they, come from issuance; debts, and only they, from a debt account.",
+)
+OCCURRED_BEFORE = Invariant(
+    35,
+    "occurred_before_recorded",
+    "Nothing occurred after it was recorded, and each posting knows the latest instant so far.",
+)
+BANK_EXISTS = Invariant(
+    36,
+    "bank_exists",
+    "Every row belongs to a bank, and every posting to an account, that exists.",
+)
+
+INVARIANTS = (
+    SUMS_ARE_ZERO,
+    TWO_POSTINGS,
+    WITNESSES_AGREE,
+    SEQ_GAPLESS,
+    BALANCE_FOLLOWS,
+    WITHIN_LIMITS,
+    RECORDED_IN_ORDER,
+    REFUSED_MOVES_NOTHING,
+    CHAIN_WHOLE,
+    REQUEST_ANSWERED,
+    REVERSED_ONCE,
+    ONE_UNIT,
+    GUARDS_STAND,
+    KINDS_FIT,
+    OCCURRED_BEFORE,
+    BANK_EXISTS,
+)
+"""All of them, in the order of their numbers."""

@@ -1,0 +1,252 @@
+-- Queries of the audit. $1 is always the bank, null for all. They only read.
+-- Those of checks.py answer a row for each finding: bank_id, row, what was expected, what is found.
+
+-- name: give_room_to_sort
+SELECT set_config('work_mem', '64MB', true);
+
+-- name: list_bank_codes
+SELECT bank_id, code FROM bank;
+
+-- name: count_rows
+SELECT (SELECT count(*) FROM transfer WHERE $1::integer IS NULL OR bank_id = $1) AS transfers,
+       (SELECT count(*) FROM posting WHERE $1::integer IS NULL OR bank_id = $1) AS postings,
+       (SELECT count(*) FROM bank WHERE $1::integer IS NULL OR bank_id = $1) AS banks,
+       now()::text AS read_at;
+
+-- name: stream_accounts
+SELECT bank_id, account_id, a.unit::text, a.kind::text, b.balance, b.seq, b.floor, b.ceiling,
+       b.recorded_at, b.occurred_latest
+FROM (SELECT * FROM account WHERE $1::integer IS NULL OR bank_id = $1) AS a
+FULL JOIN (SELECT * FROM balance WHERE $1::integer IS NULL OR bank_id = $1) AS b
+     USING (bank_id, account_id)
+ORDER BY bank_id, account_id;
+
+-- name: stream_lines
+SELECT bank_id, account_id, seq,
+       p.transfer_id, p.amount, p.balance_after, p.occurred_at, p.occurred_latest, p.recorded_at,
+       told.transfer_id, told.amount, told.occurred_at, told.recorded_at
+FROM (SELECT * FROM posting WHERE $1::integer IS NULL OR bank_id = $1) AS p
+FULL JOIN (
+    SELECT bank_id, debit_account_id AS account_id, debit_seq AS seq, transfer_id,
+           -amount AS amount, occurred_at, recorded_at
+    FROM transfer WHERE status = 'posted' AND ($1::integer IS NULL OR bank_id = $1)
+    UNION ALL
+    SELECT bank_id, credit_account_id, credit_seq, transfer_id, amount, occurred_at, recorded_at
+    FROM transfer WHERE status = 'posted' AND ($1::integer IS NULL OR bank_id = $1)
+) AS told USING (bank_id, account_id, seq)
+ORDER BY bank_id, account_id, seq;
+
+-- name: list_trial_balances
+SELECT bank_id, unit::text, kind::text, accounts, debit, credit FROM trial_balance
+WHERE $1::integer IS NULL OR bank_id = $1;
+
+
+-- ── Transfers ───────────────────────────────────────────────────────────────────────────────────
+
+-- name: amounts_out_of_range
+SELECT bank_id, format('transfer %s', transfer_id),
+       'from 1 to 2^53 - 1, between two accounts',
+       format('%s from %s to %s', amount, debit_account_id, credit_account_id)
+FROM transfer
+WHERE ($1::integer IS NULL OR bank_id = $1) AND status = 'posted'
+  AND (amount NOT BETWEEN 1 AND (1::bigint << 53) - 1 OR debit_account_id = credit_account_id);
+
+-- name: refused_transfers_with_postings
+SELECT t.bank_id, format('transfer %s', transfer_id), format('%s, so no postings', t.status),
+       coalesce(format('posting %s/%s', p.account_id, p.seq),
+                format('numbered %s and %s', t.debit_seq, t.credit_seq))
+FROM transfer t LEFT JOIN posting p USING (bank_id, transfer_id)
+WHERE ($1::integer IS NULL OR t.bank_id = $1) AND t.status <> 'posted'
+  AND (p.seq IS NOT NULL OR t.debit_seq IS NOT NULL OR t.credit_seq IS NOT NULL);
+
+-- name: transfers_across_units
+SELECT t.bank_id, format('transfer %s', transfer_id), 'two accounts of one unit in this bank',
+       format('%s to %s', coalesce(d.unit::text, 'no account'),
+              coalesce(c.unit::text, 'no account'))
+FROM transfer t
+LEFT JOIN account d ON (d.bank_id, d.account_id) = (t.bank_id, t.debit_account_id)
+LEFT JOIN account c ON (c.bank_id, c.account_id) = (t.bank_id, t.credit_account_id)
+WHERE ($1::integer IS NULL OR t.bank_id = $1) AND t.status = 'posted'
+  AND (d.unit = c.unit) IS NOT TRUE;
+
+-- name: transfers_of_wrong_kind
+SELECT t.bank_id, format('transfer %s', transfer_id), 'accounts that this kind may move between',
+       format('%s from %s to %s', t.kind, d.kind, c.kind)
+FROM transfer t
+JOIN account d ON (d.bank_id, d.account_id) = (t.bank_id, t.debit_account_id)
+JOIN account c ON (c.bank_id, c.account_id) = (t.bank_id, t.credit_account_id)
+WHERE ($1::integer IS NULL OR t.bank_id = $1) AND t.status = 'posted' AND t.kind <> 'reversal'
+  AND ((d.kind = 'issuance') <> (t.kind = 'award') OR (d.kind = 'debt') <> (t.kind = 'debt')
+       OR c.kind IN ('issuance', 'debt'));
+
+-- name: transfers_before_they_occurred
+SELECT bank_id, format('transfer %s', transfer_id), format('occurred by %s', recorded_at),
+       format('occurred at %s', occurred_at)
+FROM transfer
+WHERE ($1::integer IS NULL OR bank_id = $1) AND status = 'posted' AND occurred_at > recorded_at;
+
+-- name: reversals_without_original
+SELECT r.bank_id, format('transfer %s', r.transfer_id),
+       'with a reason, the mirror image of an earlier posted transfer that is no reversal',
+       CASE WHEN r.kind <> 'reversal' THEN format('%s that names an original or a reason', r.kind)
+            WHEN r.reason IS NULL THEN 'no reason'
+            WHEN o.transfer_id IS NULL THEN 'no original'
+            ELSE format('original %s: %s, %s, %s from %s to %s at %s', o.transfer_id, o.kind,
+                        o.status, o.amount, o.debit_account_id, o.credit_account_id, o.recorded_at)
+       END
+FROM transfer r
+LEFT JOIN transfer o ON (o.bank_id, o.transfer_id) = (r.bank_id, r.reverses_id)
+WHERE ($1::integer IS NULL OR r.bank_id = $1) AND r.status = 'posted'
+  AND (r.kind = 'reversal' OR r.reverses_id IS NOT NULL OR r.reason IS NOT NULL)
+  AND (r.kind = 'reversal' AND r.reason IS NOT NULL AND o.status = 'posted'
+       AND o.kind <> 'reversal' AND o.recorded_at <= r.recorded_at AND o.amount = r.amount
+       AND o.debit_account_id = r.credit_account_id
+       AND o.credit_account_id = r.debit_account_id) IS NOT TRUE;
+
+-- name: transfers_reversed_twice
+SELECT bank_id, format('transfer %s', reverses_id), 'one reversal at most',
+       format('%s, last transfer %s', count(*), max(transfer_id::text))
+FROM transfer
+WHERE ($1::integer IS NULL OR bank_id = $1) AND status = 'posted' AND reverses_id IS NOT NULL
+GROUP BY bank_id, reverses_id HAVING count(*) > 1;
+
+-- name: broken_chains
+-- A refused member of a posted chain is lawful when a later call named the chain again.
+SELECT member.bank_id, format('transfer %s', member.transfer_id),
+       CASE WHEN head.transfer_id IS NULL THEN format('in a chain of transfer %s', member.chain_id)
+            ELSE format('as its chain %s: %s at %s', head.transfer_id, head.status,
+                        head.recorded_at) END,
+       CASE WHEN head.transfer_id IS NULL THEN 'no such transfer'
+            ELSE format('%s at %s, the first''s chain is %s', member.status, member.recorded_at,
+                        coalesce(head.chain_id::text, 'none')) END
+FROM transfer member
+LEFT JOIN transfer head ON (head.bank_id, head.transfer_id) = (member.bank_id, member.chain_id)
+WHERE ($1::integer IS NULL OR member.bank_id = $1) AND member.chain_id IS NOT NULL
+  AND CASE WHEN head.transfer_id IS NULL THEN true
+           WHEN member.status = 'posted' THEN
+               (head.status, head.recorded_at, head.chain_id)
+               IS DISTINCT FROM (member.status, member.recorded_at, member.chain_id)
+           ELSE (head.status = 'posted' AND head.recorded_at = member.recorded_at
+                 AND head.chain_id = member.chain_id) IS TRUE END;
+
+
+-- ── Requests and banks ──────────────────────────────────────────────────────────────────────────
+
+-- name: requests_with_wrong_answers
+SELECT r.bank_id, format('request %s/%s', r.caller_id, r.key),
+       format('transfer %s by this caller', answered.id),
+       CASE WHEN t.transfer_id IS NULL THEN 'no such transfer' ELSE format('by %s', t.actor_id) END
+FROM request r
+CROSS JOIN LATERAL unnest(r.transfer_ids) AS answered (id)
+LEFT JOIN transfer t ON (t.bank_id, t.transfer_id) = (r.bank_id, answered.id)
+WHERE ($1::integer IS NULL OR r.bank_id = $1) AND t.actor_id IS DISTINCT FROM r.caller_id;
+
+-- name: transfers_of_two_requests
+SELECT bank_id, format('transfer %s', answered.id), 'the answer of one request',
+       format('%s: %s/%s and %s/%s', count(*), (min(array[caller_id::text, key]))[1],
+              (min(array[caller_id::text, key]))[2], (max(array[caller_id::text, key]))[1],
+              (max(array[caller_id::text, key]))[2])
+FROM request CROSS JOIN LATERAL (SELECT DISTINCT unnest(transfer_ids)) AS answered (id)
+WHERE $1::integer IS NULL OR bank_id = $1
+GROUP BY bank_id, answered.id HAVING count(*) > 1;
+
+-- name: requests_out_of_form
+SELECT bank_id, format('request %s/%s', caller_id, key),
+       'a fingerprint of 32 bytes, and transfers or an answer',
+       format('%s bytes, %s transfers, %s', length(fingerprint),
+              coalesce(cardinality(transfer_ids), 0),
+              CASE WHEN answer IS NULL THEN 'no answer' ELSE 'an answer' END)
+FROM request
+WHERE ($1::integer IS NULL OR bank_id = $1)
+  AND (length(fingerprint) <> 32 OR num_nonnulls(transfer_ids, answer) <> 1);
+
+-- name: rows_of_no_bank
+SELECT row.bank_id, row.name, 'a bank of this id', 'none'
+FROM (SELECT bank_id, format('account %s', account_id) AS name FROM account
+      UNION ALL SELECT bank_id, format('balance %s', account_id) FROM balance
+      UNION ALL SELECT bank_id, format('transfer %s', transfer_id) FROM transfer
+      UNION ALL SELECT bank_id, format('request %s/%s', caller_id, key) FROM request) AS row
+WHERE ($1::integer IS NULL OR row.bank_id = $1)
+  AND NOT EXISTS (SELECT FROM bank WHERE bank.bank_id = row.bank_id);
+
+
+-- ── Guards ──────────────────────────────────────────────────────────────────────────────────────
+
+-- name: triggers_not_in_force
+-- tgtype: 2 before, 4 insert, 8 delete, 16 update, 32 truncate; per statement.
+SELECT NULL::integer, format('trigger %s', guard.name),
+       format('calls %s, enabled always', guard.function),
+       coalesce(format('calls %s, enabled %s', t.tgfoid::regproc, t.tgenabled), 'no such trigger')
+FROM unnest(array['transfer', 'posting', 'request']) AS history (name)
+CROSS JOIN LATERAL (VALUES
+    (history.name || '_is_append_only', 'refuse_edit', 58),
+    (history.name || '_is_written_by_functions', 'refuse_insert_by_hand', 6)
+) AS guard (name, function, type)
+LEFT JOIN pg_trigger t ON t.tgname = guard.name
+                      AND t.tgrelid = to_regclass('timebank.' || history.name)
+WHERE (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
+       AND t.tgfoid = to_regproc('timebank.' || guard.function)) IS NOT TRUE;
+
+-- name: constraints_not_in_force
+SELECT NULL::integer, format('constraint %s', guard.name), guard.definition,
+       coalesce(pg_get_constraintdef(c.oid), 'no such constraint')
+FROM (VALUES
+    ('posting', 'posting_seq_gapless', 'PRIMARY KEY (bank_id, account_id, seq)'),
+    ('transfer', 'transfer_pkey', 'PRIMARY KEY (bank_id, transfer_id)'),
+    ('balance', 'balance_pkey', 'PRIMARY KEY (bank_id, account_id)'),
+    ('balance', 'balance_not_below_floor', 'CHECK ((balance >= floor))'),
+    ('balance', 'balance_not_above_ceiling', 'CHECK ((balance <= ceiling))'),
+    ('request', 'request_answered_once', 'PRIMARY KEY (bank_id, caller_id, key)')
+) AS guard (relation, name, definition)
+LEFT JOIN pg_constraint c ON c.conname = guard.name
+                         AND c.conrelid = to_regclass('timebank.' || guard.relation)
+WHERE (pg_get_constraintdef(c.oid) = guard.definition AND c.convalidated) IS NOT TRUE
+UNION ALL
+SELECT NULL, format('constraint %s', conname), 'valid for every row', pg_get_constraintdef(oid)
+FROM pg_constraint
+WHERE connamespace = to_regnamespace('timebank') AND NOT convalidated
+UNION ALL
+SELECT NULL, 'index transfer_reversed_once',
+       'unique and valid, on (bank_id, reverses_id) of what is posted',
+       coalesce(pg_get_indexdef(i.indexrelid), 'no such index')
+FROM (VALUES ('timebank.transfer_reversed_once')) AS guard (name)
+LEFT JOIN pg_index i ON i.indexrelid = to_regclass(guard.name)
+WHERE (i.indisunique AND i.indisvalid AND i.indisready
+       AND pg_get_indexdef(i.indexrelid) LIKE '% ON timebank.transfer USING btree '
+           '(bank_id, reverses_id) WHERE ((reverses_id IS NOT NULL) AND (status = ''posted''::%))'
+      ) IS NOT TRUE;
+
+-- name: rights_too_wide
+SELECT NULL::integer, format('role %s', login.role),
+       format('no %s on %s', asked.privilege, history.name), 'granted'
+FROM unnest(array['timebank_app', 'timebank_auditor']) AS login (role)
+CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account']) AS history (name)
+CROSS JOIN unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER'])
+           AS asked (privilege)
+WHERE has_table_privilege(login.role, to_regclass('timebank.' || history.name), asked.privilege)
+   OR asked.privilege IN ('INSERT', 'UPDATE') AND has_any_column_privilege(
+          login.role, to_regclass('timebank.' || history.name), asked.privilege)
+UNION ALL
+SELECT NULL, format('role %s', r.rolname), 'owns nothing',
+       format('owns %s', pg_describe_object(d.classid, d.objid, d.objsubid))
+FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid
+WHERE d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o'
+  AND r.rolname IN ('timebank_app', 'timebank_auditor')
+  AND (SELECT oid FROM pg_database WHERE datname = current_database())
+      IN (d.dbid, CASE WHEN d.classid = 'pg_database'::regclass THEN d.objid END)
+UNION ALL
+SELECT NULL, format('role %s', r.rolname), 'no superuser and no member of timebank_owner',
+       CASE WHEN r.rolsuper THEN 'a superuser' ELSE 'a member' END
+FROM pg_roles r
+WHERE r.rolname IN ('timebank_app', 'timebank_auditor')
+  AND (r.rolsuper OR pg_has_role(r.rolname, 'timebank_owner', 'MEMBER'));
+
+-- name: functions_altered
+-- $1 is the text of schema.sql: each body stands there, word for word, under the function's name.
+SELECT NULL::integer, format('function %s', p.proname), 'the body that schema.sql gives it',
+       'another'
+FROM pg_proc p
+WHERE p.pronamespace = to_regnamespace('timebank')
+  AND strpos(split_part(split_part($1::text, format('CREATE FUNCTION %s(', p.proname), 2),
+                        'CREATE FUNCTION ', 1),
+             format('$$%s$$', p.prosrc)) = 0;
