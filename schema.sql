@@ -294,10 +294,30 @@ CREATE TYPE decisions AS (
     latests        timestamptz[]
 );
 
+CREATE FUNCTION find_reversal_fault_here(
+    p_place integer, p_original integer, p_reverses uuid[], p_debits integer[], p_credits integer[],
+    p_amounts bigint[], p_statuses transfer_status[]
+) RETURNS transfer_status LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE
+        WHEN p_original IS NOT NULL AND p_statuses[p_original] IS DISTINCT FROM 'posted'
+            THEN 'original_not_found'::transfer_status
+        WHEN p_reverses[p_original] IS NOT NULL THEN 'original_is_reversal'
+        WHEN (p_credits[p_original], p_debits[p_original], p_amounts[p_original])
+             <> (p_debits[p_place], p_credits[p_place], p_amounts[p_place]) THEN 'original_differs'
+        WHEN EXISTS (SELECT FROM unnest(p_reverses[:p_place - 1], p_statuses[:p_place - 1])
+                         AS earlier(reverses, status)
+                     WHERE reverses = p_reverses[p_place] AND status = 'posted')
+            THEN 'already_reversed'
+    END;
+$$;
+COMMENT ON FUNCTION find_reversal_fault_here IS
+    'Why this cannot be a reversal, or null, by what was decided before it in the same call; '
+    'p_original is the place of its original if that is of this call too.';
+
 CREATE FUNCTION decide_transfers(
     p_ids uuid[], p_chain_ids uuid[], p_verdicts transfer_status[], p_repeats integer[],
     p_debits integer[], p_credits integer[], p_amounts bigint[], p_occurred timestamptz[],
-    p_state locked_balances
+    p_reverses uuid[], p_originals integer[], p_state locked_balances
 ) RETURNS decisions LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
     status  transfer_status[] := p_verdicts;
@@ -307,27 +327,27 @@ DECLARE
     cafter  bigint[] := dseq;
     dlatest timestamptz[] := array_fill(NULL::timestamptz, ARRAY[cardinality(p_ids)]);
     clatest timestamptz[] := dlatest;
-    dbefore timestamptz[] := dlatest;
-    cbefore timestamptz[] := dlatest;
+    dbefore timestamptz[] := dlatest;  cbefore timestamptz[] := dlatest;
     bal     bigint[] := p_state.balances;
     seq     bigint[] := p_state.seqs;
     latest  timestamptz[] := p_state.latests;
     floors  bigint[] := p_state.floors;
     ceils   bigint[] := p_state.ceilings;
-    chain   uuid;
-    head    integer;
-    broken  boolean;
-    d       integer;
-    c       integer;
+    chain   uuid;     head integer;  broken boolean;
+    d       integer;  c integer;
 BEGIN
     FOR i IN 1 .. cardinality(p_ids) LOOP
-        IF p_chain_ids[i] IS NULL OR chain IS NULL OR p_chain_ids[i] <> chain THEN
+        IF p_chain_ids[i] = p_ids[i] OR p_chain_ids[i] IS DISTINCT FROM chain THEN
             chain := p_chain_ids[i];
             head := i;
             broken := chain <> p_ids[i];
         END IF;
         d := p_debits[i];
         c := p_credits[i];
+        IF p_reverses[i] IS NOT NULL AND status[i] IS NULL AND p_repeats[i] IS NULL THEN
+            status[i] := find_reversal_fault_here(i, p_originals[i], p_reverses, p_debits,
+                                                  p_credits, p_amounts, status);
+        END IF;
         IF status[i] IS NOT NULL OR p_repeats[i] IS NOT NULL THEN
             NULL;  -- decided before: nothing new happens, and a chain around it is broken
         ELSIF broken THEN
@@ -369,9 +389,7 @@ BEGIN
                 latest[p_credits[u]] := cbefore[u];
             END LOOP;
         END IF;
-        IF p_repeats[i] IS NOT NULL THEN
-            status[i] := status[p_repeats[i]];
-        END IF;
+        status[i] := coalesce(status[p_repeats[i]], status[i]);
     END LOOP;
     RETURN (status, dseq, cseq, dafter, cafter, dlatest, clatest, bal, seq, latest)::decisions;
 END $$;
@@ -398,14 +416,15 @@ BEGIN
     END;
 END $$;
 COMMENT ON FUNCTION find_reversal_fault IS
-    'Why this cannot be the reversal of its original, or null. The original is of an earlier call; '
-    'its accounts are locked, so nobody else is reversing it now.';
+    'Why this cannot be the reversal of an original of an earlier call, or null. The accounts of '
+    'both are locked, so nobody else is reversing it now.';
 
 CREATE TYPE examined AS (
     verdicts     transfer_status[],
     repeats      integer[],
     debits       integer[],
     credits      integer[],
+    originals    integer[],
     is_new       boolean[],
     recorded_at  timestamptz[]
 );
@@ -423,20 +442,26 @@ AS $$
                WHEN (known).transfer_id IS NULL AND first < n THEN
                    CASE WHEN content IS DISTINCT FROM first_content
                         THEN 'id_conflict'::transfer_status END
-               WHEN (known).transfer_id IS NULL THEN fault
+               WHEN (known).transfer_id IS NULL THEN
+                   CASE WHEN fault <> 'original_not_found' OR reverses <> ALL (p_ids)
+                        THEN fault END
                WHEN content IS NOT DISTINCT FROM (
                    (known).kind, (known).debit_account_id, (known).credit_account_id, (known).amount,
-                   CASE WHEN (known).occurred_at <> (known).recorded_at THEN (known).occurred_at END,
+                   CASE WHEN occurred = p_stamp AND (known).occurred_at = (known).recorded_at
+                        THEN p_stamp ELSE (known).occurred_at END,  -- null: when it is recorded
                    (known).actor_id, (known).chain_id, (known).subject_id, (known).reverses_id,
                    (known).reason) THEN (known).status
                ELSE 'id_conflict' END),
            array_agg(CASE WHEN (known).transfer_id IS NULL AND first < n
                            AND content IS NOT DISTINCT FROM first_content THEN first END),
            array_agg(d), array_agg(c),
+           array_agg(CASE WHEN fault = 'original_not_found'
+                          THEN array_position(p_ids[:], reverses) END),
            array_agg((known).transfer_id IS NULL AND first = n),
            array_agg(coalesce((known).recorded_at, p_stamp))
     FROM (
-        SELECT n, d.place AS d, c.place AS c, first_value(n) OVER same_id AS first, content,
+        SELECT n, occurred, reverses, content, d.place AS d, c.place AS c,
+               first_value(n) OVER same_id AS first,
                first_value(content) OVER same_id AS first_content,
                (SELECT t FROM transfer t WHERE (t.bank_id, t.transfer_id) = (p_bank, r.id)) AS known,
                CASE
@@ -446,16 +471,14 @@ AS $$
                    WHEN d.place = c.place THEN 'same_account'
                    WHEN d.unit <> c.unit THEN 'unit_mismatch'
                    WHEN occurred > p_stamp THEN 'occurred_in_future'
-                   WHEN r.kind = 'reversal' AND row_number() OVER (
-                       PARTITION BY reverses ORDER BY n) > 1 THEN 'already_reversed'
                    WHEN r.kind = 'reversal' THEN
                        find_reversal_fault(p_bank, reverses, debit, credit, amount)
                    WHEN (d.kind = 'issuance') <> (r.kind = 'award')
                      OR (d.kind = 'debt') <> (r.kind = 'debt')
                      OR c.kind IN ('issuance', 'debt') THEN 'account_kind_mismatch'
                END AS fault
-        FROM (SELECT *, (kind, debit, credit, amount, nullif(occurred, p_stamp), actor, chain,
-                         subject, reverses, reason) AS content
+        FROM (SELECT *, (kind, debit, credit, amount, occurred, actor, chain, subject,
+                         reverses, reason) AS content
               FROM unnest(p_ids, p_kinds, p_debits, p_credits, p_amounts, p_occurred, p_actors,
                           p_chain_ids, p_subjects, p_reverses, p_reasons) WITH ORDINALITY
                    AS u(id, kind, debit, credit, amount, occurred, actor, chain, subject,
@@ -495,7 +518,8 @@ BEGIN
                               p_actors, p_chain_ids, p_subjects, p_reverses, p_reasons, state, stamp);
     -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
     done := decide_transfers(p_ids[:], p_chain_ids[:], seen.verdicts, seen.repeats, seen.debits,
-                             seen.credits, p_amounts[:], dated, state);
+                             seen.credits, p_amounts[:], dated, p_reverses[:],
+                             seen.originals, state);
 
     INSERT INTO transfer
     SELECT p_bank, id, kind, status, debit, credit, amount, occurred, stamp, debit_seq, credit_seq,
@@ -548,6 +572,7 @@ SET search_path = timebank, pg_temp SET plan_cache_mode = force_generic_plan AS 
 #variable_conflict use_column
 DECLARE
     outcomes text[];
+    decided  transfer_status[];
 BEGIN
     INSERT INTO request (bank_id, caller_id, key, fingerprint, transfer_ids)
     SELECT p_bank, caller, key, fingerprint, array(
@@ -564,15 +589,20 @@ BEGIN
         JOIN request known ON (known.bank_id, known.caller_id, known.key) = (p_bank, caller, r.key)
         ORDER BY n);
 
-    PERFORM post_transfers(
+    SELECT (post_transfers(
         p_bank, array_agg(id), array_agg(kind), array_agg(debit), array_agg(credit),
         array_agg(amount), array_agg(occurred), array_agg(p_callers[t.request]), array_agg(chain),
-        array_agg(subject), array_agg(NULL::uuid), array_agg(NULL::reversal_reason))
+        array_agg(subject), array_agg(NULL::uuid), array_agg(NULL::reversal_reason))).statuses
+    INTO decided
     FROM (SELECT * FROM unnest(p_requests, p_ids, p_kinds, p_debits, p_credits, p_amounts,
                                p_occurred, p_chain_ids, p_subjects) WITH ORDINALITY
               AS u(request, id, kind, debit, credit, amount, occurred, chain, subject, n)
           WHERE outcomes[u.request] = 'new' ORDER BY n) AS t
     HAVING count(*) > 0;
+    IF 'id_conflict' = ANY (decided) THEN  -- the row of that id is another's: no answer to this
+        RAISE EXCEPTION 'post_requests was given a transfer id that has other content'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
 
     RETURN QUERY
     SELECT r.n::integer, outcomes[r.n], t.transfer_id, t.status, t.recorded_at
@@ -730,7 +760,7 @@ CREATE TABLE shift (
     points      bigint  NOT NULL CONSTRAINT shift_points_not_negative CHECK (points >= 0),
     CONSTRAINT shift_awarded_once PRIMARY KEY (bank_id, source_ref)
 );
-COMMENT ON TABLE shift IS 'A shift of a rota that was imported and awarded: it is not awarded again.';
+COMMENT ON TABLE shift IS 'A shift of a rota that was imported and awarded; it is awarded once.';
 COMMENT ON COLUMN shift.points IS 'What all who attended were awarded for it.';
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -121,7 +121,7 @@ def translate(error: BaseException) -> TimebankError | None:
     constraint = str(getattr(error, "constraint_name", None))
     if constraint in _ERRORS_BY_CONSTRAINT:
         return _ERRORS_BY_CONSTRAINT[constraint]()
-    if isinstance(error, _CONNECTION_LOST) and not isinstance(error, ValueError):
+    if isinstance(error, _CONNECTION_LOST):
         return DatabaseUnavailableError()
     return None
 
@@ -158,12 +158,11 @@ async def repeat_on_conflict(
                 raise meaning from error
             if not remaining:
                 raise
-        except ValueError:
-            raise  # an argument that asyncpg cannot encode, an InterfaceError too: it was not sent
         except _CONNECTION_LOST as error:
             raise OutcomeUnknownError from error
         finally:
-            await pool.release(connection)
+            with suppress(*_CONNECTION_LOST):  # lost by now: the answer stands all the same
+                await pool.release(connection)
     raise AssertionError("the last try either returns or raises")
 
 

@@ -7,15 +7,16 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, Router
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 
 from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import make_cursor, read_cursor
 from timebank.api.desk import Desk
-from timebank.api.operations import get, post
-from timebank.api.passbook_csv import passbook_csv
 from timebank.api.errors import OwnerNotFoundError
+from timebank.api.operations import READING_PROBLEMS, get, post
+from timebank.api.passbook_csv import passbook_csv
 from timebank.api.wire import (
     AccountPage,
     AccountView,
@@ -23,6 +24,7 @@ from timebank.api.wire import (
     LineView,
     OpenAccountBody,
     PassbookPage,
+    parse_instant,
 )
 from timebank.db import Connection, repeat_on_conflict, transaction
 from timebank.domain.errors import InvalidInputError
@@ -30,11 +32,18 @@ from timebank.domain.ledger import Account, AccountKind, PassbookLine, Unit
 from timebank.ledger.accounts import list_accounts, open_account
 from timebank.ledger.passbook import get_balance_as_of, list_passbook
 from timebank.ledger.requests import answer_once
-from timebank.people.access import Action, Principal, Role
+from timebank.people.access import Action, Role
 from timebank.people.residents import is_registered
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200)]
 Cursor = Annotated[str | None, QueryParameter(max_length=200)]
+QueryInstant = Annotated[
+    str | None,
+    QueryParameter(
+        description="RFC 3339 with an offset, as 2026-05-01T00:00:00Z",
+        schema_extra={"format": "date-time"},
+    ),
+]
 
 
 @post("/accounts", opt={"action": Action.OPEN_ACCOUNT}, operation_id="open_account")
@@ -103,23 +112,24 @@ async def get_an_account(request: Call, account_id: FromPath[UUID]) -> AccountVi
     "/accounts/{account_id:uuid}/balance",
     opt={"action": Action.READ_ACCOUNT},
     operation_id="get_balance",
+    responses={**READING_PROBLEMS, 304: ResponseSpec(None, description="As `If-None-Match` says")},
 )
 async def read_balance(
     request: Call,
     account_id: FromPath[UUID],
-    as_of: FromQuery[datetime | None] = None,
-    occurred_by: FromQuery[datetime | None] = None,
+    as_of: QueryInstant = None,
+    occurred_by: QueryInstant = None,
 ) -> Response[BalanceView]:
     """Return the balance now, or what the book said at `as_of` of what had occurred by then."""
+    bank_id = request.user.bank_id
     account = await request.desk.account_seen_by(request.user, account_id)
-    if as_of or occurred_by:
-        return Response(
-            await _balance_as_of(request.desk, request.user, account, as_of, occurred_by)
-        )
-    balance = await request.desk.balance(request.user.bank_id, account_id)
-    etag = f'W/"{balance.seq}"'
-    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    if request.headers.get("if-none-match") == etag:
+    if as_of is not None or occurred_by is not None:
+        recorded_by = parse_instant(as_of, "as_of") or datetime.now(UTC)
+        occurred = parse_instant(occurred_by, "occurred_by")
+        return Response(await _balance_as_of(request.desk, bank_id, account, recorded_by, occurred))
+    balance = await request.desk.balance(bank_id, account_id)
+    headers = {"ETag": f'W/"{balance.seq}"', "Cache-Control": "private, no-cache"}
+    if is_known(f'"{balance.seq}"', request.headers.get("if-none-match", "")):
         return Response(None, status_code=304, headers=headers)  # type: ignore[arg-type]
     view = BalanceView(
         account_id=account_id,
@@ -130,18 +140,22 @@ async def read_balance(
     return Response(view, headers=headers)
 
 
+def is_known(tag: str, if_none_match: str) -> bool:
+    """Return whether an If-None-Match header names this tag, weak or strong, or any (RFC 9110)."""
+    named = [part.strip().removeprefix("W/") for part in if_none_match.split(",")]
+    return tag in named or named == ["*"]
+
+
 async def _balance_as_of(
     desk: Desk,
-    principal: Principal,
+    bank_id: int,
     account: Account,
-    as_of: datetime | None,
+    recorded_by: datetime,
     occurred_by: datetime | None,
 ) -> BalanceView:
-    recorded_by = _instant(as_of, "as_of") or datetime.now(UTC)
-    occurred_by = _instant(occurred_by, "occurred_by")
     async with transaction(desk.pool) as connection:
         amount = await get_balance_as_of(
-            connection, principal.bank_id, account.account_id, recorded_by, occurred_by
+            connection, bank_id, account.account_id, recorded_by, occurred_by
         )
     return BalanceView(
         account_id=account.account_id,
@@ -150,14 +164,6 @@ async def _balance_as_of(
         occurred_by=occurred_by or msgspec.UNSET,
         **_named(account.unit, amount),
     )
-
-
-def _instant(given: datetime | None, name: str) -> datetime | None:
-    if given and given.tzinfo is None:
-        raise InvalidInputError(
-            "Give the instant with its offset, as 2026-05-01T00:00:00Z.", pointer=name
-        )
-    return given
 
 
 @get(

@@ -1,11 +1,11 @@
 """The gate every request passes: who is calling, may they, and is the body fit to be read."""
 
 import re
-import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from timebank.api.desk import Desk
 from timebank.api.strict_json import WRITING_METHODS, fingerprint, read_strictly
@@ -17,8 +17,8 @@ from timebank.domain.errors import (
 from timebank.ledger.requests import RequestKey
 from timebank.people.access import Action, Principal, check_may
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
+_ONCE = frozenset({b"authorization", b"idempotency-key", b"content-type", b"content-encoding"})
 
 
 class Gate:
@@ -32,26 +32,43 @@ class Gate:
         """Let the request through, or raise the domain error that says why not."""
         if scope["type"] == ScopeType.WEBSOCKET:
             raise InvalidInputError("This service speaks HTTP only.")
-        headers = dict(scope["headers"])
-        request_id = _request_id(headers)
-        scope["state"]["request_id"] = request_id.decode()
+        if scope["method"] == "OPTIONS":
+            await _tell_methods(scope, send)
+            return
         action = Action(scope["route_handler"].opt["action"])
         if action is not Action.PUBLIC:
+            headers = _headers(scope)
             desk: Desk = scope["litestar_app"].state.desk
             principal = await desk.identify(_bearer_token(headers))
             check_may(principal, action)
             scope["user"] = principal
             if scope["method"] in WRITING_METHODS:
                 receive = await _check_write(scope, receive, headers, principal)
-        await self.app(scope, receive, _with_request_id(send, request_id))
+        await self.app(scope, receive, send)
 
 
-def _request_id(headers: dict[bytes, bytes]) -> bytes:
-    given = headers.get(b"x-request-id", b"")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
+async def _tell_methods(scope: HTTPScope, send: Send) -> None:
+    """Answer which methods the path takes, to anybody; Litestar's own answer forgets some."""
+    routes = [
+        route for route in scope["litestar_app"].routes if route.path == scope["path_template"]
+    ]
+    methods = sorted({str(method) for route in routes for method in getattr(route, "methods", ())})
+    allow = (b"allow", ", ".join(methods).encode())
+    await send({"type": "http.response.start", "status": 204, "headers": [allow]})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _bearer_token(headers: dict[bytes, bytes]) -> str:
+def _headers(scope: Scope) -> Mapping[bytes, bytes]:
+    """Return the headers; those that decide something may stand once only."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name in headers and name in _ONCE:
+            raise InvalidInputError("This header stands twice.", pointer=name.decode())
+        headers[name] = value
+    return headers
+
+
+def _bearer_token(headers: Mapping[bytes, bytes]) -> str:
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not token or not token.isascii():
         raise UnauthenticatedError
@@ -59,7 +76,7 @@ def _bearer_token(headers: dict[bytes, bytes]) -> str:
 
 
 async def _check_write(
-    scope: HTTPScope, receive: Receive, headers: dict[bytes, bytes], principal: Principal
+    scope: HTTPScope, receive: Receive, headers: Mapping[bytes, bytes], principal: Principal
 ) -> Receive:
     key = headers.get(b"idempotency-key", b"")
     if not key:
@@ -68,20 +85,13 @@ async def _check_write(
         raise InvalidInputError(
             "An Idempotency-Key is 1 to 255 visible ASCII characters.", pointer="Idempotency-Key"
         )
-    body = await read_strictly(scope, receive)
+    body = await read_strictly(headers, receive)
     scope["auth"] = RequestKey(principal.principal_id, key.decode(), fingerprint(scope, body))
+    unread = [body]
 
     async def receive_again() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
+        if unread:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
+        return await receive()
 
     return receive_again
-
-
-def _with_request_id(send: Send, request_id: bytes) -> Send:
-    async def send_with_request_id(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = [*message.get("headers", ()), (b"x-request-id", request_id)]
-            message["headers"] = headers
-        await send(message)
-
-    return send_with_request_id

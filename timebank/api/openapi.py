@@ -2,17 +2,22 @@
 
 from pathlib import Path
 
-from litestar import Router
+from litestar import Router, get
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, Contact, SecurityScheme
-from litestar.static_files import create_static_files_router
+from litestar.params import FromPath
+from litestar.response import File
 
 from timebank import __version__
+from timebank.domain.errors import NotFoundError
 from timebank.people.access import Action
 
 VENDORED = Path(__file__).parent / "vendor" / "swagger-ui"
 _ASSETS = "/docs/assets"
+_SERVED = frozenset(
+    path.name for path in VENDORED.iterdir() if path.suffix in {".css", ".js", ".png"}
+)
 
 
 def openapi_config() -> OpenAPIConfig:
@@ -35,12 +40,19 @@ def openapi_config() -> OpenAPIConfig:
         security=[{"bearer": []}],
         use_handler_docstrings=True,
         render_plugins=[page],
-        openapi_router=Router("/docs", route_handlers=[], opt={"action": Action.PUBLIC}),
+        openapi_router=Router(
+            "/docs", route_handlers=[], opt={"action": Action.PUBLIC}, include_in_schema=False
+        ),
     )
 
 
-def assets_router() -> Router:
-    """Return the page's own scripts and styles."""
-    return create_static_files_router(
-        _ASSETS, [VENDORED], opt={"action": Action.PUBLIC}, include_in_schema=False
-    )
+@get(
+    f"{_ASSETS}/{{name:str}}",
+    opt={"action": Action.PUBLIC},
+    include_in_schema=False,
+)
+async def send_asset(name: FromPath[str]) -> File:
+    """Return one of the page's own scripts and styles; 404 for any other name."""
+    if name not in _SERVED:
+        raise NotFoundError
+    return File(VENDORED / name, filename=name, content_disposition_type="inline")

@@ -1,5 +1,6 @@
 """The decorators of our operations: Litestar's, with every problem they may answer described."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import litestar
@@ -7,20 +8,28 @@ from litestar.openapi import ResponseSpec
 
 from timebank.api.problems import PROBLEM_JSON, Problem
 
-PROBLEM_RESPONSES = {
-    status: ResponseSpec(Problem, description=description, media_type=PROBLEM_JSON)
-    for status, description in {
-        400: "The request is not valid",
-        401: "No valid token",
-        403: "The role may not do this",
-        404: "Absent, or not yours",
-        409: "The ledger or an earlier request stands against it",
-        413: "The body is too large",
-        415: "Not JSON",
-        422: "Understood, and refused",
-        503: "Busy or out of reach; try again",
-    }.items()
+_DESCRIPTIONS = {
+    400: "The request is not valid",
+    401: "No valid token",
+    403: "The role may not do this",
+    404: "Absent, or not yours",
+    409: "The ledger or an earlier request stands against it",
+    413: "The body is too large",
+    415: "Not JSON",
+    422: "Understood, and refused",
+    503: "Busy or out of reach; try again",
 }
 
-get = partial(litestar.get, responses=PROBLEM_RESPONSES)
-post = partial(litestar.post, responses=PROBLEM_RESPONSES)
+
+def _problems(*statuses: int) -> Mapping[int, ResponseSpec]:
+    return {
+        status: ResponseSpec(Problem, description=_DESCRIPTIONS[status], media_type=PROBLEM_JSON)
+        for status in statuses
+    }
+
+
+READING_PROBLEMS = _problems(400, 401, 403, 404, 422, 503)
+
+get = partial(litestar.get, responses=READING_PROBLEMS)
+post = partial(litestar.post, responses=_problems(*_DESCRIPTIONS))
+get_in_public = partial(litestar.get, responses=_problems(400, 503), security=[{}])

@@ -15,6 +15,7 @@ from timebank.api.errors import (
     UnsupportedMediaTypeError,
 )
 from timebank.api.problems import PROBLEM_JSON, Fault, Problem, make_problem
+from timebank.api.request_ids import name_request
 from timebank.db import translate
 from timebank.domain.errors import (
     InvalidInputError,
@@ -40,7 +41,12 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     """Return the problem for any exception; what we do not know is a 500 and stands in the log."""
     code, detail, faults = describe(error)
     if code == InternalError.code:
-        log.error("request_failed", exc_info=error, operation=request.scope.get("path_template"))
+        log.error(
+            "request_failed",
+            exc_info=error,
+            request_id=name_request(request.scope).decode(),
+            operation=request.scope.get("path_template"),
+        )
     problem = make_problem(
         code, detail, request.scope["path"], request.headers.get("accept-language", ""), faults
     )

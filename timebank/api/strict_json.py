@@ -2,40 +2,68 @@
 
 Refused here, because the JSON library would let it through or fail late: other media types,
 compressed bodies, invalid UTF-8, duplicate keys, floats, numbers that are not numbers, NUL and
-lone surrogates in strings, nesting deeper than 32.
+lone surrogates in strings, nesting deeper than 32, and (Litestar would convert it) a string or a
+number in place of the other.
 """
 
 import json
 import re
+from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from typing import Any, NoReturn
 
+import msgspec
 from litestar.types import HTTPScope, Receive
 
-from timebank.api.refusals import (
+from timebank.api.errors import (
     BodyTooLargeError,
     MalformedJSONError,
     UnsupportedMediaTypeError,
 )
+from timebank.api.refusals import without_values
+from timebank.domain.errors import InvalidInputError
 
 LARGEST_BODY = 1 << 20
 DEEPEST = 32
 WRITING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 _JSON_TYPE = re.compile(rb'\s*application/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?', re.IGNORECASE)
+_PATH = re.compile(r"(\.[a-z_]+|\[\d+\])+`")
+_NAMED_FIELD = re.compile(r"(?:required|unknown) field `([a-z_]{1,32})`$")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-async def read_strictly(scope: HTTPScope, receive: Receive) -> bytes:
+def decode_strictly(body: bytes, expected: Any) -> Any:
+    """Return the JSON of `body` as the type `expected`; InvalidInputError points at the fault."""
+    try:
+        return _decoder(expected).decode(body)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).rpartition(" - at `$")
+        if not _PATH.fullmatch(path):
+            message, path = str(error), ""
+        named = _NAMED_FIELD.search(message)
+        pointer = re.sub(r"[.\[]", "/", path.strip("`").replace("]", ""))
+        pointer += f"/{named[1]}" if named else ""
+        raise InvalidInputError(without_values(message), pointer=pointer) from error
+
+
+@cache
+def _decoder(expected: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(expected)
+
+
+async def read_strictly(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
     """Read and check the body; raises a TimebankError that says what is wrong with it."""
-    headers = dict(scope["headers"])
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise UnsupportedMediaTypeError
+    if not _JSON_TYPE.fullmatch(headers.get(b"content-type", b"")):
+        raise UnsupportedMediaTypeError
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit() or len(length) > 12 or int(length) > LARGEST_BODY:
+        raise BodyTooLargeError
     body = await _read_bounded(receive)
-    if body or b"content-type" in headers:
-        if not _JSON_TYPE.fullmatch(headers.get(b"content-type", b"")):
-            raise UnsupportedMediaTypeError
-        check_json(body)
+    check_json(body)
     return body
 
 

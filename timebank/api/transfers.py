@@ -1,6 +1,7 @@
 """Moving amounts over HTTP: awards, transfers from pools, batches, reversals, the journal."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import groupby
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from timebank.api.wire import (
     TransferView,
     TrialBalanceRowView,
     TrialBalanceView,
+    as_utc,
 )
 from timebank.db import Connection, repeat_on_conflict, transaction
 from timebank.domain.errors import InvalidInputError, NotFoundError, TransferRefusedError
@@ -202,7 +204,7 @@ async def _award(desk: Desk, principal: Principal, body: AwardBody, pointer: str
         credit_account_id=body.account_id,
         amount=amount,
         actor_id=principal.principal_id,
-        occurred_at=body.occurred_at,
+        occurred_at=as_utc(body.occurred_at, f"{pointer}/occurred_at"),
     )
 
 
@@ -210,22 +212,23 @@ async def _transfer(
     desk: Desk, principal: Principal, body: TransferBody, pointer: str = ""
 ) -> Transfer:
     unit, amount = body.unit_and_amount(pointer)
-    try:
+    with suppress(NotFoundError):  # the ledger answers account_not_found, and remembers it
         source = await desk.account_seen_by(principal, body.from_account_id)
-    except NotFoundError as error:
-        raise TransferRefusedError(TransferStatus.ACCOUNT_NOT_FOUND) from error
-    if source.kind is not AccountKind.POOL:
-        raise InvalidInputError("Staff give from pools only.", pointer=f"{pointer}/from_account_id")
-    if source.unit is not unit:
-        raise TransferRefusedError(TransferStatus.UNIT_MISMATCH)
+        place = f"{pointer}/from_account_id"
+        if source.kind is not AccountKind.POOL:
+            raise InvalidInputError("Staff give from pools only.", pointer=place)
+        if source.unit is not unit:
+            raise TransferRefusedError(
+                TransferStatus.UNIT_MISMATCH, f"The pool at {place} is not of this unit."
+            )
     return Transfer(
         transfer_id=new_id(),
         kind=TransferKind.TRANSFER,
-        debit_account_id=source.account_id,
+        debit_account_id=body.from_account_id,
         credit_account_id=body.to_account_id,
         amount=amount,
         actor_id=principal.principal_id,
-        occurred_at=body.occurred_at,
+        occurred_at=as_utc(body.occurred_at, f"{pointer}/occurred_at"),
     )
 
 

@@ -3,10 +3,12 @@
 Exactly one of `minutes` and `points` stands in a request; an answer has the one of its account.
 """
 
-from datetime import datetime
-from typing import Annotated, Literal
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Literal, overload
 from uuid import UUID
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from timebank.domain.errors import InvalidInputError
@@ -23,6 +25,43 @@ from timebank.domain.ledger import (
 Amount = Annotated[int, Meta(ge=1, le=LARGEST_AMOUNT)]
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset")]
 Label = Annotated[str, Meta(min_length=1, max_length=64)]
+
+EARLIEST_INSTANT = datetime(1900, 1, 1, tzinfo=UTC)
+"""Nothing is asked or recorded of earlier times; so every time zone can express every instant."""
+
+
+@overload
+def as_utc(given: datetime, pointer: str) -> datetime: ...
+@overload
+def as_utc(given: datetime | None, pointer: str) -> datetime | None: ...
+def as_utc(given: datetime | None, pointer: str) -> datetime | None:
+    """Return the instant in UTC; InvalidInputError if it is too early or beyond the calendar."""
+    try:
+        instant = given and given.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidInputError("The instant is beyond the calendar.", pointer=pointer) from error
+    if instant and instant < EARLIEST_INSTANT:
+        raise InvalidInputError("Instants begin with the year 1900.", pointer=pointer)
+    return instant
+
+
+def parse_instant(text: str | None, name: str) -> datetime | None:
+    """Return the instant a query parameter gives; InvalidInputError unless it is RFC 3339.
+
+    An unescaped `+` of an offset arrives as a space, and is understood.
+    """
+    if text is None:
+        return None
+    try:
+        given = msgspec.convert(_SPACE_BEFORE_OFFSET.sub("+", text), Instant)
+    except msgspec.ValidationError as error:
+        raise InvalidInputError(
+            "Give the instant with its offset, as 2026-05-01T00:00:00Z.", pointer=name
+        ) from error
+    return as_utc(given, name)
+
+
+_SPACE_BEFORE_OFFSET = re.compile(r" (?=\d\d:\d\d$)")
 
 
 class Quantity(Struct, forbid_unknown_fields=True, kw_only=True):

@@ -135,5 +135,5 @@ class ImportRefusedError(TimebankError):
 
     def __init__(self, rows: Sequence[RowFault]) -> None:
         """`rows` are all that were found, in the order of file and line."""
-        super().__init__(f"Nothing was imported: {len(rows)} faulty rows to mend.")
+        super().__init__(f"Nothing was imported. Faulty rows to mend: {len(rows):,}.")
         self.rows = tuple(rows)

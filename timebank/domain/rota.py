@@ -156,7 +156,7 @@ def find_shift_faults(shifts: Mapping[int, Shift], confirmed: int) -> Iterator[t
                 f"event {shift.event_ref} is {_quote(name)} above, {_quote(shift.event_name)} here",
             )
         if shift.attended > confirmed:
-            yield line, f"{shift.attended} attended, but only {confirmed} volunteers are confirmed"
+            yield line, f"attended is {shift.attended}, more than are confirmed ({confirmed})"
 
 
 def find_volunteer_faults(volunteers: Mapping[int, Volunteer]) -> Iterator[tuple[int, str]]:

@@ -1,7 +1,7 @@
 """Reading the book: balances now and as of an instant, passbook lines, the trial balance."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from timebank.db import Connection, as_struct, load_queries
@@ -39,7 +39,7 @@ async def get_balance_as_of(
     It waits for a posting under way on the account, so the answer never changes later.
     AsOfInFutureError when `recorded_by` has not passed yet.
     """
-    occurred_by = occurred_by or datetime.max.replace(tzinfo=recorded_by.tzinfo)
+    occurred_by = occurred_by or datetime.max.replace(tzinfo=UTC)
     balance: int = await connection.fetchval(
         _QUERIES["read_balance_as_of"], bank_id, account_id, recorded_by, occurred_by
     )
@@ -56,7 +56,11 @@ async def list_passbook(
 ) -> list[PassbookLine]:
     """Return the newest lines first, at most `limit`, those with seq below `before` if given."""
     records = await connection.fetch(
-        _QUERIES["list_passbook"], bank_id, account_id, before or _AFTER_ALL, limit
+        _QUERIES["list_passbook"],
+        bank_id,
+        account_id,
+        _AFTER_ALL if before is None else before,
+        limit,
     )
     return [as_struct(record, PassbookLine) for record in records]
 

@@ -28,12 +28,6 @@ FROM post_transfers($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 SELECT request, outcome, transfer_id, status, recorded_at
 FROM post_requests($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
--- name: list_request_transfers
-SELECT t.transfer_id, t.status, t.recorded_at
-FROM unnest($2::uuid[]) WITH ORDINALITY AS asked(id, place)
-JOIN transfer t ON t.bank_id = $1 AND t.transfer_id = asked.id
-ORDER BY place;
-
 -- name: find_answer
 SELECT taken, fingerprint, answer FROM find_answer($1, $2, $3);
 

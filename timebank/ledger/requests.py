@@ -98,7 +98,7 @@ async def answer_once(
     """
     record = await connection.fetchrow(_QUERIES["find_answer"], bank_id, key.caller_id, key.key)
     if record["fingerprint"] is not None:
-        if record["fingerprint"] != key.fingerprint:
+        if record["fingerprint"] != key.fingerprint or record["answer"] is None:
             raise IdempotencyKeyReusedError
         return record["answer"].encode(), True
     if record["taken"]:

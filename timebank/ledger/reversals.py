@@ -1,15 +1,17 @@
 """Correcting the book: a reversal is the mirror image of a transfer, once, with actor and reason.
 
-What was posted as one chain is reversed as one chain. `occurred_at` is the original's: seen from
-the instant of service, the original never counted.
+What was posted as one chain is reversed as one chain, the last first, so that each mirror finds
+what its original left. `occurred_at` is the original's: seen from the instant of service, the
+original never counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from timebank.db import Connection
-from timebank.domain.errors import TransferRefusedError
+from timebank.domain.errors import NotFoundError, TransferRefusedError
 from timebank.domain.ledger import (
+    Account,
     AccountKind,
     JournalEntry,
     Outcome,
@@ -19,7 +21,7 @@ from timebank.domain.ledger import (
     TransferKind,
     TransferStatus,
 )
-from timebank.ledger.accounts import ensure_account, get_account
+from timebank.ledger.accounts import ensure_account, find_account_of, get_account
 from timebank.ledger.ids import derive_id
 from timebank.ledger.transfers import list_chain, lock_balances, post
 
@@ -38,20 +40,38 @@ async def reverse(
 
     Points already spent: under `refuse` the reversal is refused with insufficient_balance; under
     `debt` the holder's debt account lends the wallet what it lacks, and the debt stands there by
-    name. The last outcomes are the reversals, in the order of the originals.
+    name. The last outcomes are the reversals, that of the last original first.
+    The same reversal_id is answered as it was, whatever the policy; for another original, actor
+    or reason it is an id_conflict.
     NotFoundError if there is no such transfer; TransferRefusedError if it never moved anything.
     """
     originals = await list_chain(connection, bank_id, original_id)
     if any(entry.status is not TransferStatus.POSTED for entry in originals):
         raise TransferRefusedError(TransferStatus.ORIGINAL_NOT_FOUND)
     mirrors = [
-        _mirror(entry, derive_id(reversal_id, str(entry.transfer_id)), actor_id, reason)
-        for entry in originals
+        _mirror(entry, derive_id(reversal_id, f"reversal {place}"), actor_id, reason)
+        for place, entry in enumerate(reversed(originals))
     ]
-    debts: list[Transfer] = []
+    borrowers: list[Account] = []
     if when_spent is SpentPolicy.DEBT:
-        debts = await _cover_shortfalls(connection, bank_id, mirrors, reversal_id)
-    return await post(connection, bank_id, [[*debts, *mirrors]])
+        borrowers = await _list_wallets_debited(connection, bank_id, mirrors)
+    balances = await _lock_all(connection, bank_id, mirrors, borrowers)
+    if earlier := await _find_answer(connection, bank_id, mirrors):
+        return earlier
+    lacking = _shortfalls(mirrors, balances)
+    loans = [
+        await _lend(
+            connection,
+            bank_id,
+            wallet,
+            lacking[wallet.account_id],
+            mirrors,
+            reversal_id=reversal_id,
+        )
+        for wallet in borrowers
+        if lacking[wallet.account_id] > 0
+    ]
+    return await post(connection, bank_id, [[*loans, *mirrors]])
 
 
 def _mirror(
@@ -71,35 +91,89 @@ def _mirror(
     )
 
 
-async def _cover_shortfalls(
-    connection: Connection, bank_id: int, mirrors: Sequence[Transfer], reversal_id: UUID
-) -> list[Transfer]:
-    """Lock everything that will be touched, then lend each wallet what its mirrors lack."""
-    wallets = {}
-    for wallet_id in {mirror.debit_account_id for mirror in mirrors}:
-        account = await get_account(connection, bank_id, wallet_id)
-        if account.kind is AccountKind.WALLET:
-            debt = await ensure_account(
-                connection, bank_id, account.unit, AccountKind.DEBT, account.owner_id
-            )
-            wallets[wallet_id] = debt.account_id
+async def _list_wallets_debited(
+    connection: Connection, bank_id: int, mirrors: Sequence[Transfer]
+) -> list[Account]:
+    account_ids = dict.fromkeys(mirror.debit_account_id for mirror in mirrors)
+    accounts = [await get_account(connection, bank_id, account_id) for account_id in account_ids]
+    return [account for account in accounts if account.kind is AccountKind.WALLET]
+
+
+async def _lock_all(
+    connection: Connection,
+    bank_id: int,
+    mirrors: Sequence[Transfer],
+    borrowers: Sequence[Account],
+) -> Mapping[UUID, int]:
+    """Lock everything that will be touched, in one call; a debt account may not exist yet."""
     touched = {mirror.debit_account_id for mirror in mirrors}
-    touched |= {mirror.credit_account_id for mirror in mirrors} | set(wallets.values())
-    balances = await lock_balances(connection, bank_id, touched)
-    debts = []
-    for wallet_id, debt_id in wallets.items():
-        own = [mirror for mirror in mirrors if mirror.debit_account_id == wallet_id]
-        lacking = sum(mirror.amount for mirror in own) - balances[wallet_id]
-        if lacking > 0:
-            debts.append(
-                Transfer(
-                    transfer_id=derive_id(reversal_id, f"debt of {wallet_id}"),
-                    kind=TransferKind.DEBT,
-                    debit_account_id=debt_id,
-                    credit_account_id=wallet_id,
-                    amount=lacking,
-                    actor_id=own[0].actor_id,
-                    subject_id=own[0].subject_id,
-                )
-            )
-    return debts
+    touched |= {mirror.credit_account_id for mirror in mirrors}
+    for wallet in borrowers:
+        debt = await find_account_of(
+            connection, bank_id, wallet.unit, AccountKind.DEBT, wallet.owner_id
+        )
+        if debt:
+            touched.add(debt.account_id)
+    return await lock_balances(connection, bank_id, touched)
+
+
+async def _find_answer(
+    connection: Connection, bank_id: int, mirrors: Sequence[Transfer]
+) -> list[Outcome]:
+    """Return what was answered to this reversal_id before, as its journal entries tell; or []."""
+    try:
+        chain = await list_chain(connection, bank_id, mirrors[0].transfer_id)
+    except NotFoundError:
+        return []
+    known = {entry.transfer_id: entry for entry in chain if entry.kind is TransferKind.REVERSAL}
+    loans = [entry for entry in chain if entry.kind is TransferKind.DEBT]
+    if {_meaning(entry) for entry in known.values()} != {_meaning(mirror) for mirror in mirrors}:
+        return [
+            Outcome(mirror.transfer_id, TransferStatus.ID_CONFLICT, chain[0].recorded_at)
+            for mirror in mirrors
+        ]
+    borrowers = [mirror.debit_account_id for mirror in mirrors]
+    loans.sort(key=lambda loan: borrowers.index(loan.credit_account_id))
+    return [
+        Outcome(entry.transfer_id, entry.status, entry.recorded_at)
+        for entry in [*loans, *(known[mirror.transfer_id] for mirror in mirrors)]
+    ]
+
+
+def _meaning(reversal: JournalEntry | Transfer) -> tuple[object, ...]:
+    return (reversal.transfer_id, reversal.reverses_id, reversal.actor_id, reversal.reason)
+
+
+def _shortfalls(mirrors: Sequence[Transfer], balances: Mapping[UUID, int]) -> dict[UUID, int]:
+    """Return by how much each debited account would fall below 0 on the way."""
+    running = dict(balances)
+    lacking: dict[UUID, int] = {}
+    for mirror in mirrors:
+        debit = mirror.debit_account_id
+        running[debit] -= mirror.amount
+        running[mirror.credit_account_id] += mirror.amount
+        lacking[debit] = max(lacking.get(debit, 0), -running[debit])
+    return lacking
+
+
+async def _lend(
+    connection: Connection,
+    bank_id: int,
+    wallet: Account,
+    amount: int,
+    mirrors: Sequence[Transfer],
+    *,
+    reversal_id: UUID,
+) -> Transfer:
+    """Return the transfer that lends the wallet an amount, its debt account opened if need be."""
+    debt = await ensure_account(connection, bank_id, wallet.unit, AccountKind.DEBT, wallet.owner_id)
+    own = next(mirror for mirror in mirrors if mirror.debit_account_id == wallet.account_id)
+    return Transfer(
+        transfer_id=derive_id(reversal_id, f"debt of {wallet.account_id}"),
+        kind=TransferKind.DEBT,
+        debit_account_id=debt.account_id,
+        credit_account_id=wallet.account_id,
+        amount=amount,
+        actor_id=own.actor_id,
+        subject_id=own.subject_id,
+    )

@@ -1,0 +1,105 @@
+"""Each fault that could be put into the posting functions is caught, and by the check named here.
+
+The second and third lines of defence are shown too: with the lock or the floor broken alone, a
+constraint turns a wrong book into an error; only with that gone as well does the book go wrong.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.book import Book
+from tests.races import checks, variants
+from tests.races.variants import Edit, install_variant
+from timebank.db import open_pool
+from timebank.embedded import Server
+
+Check = Callable[[Book], Awaitable[None]]
+
+CASES: dict[str, tuple[list[Edit], Check, str]] = {
+    "no lock": (
+        [variants.NO_LOCK],
+        checks.check_second_spender_waits_and_is_refused,
+        "UniqueViolationError: posting_seq_gapless",
+    ),
+    "no lock, no passbook key": (
+        [variants.NO_LOCK, variants.NO_PASSBOOK_KEY],
+        checks.check_second_spender_waits_and_is_refused,
+        "'posted'.. instead of ..'insufficient_balance'",
+    ),
+    "unsorted locks": (
+        [variants.UNSORTED_LOCKS],
+        checks.check_accounts_in_opposite_orders_do_not_deadlock,
+        "DeadlockDetectedError",
+    ),
+    "unsorted ids": (
+        [variants.UNSORTED_IDS],
+        checks.check_ids_in_opposite_orders_do_not_deadlock,
+        "DeadlockDetectedError",
+    ),
+    "unsorted keys": (
+        [variants.UNSORTED_KEYS],
+        checks.check_keys_in_opposite_orders_do_not_deadlock,
+        "DeadlockDetectedError",
+    ),
+    "no deduplication": (
+        [variants.NO_DEDUPLICATION],
+        checks.check_repeat_is_answered_as_the_first,
+        "UniqueViolationError: transfer_pkey",
+    ),
+    "no deduplication, no transfer key": (
+        [variants.NO_DEDUPLICATION, variants.NO_TRANSFER_KEY],
+        checks.check_repeat_is_answered_as_the_first,
+        "recorded_at",
+    ),
+    "no transfer key": (
+        [variants.NO_TRANSFER_KEY],
+        checks.check_id_is_taken_once_on_disjoint_accounts,
+        "not held up",
+    ),
+    "floor never reached": (
+        [variants.FLOOR_NEVER_REACHED],
+        checks.check_floor_is_exact,
+        "'insufficient_balance'. instead of .'posted'",
+    ),
+    "places of the caller": (
+        [variants.PLACES_OF_THE_CALLER],
+        checks.check_arrays_may_begin_anywhere,
+        "balance is not the sum of its postings",
+    ),
+    "floor one too low": (
+        [variants.FLOOR_ONE_TOO_LOW],
+        checks.check_floor_is_exact,
+        "CheckViolationError: balance_not_below_floor",
+    ),
+    "floor one too low, no constraint": (
+        [variants.FLOOR_ONE_TOO_LOW, variants.NO_FLOOR_CONSTRAINT],
+        checks.check_floor_is_exact,
+        "'posted'. instead of .'insufficient_balance'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_a_fault_is_caught(case: str, server: Server, own_database: str) -> None:
+    edits, check, message = CASES[case]
+    await install_variant(server.dsn(own_database), *edits)
+    async with open_pool(server.dsn(own_database, "timebank_app"), size=6) as pool:
+        book = await Book.open(pool)
+        with pytest.raises(AssertionError, match=message):
+            await check(book)
+
+
+@pytest.mark.parametrize(
+    "check", {check.__name__: check for _, check, _ in CASES.values()}.values()
+)
+async def test_schema_sql_passes(check: Check, book: Book) -> None:
+    await check(book)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ORDER BY b.account_id", "ORDER BY b.account_id FOR NO KEY UPDATE OF c"]
+)
+def test_a_variant_that_no_longer_fits_is_refused(text: str) -> None:
+    with pytest.raises(AssertionError, match="holds this not once"):
+        variants.NO_LOCK.apply(text)

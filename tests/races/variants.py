@@ -1,0 +1,65 @@
+"""schema.sql with one fault put in: what the checks are worth is shown by what they catch."""
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from timebank.db import read_schema
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A piece of schema.sql and what stands in its place."""
+
+    text: str
+    replacement: str
+
+    def apply(self, schema: str) -> str:
+        """Replace the piece; a rewritten schema.sql must not disarm a variant in silence."""
+        assert schema.count(self.text) == 1, f"schema.sql holds this not once: {self.text}"
+        return schema.replace(self.text, self.replacement)
+
+
+NO_LOCK = Edit(
+    "ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked",
+    "ORDER BY b.account_id) AS locked",
+)
+UNSORTED_LOCKS = Edit(
+    "ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked",
+    "ORDER BY array_position(p_accounts, b.account_id) FOR NO KEY UPDATE OF b) AS locked",
+)
+UNSORTED_IDS = Edit("WHERE is_new ORDER BY id;", "WHERE is_new;")
+UNSORTED_KEYS = Edit(
+    "ORDER BY caller, key, n\n    ON CONFLICT DO NOTHING;",
+    "ORDER BY n\n    ON CONFLICT DO NOTHING;",
+)
+NO_DEDUPLICATION = Edit(
+    "WHERE (t.bank_id, t.transfer_id) = (p_bank, r.id)) AS known",
+    "WHERE (t.bank_id, t.transfer_id) = (p_bank, r.id) AND false) AS known",
+)
+FLOOR_NEVER_REACHED = Edit(
+    "ELSIF bal[d] - p_amounts[i] < floors[d] THEN", "ELSIF bal[d] - p_amounts[i] <= floors[d] THEN"
+)
+FLOOR_ONE_TOO_LOW = Edit(
+    "ELSIF bal[d] - p_amounts[i] < floors[d] THEN",
+    "ELSIF bal[d] - p_amounts[i] < floors[d] - 1 THEN",
+)
+PLACES_OF_THE_CALLER = Edit("seen.credits, p_amounts[:], dated", "seen.credits, p_amounts, dated")
+NO_FLOOR_CONSTRAINT = Edit("    CONSTRAINT balance_not_below_floor CHECK (balance >= floor),\n", "")
+NO_PASSBOOK_KEY = Edit(
+    ",\n    CONSTRAINT posting_seq_gapless PRIMARY KEY (bank_id, account_id, seq)", ""
+)
+NO_TRANSFER_KEY = Edit("    PRIMARY KEY (bank_id, transfer_id),\n", "")
+
+
+async def install_variant(dsn: str, *edits: Edit) -> None:
+    """Replace the schema of a database, as its superuser, by schema.sql with these edits."""
+    schema = read_schema()
+    for edit in edits:
+        schema = edit.apply(schema)
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute("DROP SCHEMA timebank CASCADE")
+        await connection.execute(schema)
+    finally:
+        await connection.close()

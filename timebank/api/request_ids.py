@@ -1,0 +1,25 @@
+"""Every answer has an X-Request-Id, the caller's own or a new one; a failure is logged under it."""
+
+import re
+import secrets
+
+from litestar.types import Message, Scope
+
+_FIT_TO_ECHO = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_PLACE = "timebank_request_id"
+
+
+def name_request(scope: Scope) -> bytes:
+    """Return the request's id, chosen by the first call."""
+    chosen: bytes | None = scope["state"].get(_PLACE)
+    if chosen is None:
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        chosen = given if _FIT_TO_ECHO.fullmatch(given) else secrets.token_hex(8).encode()
+        scope["state"][_PLACE] = chosen
+    return chosen
+
+
+async def answer_with_request_id(message: Message, scope: Scope) -> None:
+    """Add the id to an answer that is about to be sent (a `before_send` hook)."""
+    if message["type"] == "http.response.start":
+        message["headers"] = [*message.get("headers", ()), (b"x-request-id", name_request(scope))]

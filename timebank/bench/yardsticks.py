@@ -1,0 +1,138 @@
+"""What the same server does at its own trade: pgbench's TPC-B-like mix, and COPY of our rows."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeAlias
+
+from timebank.bench.book import BenchBook
+from timebank.bench.place import BenchFailedError
+from timebank.database import connect
+from timebank.db import Connection, load_queries
+from timebank.embedded import find_binaries
+from timebank.keeper import environment
+
+Load: TypeAlias = Callable[[Connection], Awaitable[None]]
+"""Fills some of the copied tables, inside a transaction."""
+
+CLIENTS = 8
+SCALE = 10
+SLICE = 1000
+
+_QUERIES = load_queries(__package__)
+_TPS = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
+
+
+async def prepare_pgbench(url: str) -> None:
+    """Make the tables of the TPC-B-like mix at scale 10: a million accounts, ten branches."""
+    await _pgbench("--initialize", "--quiet", f"--scale={SCALE}", url)
+
+
+async def measure_pgbench(url: str, seconds: int) -> float:
+    """Return TPC-B-like transactions a second of 8 clients on 2 threads."""
+    told = await _pgbench(
+        f"--client={CLIENTS}", "--jobs=2", "--no-vacuum", f"--time={seconds}", url
+    )
+    found = _TPS.search(told)
+    if not found:
+        raise BenchFailedError(f"pgbench did not tell its speed: {told[-500:]}")
+    return float(found[1])
+
+
+async def _pgbench(*arguments: str) -> str:
+    program: Path = find_binaries() / "pgbench"
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment(),
+        )
+    except OSError as error:
+        raise BenchFailedError(f"{program} cannot be run: {error.strerror}") from error
+    try:
+        told, complaint = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode:
+        raise BenchFailedError(f"{program}: {complaint.decode(errors='replace').strip()[-500:]}")
+    return told.decode()
+
+
+async def measure_copy(admin_url: str, book: BenchBook, transfers: int) -> dict[str, float]:
+    """Return transfers a second when their rows are loaded with binary COPY on one connection.
+
+    The rows are those of the newest posted transfers, one of `transfer` and two of `posting` each,
+    in the order of the journal, into empty tables with the same columns, indexes and checks and no
+    triggers. `copy_transfers_per_s`: from Python values, as our own calls are, in commits of 1,000
+    and in a single one; the faster counts. `copy_encoded_transfers_per_s`: the bytes made ready.
+    """
+    connection = await connect(admin_url)
+    try:
+        journal = await connection.fetch(_QUERIES["list_journal_rows"], book.bank_id, transfers)
+        journal.reverse()
+        ids = [row["transfer_id"] for row in journal]
+        postings = await connection.fetch(_QUERIES["list_posting_rows"], book.bank_id, ids)
+        for step in ("create_copy_schema", "create_copied_transfer", "create_copied_posting"):
+            await connection.execute(_QUERIES[step])
+        sliced = await _time_loads(connection, _slices(journal, postings, SLICE))
+        at_once = await _time_loads(connection, _slices(journal, postings, len(journal)))
+        encoded = await _time_loads(connection, [await _encode(connection)])
+    finally:
+        await connection.close()
+    return {
+        "copy_transfers_per_s": round(len(journal) / min(sliced, at_once), 1),
+        "copy_encoded_transfers_per_s": round(len(journal) / encoded, 1),
+    }
+
+
+def _slices(journal: Sequence[Any], postings: Sequence[Any], size: int) -> list[Load]:
+    """Cut the rows into loads of `size` transfers with both postings of each."""
+
+    async def load(connection: Connection, start: int) -> None:
+        await connection.copy_records_to_table(
+            "transfer", schema_name="copied", records=journal[start : start + size]
+        )
+        await connection.copy_records_to_table(
+            "posting", schema_name="copied", records=postings[2 * start : 2 * (start + size)]
+        )
+
+    return [partial(load, start=start) for start in range(0, len(journal), size)]
+
+
+async def _encode(connection: Connection) -> Load:
+    """Read the copies back as COPY writes them; return the load of just these bytes."""
+    encoded = {}
+    for table in ("transfer", "posting"):
+        encoded[table] = BytesIO()
+        await connection.copy_from_table(
+            table, schema_name="copied", output=encoded[table], format="binary"
+        )
+        encoded[table].seek(0)
+
+    async def load(connection: Connection) -> None:
+        for table, rows in encoded.items():
+            await connection.copy_to_table(
+                table, schema_name="copied", source=rows, format="binary"
+            )
+
+    return load
+
+
+async def _time_loads(connection: Connection, loads: Sequence[Load]) -> float:
+    """Return the seconds it takes to fill the empty tables, a commit for each load."""
+    await connection.execute(_QUERIES["empty_copies"])
+    await connection.execute(_QUERIES["settle_disk"])
+    start = perf_counter()
+    for load in loads:
+        async with connection.transaction():
+            await load(connection)
+    return perf_counter() - start
