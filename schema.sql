@@ -6,7 +6,7 @@
 --   sign         In a posting and a balance: credit is +, debit is -. Wallets stand at or above 0,
 --                issuance accounts at or below 0, and all balances of a unit sum to 0.
 --   occurred_at  When the help was given. recorded_at: when the row was written. Both are instants.
---   lock order   Balance rows in the order of account_id, then new rows in the order of transfer_id.
+--   lock order   Balance rows in the order of account_id, then new rows in that of transfer_id.
 --                A transaction calls lock_balances or post_transfers for all its accounts at once.
 --   isolation    READ COMMITTED: each statement after the locks must see what was just committed.
 --   append-only  transfer, posting and request are written by functions and never edited.
@@ -71,7 +71,7 @@ CREATE TYPE transfer_status AS ENUM (
 CREATE TYPE reversal_reason AS ENUM (
     'recorded_in_error', 'duplicate', 'wrong_person', 'wrong_amount', 'service_not_given', 'abuse'
 );
-COMMENT ON TYPE reversal_reason IS 'A code and not a text: nobody can write a name into the ledger.';
+COMMENT ON TYPE reversal_reason IS 'A code, not a text: nobody can write a name into the ledger.';
 
 
 -- ── Tables ──────────────────────────────────────────────────────────────────────────────────────
@@ -84,7 +84,8 @@ CREATE TABLE bank (
                                  CONSTRAINT bank_name_short CHECK (length(name) BETWEEN 1 AND 80),
     time_zone        text        NOT NULL DEFAULT 'Asia/Shanghai',
     points_per_hour  integer     NOT NULL DEFAULT 10
-                                 CONSTRAINT bank_rate_sane CHECK (points_per_hour BETWEEN 0 AND 1000),
+                                 CONSTRAINT bank_rate_sane
+                                 CHECK (points_per_hour BETWEEN 0 AND 1000),
     cursor_key       uuid        NOT NULL DEFAULT gen_random_uuid(),
     opened_at        timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -154,7 +155,7 @@ CREATE TABLE transfer (
 );
 COMMENT ON TABLE transfer IS
     'The journal: every transfer ever decided, posted or refused, so an id is answered for ever.';
-COMMENT ON COLUMN transfer.chain_id IS 'The id of the chain''s first transfer; null outside chains.';
+COMMENT ON COLUMN transfer.chain_id IS 'The chain''s first transfer; null outside chains.';
 COMMENT ON COLUMN transfer.subject_id IS 'What it is about: an activity, a record, an offer.';
 COMMENT ON COLUMN transfer.actor_id IS 'The principal who asked for it.';
 
@@ -176,7 +177,7 @@ CREATE TABLE posting (
 );
 COMMENT ON TABLE posting IS 'The passbook: per account a gapless line for each transfer.';
 COMMENT ON COLUMN posting.occurred_latest IS
-    'The latest occurred_at of lines 1..seq. It never decreases along seq, as recorded_at never does, '
+    'The latest occurred_at of lines 1..seq. Like recorded_at it never decreases along seq, '
     'so a line is found by bisection; a line below it is back-dated.';
 
 CREATE INDEX posting_back_dated ON posting (bank_id, account_id, seq)
@@ -279,7 +280,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
           WHERE b.bank_id = p_bank AND b.account_id = ANY (p_accounts)
           ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked;
 $$;
-COMMENT ON FUNCTION lock_balances IS 'Locks balance rows in the order of account_id and reads them.';
+COMMENT ON FUNCTION lock_balances IS
+    'Locks balance rows in the order of account_id and reads them.';
 
 CREATE TYPE decisions AS (
     statuses       transfer_status[],
@@ -446,7 +448,8 @@ AS $$
                    CASE WHEN fault <> 'original_not_found' OR reverses <> ALL (p_ids)
                         THEN fault END
                WHEN content IS NOT DISTINCT FROM (
-                   (known).kind, (known).debit_account_id, (known).credit_account_id, (known).amount,
+                   (known).kind, (known).debit_account_id, (known).credit_account_id,
+                   (known).amount,
                    CASE WHEN occurred = p_stamp AND (known).occurred_at = (known).recorded_at
                         THEN p_stamp ELSE (known).occurred_at END,  -- null: when it is recorded
                    (known).actor_id, (known).chain_id, (known).subject_id, (known).reverses_id,
@@ -463,7 +466,8 @@ AS $$
         SELECT n, occurred, reverses, content, d.place AS d, c.place AS c,
                first_value(n) OVER same_id AS first,
                first_value(content) OVER same_id AS first_content,
-               (SELECT t FROM transfer t WHERE (t.bank_id, t.transfer_id) = (p_bank, r.id)) AS known,
+               (SELECT t FROM transfer t
+                WHERE (t.bank_id, t.transfer_id) = (p_bank, r.id)) AS known,
                CASE
                    WHEN amount NOT BETWEEN 1 AND (1::bigint << 53) - 1
                        THEN 'amount_out_of_range'::transfer_status
@@ -491,8 +495,8 @@ AS $$
         ORDER BY n) AS examined;
 $$;
 COMMENT ON FUNCTION examine_transfers IS
-    'What can be said of each transfer before its turn: known from an earlier call, a repeat within '
-    'this one, or faulty in itself whatever the balances are.';
+    'What can be said of each transfer before its turn: known from an earlier call, a repeat '
+    'within this one, or faulty in itself whatever the balances are.';
 
 CREATE FUNCTION post_transfers(
     p_bank integer, p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[],
@@ -515,7 +519,8 @@ BEGIN
     stamp := greatest(clock_timestamp(), state.recorded_at);
     dated := array(SELECT coalesce(occurred, stamp) FROM unnest(p_occurred) AS occurred);
     seen := examine_transfers(p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts, dated,
-                              p_actors, p_chain_ids, p_subjects, p_reverses, p_reasons, state, stamp);
+                              p_actors, p_chain_ids, p_subjects, p_reverses, p_reasons, state,
+                              stamp);
     -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
     done := decide_transfers(p_ids[:], p_chain_ids[:], seen.verdicts, seen.repeats, seen.debits,
                              seen.credits, p_amounts[:], dated, p_reverses[:],
@@ -555,7 +560,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION post_transfers IS
     'The one way in: N transfers, decided in order, in one call. Arrays of one length; chains are '
-    'runs of one chain_id, the id of their first transfer. Answers a status and an instant for each. '
+    'runs of one chain_id, the id of their first transfer. Answers status and instant of each. '
     'A unique violation on transfer_pkey means that another call has just used an id: call again.';
 
 
@@ -575,17 +580,22 @@ DECLARE
     decided  transfer_status[];
 BEGIN
     INSERT INTO request (bank_id, caller_id, key, fingerprint, transfer_ids)
-    SELECT p_bank, caller, key, fingerprint, array(
-               SELECT id FROM unnest(p_requests, p_ids) AS t(request, id) WHERE t.request = r.n)
+    SELECT p_bank, caller, key, fingerprint, ids
     FROM unnest(p_callers, p_keys, p_fingerprints) WITH ORDINALITY AS r(caller, key, fingerprint, n)
+    JOIN (SELECT request, array_agg(id ORDER BY place) AS ids
+          FROM unnest(p_requests, p_ids) WITH ORDINALITY AS t(request, id, place)
+          GROUP BY request) AS own ON own.request = r.n
     ORDER BY caller, key, n
     ON CONFLICT DO NOTHING;
 
     outcomes := array(
-        SELECT CASE WHEN known.fingerprint <> r.fingerprint OR known.transfer_ids IS NULL THEN 'reused'
-                    WHEN known.transfer_ids[1] = p_ids[array_position(p_requests, r.n::int)] THEN 'new'
+        SELECT CASE WHEN known.fingerprint <> r.fingerprint OR known.transfer_ids IS NULL
+                    THEN 'reused'
+                    WHEN known.transfer_ids[1] = p_ids[array_position(p_requests, r.n::int)]
+                    THEN 'new'
                     ELSE 'replayed' END
-        FROM unnest(p_callers, p_keys, p_fingerprints) WITH ORDINALITY AS r(caller, key, fingerprint, n)
+        FROM unnest(p_callers, p_keys, p_fingerprints) WITH ORDINALITY
+             AS r(caller, key, fingerprint, n)
         JOIN request known ON (known.bank_id, known.caller_id, known.key) = (p_bank, caller, r.key)
         ORDER BY n);
 
@@ -614,8 +624,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION post_requests IS
     'Posts the transfers of many requests in one commit, each under its caller''s key. p_requests '
-    'says which request (1..n) a transfer belongs to. A key seen before posts nothing: with the same '
-    'fingerprint it is replayed, with another it is reused; either way the first answer comes back.';
+    'says which request (1..n) a transfer belongs to. A key seen before posts nothing: with the '
+    'same fingerprint it is replayed, with another reused; either way the first answer comes back.';
 
 CREATE FUNCTION find_answer(p_bank integer, p_caller uuid, p_key text, OUT taken boolean,
                             OUT fingerprint bytea, OUT answer json)
@@ -662,7 +672,7 @@ BEGIN
     RETURN low;
 END $$;
 COMMENT ON FUNCTION find_last_seq IS
-    'The last line up to which everything was recorded and had occurred by these instants; 0 if none. '
+    'The last line up to which everything was recorded and had occurred by these instants, or 0. '
     'Both columns never decrease along seq: bisection, O(log n) probes of the primary key.';
 
 CREATE FUNCTION read_balance_as_of(
@@ -689,8 +699,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION read_balance_as_of IS
     'What the book said at recorded_by of what had occurred by occurred_by. The lock waits for a '
-    'posting under way on this account, so the answer for a past instant never changes. O(log n) for '
-    'lines in order, plus one index entry for each back-dated line after them.';
+    'posting under way on this account, so the answer for a past instant never changes. O(log n) '
+    'for lines in order, plus one index entry for each back-dated line after them.';
 
 CREATE VIEW passbook AS
     SELECT p.bank_id, p.account_id, p.seq, p.amount, p.balance_after, p.occurred_at, p.recorded_at,
