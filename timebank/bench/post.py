@@ -60,7 +60,7 @@ class PostPlan(Struct, frozen=True):
 
 
 QUICK = PostPlan(
-    wallets=2000, rounds=1, seconds=1.0, pgbench_seconds=3, copied=20_000, all_within=34
+    wallets=2000, rounds=1, seconds=1.0, pgbench_seconds=3, copied=20_000, all_within=29
 )
 
 
