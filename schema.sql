@@ -267,15 +267,16 @@ CREATE TYPE locked_balances AS (
     floors           bigint[],
     ceilings         bigint[],
     latests          timestamptz[],
-    recorded_at      timestamptz
+    recorded_at      timestamptz,
+    places           tid[]
 );
 
 CREATE FUNCTION lock_balances(p_bank integer, p_accounts uuid[]) RETURNS locked_balances
 LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
     SELECT array_agg(account_id), array_agg(unit), array_agg(kind), array_agg(balance),
            array_agg(seq), array_agg(floor), array_agg(ceiling), array_agg(occurred_latest),
-           max(recorded_at)
-    FROM (SELECT b.*, a.unit, a.kind
+           max(recorded_at), array_agg(place)
+    FROM (SELECT b.*, b.ctid AS place, a.unit, a.kind
           FROM balance b JOIN account a USING (bank_id, account_id)
           WHERE b.bank_id = p_bank AND b.account_id = ANY (p_accounts)
           ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked;
@@ -547,13 +548,15 @@ BEGIN
           FROM unnest(p_credits, done.credit_seqs, p_ids, p_amounts, done.credit_afters, dated,
                       done.credit_latests)
                AS credit(account, seq, id, amount, balance_after, occurred, latest)) AS leg
-    WHERE seq IS NOT NULL;
+    WHERE seq IS NOT NULL
+    ORDER BY account, seq;
 
+    -- A locked row stays where it is: its place in the table is the shortest way back to it.
     UPDATE balance b SET balance = r.balance, seq = r.seq, occurred_latest = r.latest,
                          recorded_at = stamp
-    FROM unnest(state.account_ids, done.balances, done.seqs, done.latests)
-         AS r(account_id, balance, seq, latest)
-    WHERE b.bank_id = p_bank AND b.account_id = r.account_id AND b.seq <> r.seq;
+    FROM unnest(state.places, state.seqs, done.balances, done.seqs, done.latests)
+         AS r(place, seq_before, balance, seq, latest)
+    WHERE b.ctid = r.place AND r.seq <> r.seq_before;
 
     statuses := done.statuses;
     recorded_ats := seen.recorded_at;
@@ -565,6 +568,16 @@ COMMENT ON FUNCTION post_transfers IS
 
 
 -- ── Requests: the same answer to the same key ───────────────────────────────────────────────────
+
+CREATE FUNCTION find_request(p_bank integer, p_caller uuid, p_key text) RETURNS SETOF request
+LANGUAGE sql STABLE AS $$
+    SELECT * FROM timebank.request
+    WHERE bank_id = p_bank AND caller_id = p_caller AND key = p_key
+    LIMIT 1;
+$$;
+COMMENT ON FUNCTION find_request IS
+    'The request of a key, if any. The limit keeps it one index probe wherever it is joined, also '
+    'in a plan that was made while the table was empty.';
 
 CREATE FUNCTION post_requests(
     p_bank integer, p_callers uuid[], p_keys text[], p_fingerprints bytea[], p_requests integer[],
@@ -596,7 +609,7 @@ BEGIN
                     ELSE 'replayed' END
         FROM unnest(p_callers, p_keys, p_fingerprints) WITH ORDINALITY
              AS r(caller, key, fingerprint, n)
-        JOIN request known ON (known.bank_id, known.caller_id, known.key) = (p_bank, caller, r.key)
+        CROSS JOIN LATERAL find_request(p_bank, caller, r.key) AS known
         ORDER BY n);
 
     SELECT (post_transfers(
@@ -617,9 +630,11 @@ BEGIN
     RETURN QUERY
     SELECT r.n::integer, outcomes[r.n], t.transfer_id, t.status, t.recorded_at
     FROM unnest(p_callers, p_keys) WITH ORDINALITY AS r(caller, key, n)
-    JOIN request known ON (known.bank_id, known.caller_id, known.key) = (p_bank, caller, r.key)
+    CROSS JOIN LATERAL find_request(p_bank, caller, r.key) AS known
     CROSS JOIN LATERAL unnest(known.transfer_ids) WITH ORDINALITY AS answered(id, place)
-    JOIN transfer t ON (t.bank_id, t.transfer_id) = (p_bank, answered.id)
+    CROSS JOIN LATERAL (  -- a probe for each, also when the plan was made for an empty table
+        SELECT * FROM transfer
+        WHERE bank_id = p_bank AND transfer_id = answered.id LIMIT 1) AS t
     ORDER BY r.n, answered.place;
 END $$;
 COMMENT ON FUNCTION post_requests IS
@@ -634,7 +649,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
     taken := NOT pg_try_advisory_xact_lock(hashtextextended(p_caller || p_key, p_bank));
     SELECT r.fingerprint, r.answer INTO fingerprint, answer
-    FROM request r WHERE (bank_id, caller_id, key) = (p_bank, p_caller, p_key);
+    FROM find_request(p_bank, p_caller, p_key) AS r;
 END $$;
 COMMENT ON FUNCTION find_answer IS
     'Claims a key until the end of the transaction (taken: another transaction holds it) and reads '

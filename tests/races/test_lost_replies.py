@@ -138,17 +138,6 @@ async def test_a_statement_that_is_its_own_transaction_commits_with_its_reply(
     await check_books(book)
 
 
-async def test_a_connection_lost_after_its_answer_does_not_take_the_answer_away(
-    line: Line, book: Book
-) -> None:
-    wallet = await book.open_account()
-    for n in range(1, REPETITIONS + 1):
-        line.proxy.cut_next = Cut.BEFORE_RESET
-        answer = await line.post(book, book.award(wallet, 1))
-        assert [outcome.status for outcome in answer] == ["posted"]
-        assert (line.proxy.cuts, await book.balance(wallet)) == (n, n)
-
-
 async def test_a_server_that_shuts_down_leaves_the_outcome_unknown(
     server: Server, book: Book
 ) -> None:

@@ -33,13 +33,6 @@ class Cut(Enum):
     AFTER_COMMIT = auto()
     """The server has committed and says so; the client never hears of it."""
 
-    BEFORE_RESET = auto()
-    """The client has its answer; asyncpg's pool cannot clean the connection that it takes back."""
-
-
-_LOST_QUERIES = {Cut.BEFORE_COMMIT: b"COMMIT", Cut.BEFORE_RESET: b"SELECT pg_advisory_unlock_all"}
-"""How the query begins that the server does not hear."""
-
 
 @dataclass
 class WireProxy:
@@ -70,8 +63,8 @@ class WireProxy:
         to_server.write(await _read_body(client))
         while True:
             kind, message = await _read_message(client)
-            lost = _LOST_QUERIES.get(self.cut_next) if self.cut_next else None
-            if lost and kind == QUERY and message[5:].startswith(lost):
+            is_commit = kind == QUERY and message[5:].startswith(b"COMMIT")
+            if is_commit and self.cut_next is Cut.BEFORE_COMMIT:
                 self._count_cut()
                 return
             to_server.write(message)

@@ -12,7 +12,7 @@ from timebank.domain.errors import (
     UnauthenticatedError,
 )
 from timebank.domain.ledger import Account, Balance, Unit
-from timebank.ledger.accounts import ensure_issuance, get_account
+from timebank.ledger.accounts import ensure_issuance, find_accounts
 from timebank.ledger.banks import Bank, list_banks
 from timebank.ledger.batcher import Batcher
 from timebank.ledger.passbook import list_balances
@@ -35,6 +35,7 @@ class Desk:
         self._issuance: dict[int, Mapping[Unit, UUID]] = {}
         self._accounts: dict[tuple[int, UUID], Account] = {}
         self._principals = Batcher(self._answer_principals)
+        self._unseen_accounts = Batcher(self._answer_accounts)
         self._balances = Batcher(self._answer_balances)
         self._postings = Batcher(self._answer_postings)
 
@@ -64,8 +65,9 @@ class Desk:
         key = (principal.bank_id, account_id)
         account = self._accounts.get(key)
         if account is None:
-            async with self.pool.acquire() as connection:
-                account = await get_account(connection, *key)
+            account = await self._unseen_accounts.ask(key)
+            if account is None:
+                raise NotFoundError
             if len(self._accounts) >= _KNOWN_ACCOUNTS_LIMIT:
                 self._accounts.clear()
             self._accounts[key] = account
@@ -92,6 +94,14 @@ class Desk:
     async def _answer_principals(self, hashes: Sequence[bytes]) -> list[Principal | None]:
         async with self.pool.acquire() as connection:
             return await find_principals(connection, hashes)
+
+    async def _answer_accounts(self, asked: Sequence[tuple[int, UUID]]) -> list[Account | None]:
+        found: dict[tuple[int, UUID], Account] = {}
+        async with self.pool.acquire() as connection:
+            for bank_id, account_ids in _by_bank(asked).items():
+                for account in await find_accounts(connection, bank_id, set(account_ids)):
+                    found[bank_id, account.account_id] = account
+        return [found.get(key) for key in asked]
 
     async def _answer_balances(self, asked: Sequence[tuple[int, UUID]]) -> list[Balance | None]:
         found: dict[tuple[int, UUID], Balance] = {}

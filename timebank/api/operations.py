@@ -23,7 +23,12 @@ _DESCRIPTIONS = {
 
 def _problems(*statuses: int) -> Mapping[int, ResponseSpec]:
     return {
-        status: ResponseSpec(Problem, description=_DESCRIPTIONS[status], media_type=PROBLEM_JSON)
+        status: ResponseSpec(
+            Problem,
+            description=_DESCRIPTIONS[status],
+            media_type=PROBLEM_JSON,
+            generate_examples=False,  # they would be random, and other ones at each start
+        )
         for status in statuses
     }
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import asyncpg
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
@@ -14,10 +15,11 @@ from timebank.api.errors import (
     MethodNotAllowedError,
     UnsupportedMediaTypeError,
 )
-from timebank.api.problems import PROBLEM_JSON, Fault, Problem, make_problem
+from timebank.api.problems import PROBLEM_JSON, PROBLEM_KINDS, Fault, Problem, make_problem
 from timebank.api.request_ids import name_request
 from timebank.db import translate
 from timebank.domain.errors import (
+    DatabaseUnavailableError,
     InvalidInputError,
     NotFoundError,
     TimebankError,
@@ -26,7 +28,19 @@ from timebank.domain.errors import (
 
 log = structlog.get_logger()
 
-_RETRY_AFTER_SECONDS = {"overloaded": "1", "outcome_unknown": "1", "database_unavailable": "2"}
+_RETRY_AFTER_SECONDS = {
+    "overloaded": "1",
+    "outcome_unknown": "1",
+    "database_unavailable": "2",
+    "schema_mismatch": "60",
+}
+
+_DATABASE_AWAY = (
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,  # a session that was ended while nobody used it
+)
+"""Passing states of the database that `db.translate` leaves to its callers."""
 
 _LITESTARS: Mapping[int, type[TimebankError]] = {
     404: NotFoundError,
@@ -68,18 +82,24 @@ def problem_response(problem: Problem) -> Response[Problem]:
 
 def describe(error: Exception) -> tuple[str, str, list[Fault]]:
     """Return code, detail and faults of an exception."""
-    known = error if isinstance(error, TimebankError) else translate(error)
-    match known or error:
+    match _meaning(error):
         case TransferRefusedError() as refused:
             return refused.status, str(refused), []
         case InvalidInputError() as invalid:
             faults = [Fault(invalid.pointer, str(invalid))] if invalid.pointer else []
             return invalid.code, str(invalid), faults
-        case TimebankError() as refusal:
+        case TimebankError() as refusal if refusal.code in PROBLEM_KINDS:
             return refusal.code, str(refusal), []
         case HTTPException() as http if 400 <= http.status_code < 500:
             return _describe_litestars(http)
     return InternalError.code, str(InternalError()), []
+
+
+def _meaning(error: Exception) -> Exception:
+    """Return the domain error that an exception stands for, or the exception."""
+    if isinstance(error, _DATABASE_AWAY):
+        return DatabaseUnavailableError()
+    return error if isinstance(error, TimebankError) else translate(error) or error
 
 
 def _describe_litestars(error: HTTPException) -> tuple[str, str, list[Fault]]:

@@ -1,6 +1,7 @@
 """`timebank serve`: the HTTP service in the foreground until Ctrl-C."""
 
 import asyncio
+import sys
 
 import click
 import uvicorn
@@ -25,7 +26,10 @@ def serve(host: str | None, port: int | None) -> None:
         port = settings.port if port is None else port
         config = server_config(settings, host or settings.host, port)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_serve(settings, config))
+            try:
+                runner.run(_serve(settings, config))
+            except SystemExit:
+                sys.exit(1)  # uvicorn has said why, and has exit codes of its own
 
 
 async def _serve(settings: Settings, config: uvicorn.Config) -> None:

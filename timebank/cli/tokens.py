@@ -4,12 +4,13 @@ import sys
 from datetime import timedelta
 from uuid import UUID
 
+import asyncpg
 import click
 
 from timebank.cli.running import command, err, out, settings_from_environment
 from timebank.database import open_database
 from timebank.db import transaction
-from timebank.domain.errors import NotFoundError
+from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.ledger.banks import ensure_bank, get_bank
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
@@ -33,9 +34,17 @@ async def open_bank(code: str, name: str) -> None:
     Example:
       timebank bank open jianxi --name 涧贤银行
     """
-    async with open_database(settings_from_environment()) as pool, transaction(pool) as connection:
-        opened = await ensure_bank(connection, code, name)
-    out.print(f"bank {opened.code}: {opened.name}, {opened.time_zone}")
+    try:
+        async with (
+            open_database(settings_from_environment()) as pool,
+            transaction(pool) as connection,
+        ):
+            opened = await ensure_bank(connection, code, name)
+    except asyncpg.CheckViolationError as error:
+        raise InvalidInputError(
+            "A code is a-z, 0-9 and -, at most 32, a letter first; a name has 1 to 80 characters."
+        ) from error
+    out.print(f"bank {opened.code}: {opened.name}, {opened.time_zone}", markup=False)
 
 
 @click.group()

@@ -1,6 +1,6 @@
 """Opening and finding accounts; what an account is never changes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -85,12 +85,19 @@ async def ensure_issuance(connection: Connection, bank_id: int) -> Mapping[Unit,
     }
 
 
+async def find_accounts(
+    connection: Connection, bank_id: int, account_ids: Iterable[UUID]
+) -> list[Account]:
+    """Return those accounts that exist, in no particular order."""
+    records = await connection.fetch(_QUERIES["find_accounts"], bank_id, list(account_ids))
+    return [as_struct(record, Account) for record in records]
+
+
 async def get_account(connection: Connection, bank_id: int, account_id: UUID) -> Account:
     """Return the account; NotFoundError if there is none."""
-    record = await connection.fetchrow(_QUERIES["find_account"], bank_id, account_id)
-    if record is None:
-        raise NotFoundError
-    return as_struct(record, Account)
+    for account in await find_accounts(connection, bank_id, [account_id]):
+        return account
+    raise NotFoundError
 
 
 async def get_account_of(

@@ -3,9 +3,9 @@
 -- name: open_accounts
 SELECT account_id, unit, kind, owner_id, opened_at FROM open_accounts($1, $2, $3, $4, $5);
 
--- name: find_account
+-- name: find_accounts
 SELECT account_id, unit, kind, owner_id, opened_at FROM account
-WHERE bank_id = $1 AND account_id = $2;
+WHERE bank_id = $1 AND account_id = ANY ($2);
 
 -- name: find_account_of
 SELECT account_id, unit, kind, owner_id, opened_at FROM account
