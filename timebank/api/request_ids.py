@@ -2,11 +2,14 @@
 
 import re
 import secrets
+from itertools import count
 
 from litestar.types import Message, Scope
 
 _FIT_TO_ECHO = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _PLACE = "timebank_request_id"
+_PROCESS = secrets.token_hex(4).encode()
+_NUMBERS = count(1)
 
 
 def name_request(scope: Scope) -> bytes:
@@ -14,7 +17,7 @@ def name_request(scope: Scope) -> bytes:
     chosen: bytes | None = scope["state"].get(_PLACE)
     if chosen is None:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        chosen = given if _FIT_TO_ECHO.fullmatch(given) else secrets.token_hex(8).encode()
+        chosen = given if _FIT_TO_ECHO.fullmatch(given) else b"%s-%x" % (_PROCESS, next(_NUMBERS))
         scope["state"][_PLACE] = chosen
     return chosen
 
