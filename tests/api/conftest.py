@@ -1,0 +1,71 @@
+"""The real app, in process and as a server of its own, each test with callers of a new bank."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from tests.api.client import Api
+from tests.api.service import Service, serving
+from tests.book import Book
+from timebank.app import create_app
+from timebank.config import Settings
+from timebank.embedded import Server
+
+
+@asynccontextmanager
+async def client_of(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+    """Start the app in the event loop of the tests and yield a client of it.
+
+    An exception that leaves the app fails the test. The app lives in a task of its own, since
+    what anyio opens in a task must be closed there, and fixtures are closed in another.
+    """
+    started, finished = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with app.lifespan():
+            started.set()
+            await finished.wait()
+
+    life = asyncio.create_task(live())
+    life.add_done_callback(lambda _: started.set())
+    await started.wait()
+    try:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://timebank.test") as http:
+            yield http
+    finally:
+        finished.set()
+        await life
+
+
+@pytest.fixture(scope="session")
+async def app(server: Server, worker_database: str) -> Litestar:
+    """The service on the worker's database, as timebank_app."""
+    return create_app(Settings(database_url=server.dsn(worker_database, "timebank_app")))
+
+
+@pytest.fixture(scope="session")
+async def http(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the app."""
+    async with client_of(app) as http:
+        yield http
+
+
+@pytest.fixture
+async def api(http: httpx.AsyncClient, book: Book) -> Api:
+    """Callers of a new bank."""
+    return await Api.open(http, book)
+
+
+@pytest.fixture(scope="session")
+async def service(
+    server: Server, worker_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Service]:
+    """A server process on the worker's database."""
+    environment = {"TIMEBANK_DATABASE_URL": server.dsn(worker_database, "timebank_app")}
+    async with serving(tmp_path_factory.mktemp("service"), environment) as service:
+        yield service

@@ -1,0 +1,238 @@
+"""Who may do what: every operation × every caller × whose thing it is; nothing is left out."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from litestar import Litestar, Router, get
+
+import timebank.app
+from tests.api.client import V1, Api, Caller, check_problem, new_key, register, token_for
+from tests.book import Book
+from timebank.app import UndeclaredActionError, create_app, operations, refuse_undeclared
+from timebank.config import Settings
+from timebank.domain.ledger import AccountKind
+from timebank.ledger.ids import new_id
+from timebank.people.access import Role
+from timebank.people.tokens import revoke_token
+
+PUBLIC = {
+    "GET /api/v1/health/live",
+    "GET /api/v1/health/ready",
+    "GET /docs",
+    "GET /docs/openapi.json",
+    "GET /docs/oauth2-redirect.html",
+    "GET /docs/{path:str}",
+    "GET /docs/assets/{name:str}",
+    "GET /problems/{code:str}",
+}
+
+# What a caller is answered about their own thing, another owner's, and another bank's.
+READ_ONE = {"resident": (200, 404, 404), "staff": (200, 200, 404), "auditor": (200, 200, 404)}
+STAFF_WRITE = {"resident": (403, 403, 403), "staff": (201, 201, 422), "auditor": (403, 403, 403)}
+MATRIX: Mapping[str, Mapping[str, tuple[int, int, int]]] = {
+    "GET /api/v1/accounts": dict.fromkeys(Role, (200, 200, 200)),
+    "POST /api/v1/accounts": STAFF_WRITE,
+    "GET /api/v1/accounts/{account_id:uuid}": READ_ONE,
+    "GET /api/v1/accounts/{account_id:uuid}/balance": READ_ONE,
+    "GET /api/v1/accounts/{account_id:uuid}/passbook": READ_ONE,
+    "GET /api/v1/accounts/{account_id:uuid}/passbook.csv": READ_ONE,
+    "POST /api/v1/awards": STAFF_WRITE,
+    "POST /api/v1/transfers": STAFF_WRITE,
+    "POST /api/v1/batches": {**STAFF_WRITE, "staff": (200, 200, 200)},
+    "POST /api/v1/transfers/{transfer_id:uuid}/reversal": {
+        **STAFF_WRITE,
+        "staff": (201, 201, 404),
+    },
+    "GET /api/v1/transfers/{transfer_id:uuid}": {**READ_ONE, "resident": (403, 403, 403)},
+    "GET /api/v1/trial-balance": {
+        "resident": (403, 403, 403),
+        "staff": (200, 200, 200),
+        "auditor": (200, 200, 200),
+    },
+}
+WHOSE = ("own", "another's", "another bank's")
+CELLS = [
+    pytest.param(operation, role, whose, status, id=f"{operation}-{role}-{whose}")
+    for operation, row in MATRIX.items()
+    for role, statuses in row.items()
+    for whose, status in zip(WHOSE, statuses, strict=True)
+]
+
+
+@dataclass(frozen=True)
+class Things:
+    """A resident of a bank and what belongs to them."""
+
+    owner_id: UUID
+    wallet: UUID
+    pool: UUID
+    transfer_id: UUID
+    resident: Caller
+
+
+async def things_in(http: httpx.AsyncClient, book: Book) -> Things:
+    owner_id = await register(book)
+    wallet = await book.open_account(owner_id=owner_id)
+    award = book.award(wallet, 5)
+    await book.post_all(award)
+    pool = await book.open_account(AccountKind.POOL, balance=10)
+    resident = Caller(http, await token_for(book, Role.RESIDENT, owner_id))
+    return Things(owner_id, wallet, pool, award.transfer_id, resident)
+
+
+def body_about(operation: str, things: Things) -> Any:
+    """Return a body that the operation would do if the caller may."""
+    award = {"account_id": str(things.wallet), "points": 1}
+    transfer = {"from_account_id": str(things.pool), "to_account_id": str(things.wallet)}
+    return {
+        "POST /api/v1/accounts": {"unit": "hours", "owner_id": str(things.owner_id)},
+        "POST /api/v1/awards": award,
+        "POST /api/v1/transfers": {**transfer, "points": 1},
+        "POST /api/v1/batches": {"rows": [{"type": "award", **award}]},
+        "POST /api/v1/transfers/{transfer_id:uuid}/reversal": {"reason": "duplicate"},
+    }[operation]
+
+
+async def ask(caller: Caller, operation: str, things: Things) -> httpx.Response:
+    method, template = operation.split(" ")
+    path = template.replace("{account_id:uuid}", str(things.wallet))
+    path = path.replace("{transfer_id:uuid}", str(things.transfer_id)).removeprefix(V1)
+    if method == "GET":
+        return await caller.get(path)
+    return await caller.post(path, body_about(operation, things))
+
+
+def test_every_operation_has_a_row(app: Litestar) -> None:
+    found = {
+        f"{method} {path}"
+        for path, handler in operations(app)
+        for method in handler.http_methods - {"OPTIONS"}
+    }
+    assert found == PUBLIC | MATRIX.keys()
+
+
+@pytest.mark.parametrize(("operation", "role", "whose", "status"), CELLS)
+async def test_the_matrix(api: Api, operation: str, role: str, whose: str, status: int) -> None:
+    mine = await things_in(api.http, api.book)
+    elsewhere = await Book.open(api.book.pool) if whose == "another bank's" else api.book
+    things = mine if whose == "own" else await things_in(api.http, elsewhere)
+    caller = {"resident": mine.resident, "staff": api.staff, "auditor": api.auditor}[role]
+    answer = await ask(caller, operation, things)
+    assert answer.status_code == status, answer.text
+    if status >= 400:
+        check_problem(answer, answer.json()["code"])
+
+
+@pytest.mark.parametrize("operation", MATRIX)
+async def test_who_is_not_known_gets_401_everywhere(api: Api, operation: str) -> None:
+    things = await things_in(api.http, api.book)
+    expired = await token_for(api.book, Role.STAFF, lifetime=timedelta(seconds=-1))
+    revoked = await token_for(api.book, Role.STAFF)
+    async with api.book.pool.acquire() as connection:
+        assert await revoke_token(connection, revoked)
+    garbage = "tb_" + secrets.token_urlsafe(32)
+    for token in (None, garbage, expired, revoked, str(api.staff.token)[:-1], "tb_", "x" * 8000):
+        problem = check_problem(
+            await ask(Caller(api.http, token), operation, things), "unauthenticated"
+        )
+        assert problem["instance"].startswith(V1)
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer ", "Basic {}", "{}", "Token {}", "Bearer {}{}", "Bearer\t{}"]
+)
+async def test_only_a_bearer_token_counts(api: Api, header: str) -> None:
+    given = header.format(api.staff.token, api.staff.token)
+    check_problem(await api.anybody.get("/accounts", {"Authorization": given}), "unauthenticated")
+
+
+async def test_the_scheme_is_written_as_one_likes(api: Api) -> None:
+    answer = await api.anybody.get("/accounts", {"Authorization": f"bearer {api.staff.token}"})
+    assert answer.status_code == 200
+
+
+async def test_a_revoked_token_is_useless_from_the_next_request_on(api: Api) -> None:
+    assert (await api.staff.get("/accounts")).status_code == 200
+    async with api.book.pool.acquire() as connection:
+        await revoke_token(connection, str(api.staff.token))
+    check_problem(await api.staff.get("/accounts"), "unauthenticated")
+
+
+async def test_who_may_not_is_told_before_the_body_is_looked_at(api: Api) -> None:
+    for caller, code in ((api.anybody, "unauthenticated"), (api.auditor, "forbidden")):
+        check_problem(await caller.post_raw("/awards", b"{", {"Content-Type": "no"}), code)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/accounts/{}", "/accounts/{}/balance", "/accounts/{}/passbook", "/accounts/{}/passbook.csv"],
+)
+async def test_a_foreign_account_looks_like_an_absent_one(api: Api, path: str) -> None:
+    mine, other = await api.resident(), await api.resident()
+    elsewhere = await (await Book.open(api.book.pool)).open_account()
+    shapes = set()
+    for account_id in (new_id(), other.wallet, elsewhere, api.book.issuance["points"]):
+        answer = await mine.caller.get(path.format(account_id), {"X-Request-Id": "same"})
+        check_problem(answer, "not_found")
+        headers = tuple(sorted(answer.headers.items()))
+        shapes.add((answer.text.replace(str(account_id), "…"), headers))
+    assert len(shapes) == 1
+
+
+async def test_a_foreign_transfer_looks_like_an_absent_one(api: Api) -> None:
+    elsewhere = await Book.open(api.book.pool)
+    award = elsewhere.award(await elsewhere.open_account(), 1)
+    await elsewhere.post_all(award)
+    shapes = set()
+    for transfer_id in (new_id(), award.transfer_id):
+        for method in ("GET", "POST"):
+            path = f"/transfers/{transfer_id}"
+            if method == "GET":
+                answer = await api.staff.get(path)
+            else:
+                answer = await api.staff.post(f"{path}/reversal", {"reason": "abuse"})
+            check_problem(answer, "not_found")
+            shapes.add((method, answer.text.replace(str(transfer_id), "…")))
+    assert len(shapes) == 2
+
+
+async def test_residents_list_their_own_accounts_whatever_they_ask_for(api: Api) -> None:
+    mine, other = await api.resident(), await api.resident()
+    for owner_id in (None, mine.resident_id, other.resident_id, new_id()):
+        listed = (await mine.caller.get("/accounts", owner_id=owner_id)).json()
+        assert [account["account_id"] for account in listed["data"]] == [str(mine.wallet)]
+
+
+async def test_staff_list_their_own_bank_only(api: Api) -> None:
+    wallet = await api.book.open_account()
+    await (await Book.open(api.book.pool)).open_account()
+    listed = (await api.staff.get("/accounts")).json()["data"]
+    expected = {str(wallet), *(str(account) for account in api.book.issuance.values())}
+    assert {account["account_id"] for account in listed} == expected
+
+
+@pytest.mark.parametrize("opt", [{}, {"action": "everything"}, {"action": None}])
+def test_an_operation_that_declares_no_action_stops_the_start(
+    opt: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @get("/open-to-all", opt=opt)
+    async def undeclared() -> None:
+        """Do nothing."""
+
+    with pytest.raises(UndeclaredActionError, match="open-to-all"):
+        refuse_undeclared(Litestar([undeclared], logging_config=None))
+    monkeypatch.setattr(timebank.app.health, "router", Router("/", route_handlers=[undeclared]))
+    with pytest.raises(UndeclaredActionError, match="open-to-all"):
+        create_app(Settings(database_url="postgresql://nowhere/"))
+
+
+async def test_options_tells_the_methods_and_nothing_else(api: Api) -> None:
+    answer = await api.http.request("OPTIONS", f"{V1}/accounts", headers={"x": new_key()})
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["allow"] == "GET, OPTIONS, POST"

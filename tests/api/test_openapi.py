@@ -1,0 +1,195 @@
+"""The description and its page: complete, stable, kept to, and asking nothing of another host."""
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from litestar import Litestar
+from schemathesis.checks import (
+    not_a_server_error,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from schemathesis.specs.openapi.checks import content_type_conformance
+
+from tests.api.client import Api, new_key
+from timebank.domain.ledger import AccountKind
+
+OPERATION_IDS = {
+    "award",
+    "export_passbook",
+    "get_account",
+    "get_balance",
+    "get_transfer",
+    "get_trial_balance",
+    "is_live",
+    "is_ready",
+    "list_accounts",
+    "list_passbook",
+    "open_account",
+    "post_batch",
+    "reverse_transfer",
+    "transfer",
+}
+"""Names that generated clients use: one may be added, none changed or taken away."""
+
+CONFORMANCE = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+@pytest.fixture
+def description(app: Litestar) -> dict[str, Any]:
+    """The description as the service gives it."""
+    return app.openapi_schema.to_schema()
+
+
+def operations_of(description: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return every operation of the description, with its method and path."""
+    return [
+        {"method": method, "path": path, **operation}
+        for path, operations in description["paths"].items()
+        for method, operation in operations.items()
+    ]
+
+
+def test_operation_ids_are_unique_and_stable(description: dict[str, Any]) -> None:
+    found = [operation["operationId"] for operation in operations_of(description)]
+    assert len(found) == len(set(found))
+    assert set(found) == OPERATION_IDS
+
+
+def test_only_the_api_is_described(description: dict[str, Any]) -> None:
+    assert description["openapi"].startswith("3.1")
+    assert all(path.startswith("/api/v1/") for path in description["paths"])
+    assert all(operation["description"] for operation in operations_of(description))
+
+
+def test_every_error_is_described_as_a_problem(description: dict[str, Any]) -> None:
+    for operation in operations_of(description):
+        errors = {
+            status: answer for status, answer in operation["responses"].items() if status >= "4"
+        }
+        assert {"400", "503"} <= errors.keys()
+        for answer in errors.values():
+            assert list(answer["content"]) == ["application/problem+json"]
+            schema = answer["content"]["application/problem+json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/Problem"}
+        if operation["method"] == "post":
+            assert {"401", "403", "404", "409", "413", "415", "422"} <= errors.keys()
+            assert "Idempotency-Key" in {one["name"] for one in operation["parameters"]}
+
+
+def test_only_the_health_checks_need_no_token(description: dict[str, Any]) -> None:
+    assert description["security"] == [{"bearer": []}]
+    assert description["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    public = {one["path"] for one in operations_of(description) if one.get("security") == [{}]}
+    assert public == {"/api/v1/health/live", "/api/v1/health/ready"}
+
+
+class References(HTMLParser):
+    """What a page loads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what a tag points at."""
+        self.found += [value or "" for name, value in attrs if name in {"src", "href", "action"}]
+
+
+async def page_and_its_assets(http: httpx.AsyncClient) -> tuple[str, list[str]]:
+    page = await http.get("/docs")
+    assert page.status_code == 200
+    parser = References()
+    parser.feed(page.text)
+    return page.text, parser.found
+
+
+async def test_the_page_loads_from_our_own_host_only(http: httpx.AsyncClient) -> None:
+    text, references = await page_and_its_assets(http)
+    assert len(references) >= 4
+    assert all(re.match(r"/docs/assets/[a-z0-9.-]+$", one) for one in references), references
+    assert not re.findall(r"https?://|@import|validatorUrl", text)
+
+
+async def test_the_page_finds_all_it_loads(http: httpx.AsyncClient) -> None:
+    kinds = {"css": "text/css", "js": "text/javascript", "png": "image/png"}
+    for reference in (await page_and_its_assets(http))[1]:
+        answer = await http.get(reference)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].split(";")[0] == kinds[reference.rpartition(".")[2]]
+        assert len(answer.content) == int(answer.headers["content-length"]) > 100
+
+
+@pytest.mark.parametrize(
+    "name", ["LICENSE", "README.md", "x.js", "x.js%00", "..%2fopenapi.py", "x" * 5000, "%2e%2e"]
+)
+async def test_nothing_else_is_served_as_an_asset(http: httpx.AsyncClient, name: str) -> None:
+    assert (await http.get(f"/docs/assets/{name}")).status_code == 404
+
+
+async def test_the_description_is_served(http: httpx.AsyncClient, app: Litestar) -> None:
+    served = (await http.get("/docs/openapi.json")).json()
+    assert served["paths"].keys() == app.openapi_schema.to_schema()["paths"].keys()
+
+
+@pytest.fixture(scope="module")
+def cases(app: Litestar) -> st.SearchStrategy[schemathesis.Case]:
+    """Requests made from the description: some as described, some not."""
+    schema = schemathesis.openapi.from_dict(app.openapi_schema.to_schema())
+    return st.one_of(
+        result.ok().as_strategy(generation_mode=mode)
+        for result in schema.get_all_operations()
+        for mode in schemathesis.GenerationMode
+    )
+
+
+@settings(
+    max_examples=4 * settings().max_examples,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+async def test_every_answer_is_as_described(
+    api: Api, cases: st.SearchStrategy[schemathesis.Case], data: st.DataObject
+) -> None:
+    case = data.draw(cases)
+    if data.draw(st.booleans()):
+        await make_real(api, case)
+    request = case.as_transport_kwargs(base_url="http://timebank.test")
+    headers = {**request.pop("headers", {}), **api.staff.headers, "Idempotency-Key": new_key()}
+    request.pop("cookies", None)
+    if isinstance(request.get("data"), bytes | str):
+        request["content"] = request.pop("data")
+    answer = await api.http.request(headers=headers, **request)
+    case.validate_response(answer, checks=CONFORMANCE)
+
+
+async def make_real(api: Api, case: schemathesis.Case) -> None:
+    """Put ids that exist in place of the invented ones."""
+    wallet = await api.book.open_account()
+    award = api.book.award(wallet, 1)
+    await api.book.post_all(award)
+    real: dict[str, UUID] = {
+        "account_id": wallet,
+        "to_account_id": wallet,
+        "transfer_id": award.transfer_id,
+        "from_account_id": await api.book.open_account(AccountKind.POOL, balance=5),
+    }
+    bodies = [case.body] if isinstance(case.body, dict) else []
+    bodies += [row for body in bodies for row in body.get("rows") or () if isinstance(row, dict)]
+    for place in (case.path_parameters, *bodies):
+        for name in place.keys() & real.keys() if isinstance(place, dict) else ():
+            place[name] = str(real[name])

@@ -1,0 +1,263 @@
+"""The command `timebank`: help with examples, misuse, refusals in one line, banks and tokens."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from uuid import UUID
+
+import click
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.api.client import register
+from tests.api.service import free_port
+from tests.book import Book
+from timebank import __version__
+from timebank.cli.main import main
+from timebank.embedded import Server
+from timebank.ledger.ids import new_id
+from timebank.people.access import Principal, Role
+from timebank.people.tokens import find_principals, hash_token
+
+USED = 0
+REFUSED = 1
+MISUSED = 2
+INTERRUPTED = 130
+
+
+def leaves(group: click.Group, *words: str) -> Iterator[tuple[str, ...]]:
+    """Yield the words of every command that does something, but for those that help hides."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from leaves(command, *words, name)
+        elif not command.hidden:
+            yield (*words, name)
+
+
+def groups(group: click.Group, *words: str) -> Iterator[tuple[str, ...]]:
+    """Yield the words of every command that only gathers others."""
+    yield words
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from groups(command, *words, name)
+
+
+@pytest.fixture
+def url(server: Server, worker_database: str) -> str:
+    """The worker's database, as the service sees it."""
+    return server.dsn(worker_database, "timebank_app")
+
+
+def run(*words: str, stdin: str | None = None, **environment: str) -> Result:
+    """Run `timebank` with these words in this process."""
+    cleared = {name: None for name in os.environ if name.startswith("TIMEBANK_")}
+    given = {f"TIMEBANK_{name}": value for name, value in environment.items()}
+    return CliRunner().invoke(main, words, input=stdin, env={**cleared, **given})
+
+
+def check_one_line(result: Result, *parts: str) -> None:
+    """Assert that the command was refused in one line on stderr."""
+    assert result.exit_code == REFUSED, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    assert result.stderr.startswith("✗ ")
+    assert result.stderr.count("\n") == 1
+    for part in parts:
+        assert part in result.stderr
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert result.exit_code == USED
+    assert __version__ in result.output
+
+
+@pytest.mark.parametrize("words", list(leaves(main)), ids=" ".join)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_the_help_of_every_command_has_an_example(words: tuple[str, ...], flag: str) -> None:
+    result = run(*words, flag)
+    assert result.exit_code == USED
+    assert "Example:" in result.output
+    assert f" timebank {' '.join(words)}" in result.output.partition("Example:")[2]
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("words", list(groups(main)), ids=" ".join)
+def test_the_help_of_every_group_lists_its_commands(words: tuple[str, ...]) -> None:
+    result = run(*words, "--help")
+    assert result.exit_code == USED
+    assert "Commands:" in result.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "dance",
+        "--dance",
+        "serve --dance",
+        "serve now",
+        "serve --port x",
+        "serve --port 65536",
+        "serve --port -1",
+        "bank open",
+        "bank open x",
+        "bank close x",
+        "token issue",
+        "token issue --role king",
+        "token issue --role staff --days 0",
+        "token issue --role staff --days x",
+        "token issue --role resident",
+        "token issue --role resident --resident x",
+        "token issue --role staff --resident 0198f0c2-0000-7000-8000-000000000000",
+        "token revoke tb_x",
+    ],
+)
+def test_misuse_exits_with_2(words: str) -> None:
+    result = run(*words.split())
+    assert result.exit_code == MISUSED
+    assert "Usage:" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("words", ["serve", "token revoke", "bank open x --name x"])
+@pytest.mark.parametrize(
+    ("setting", "value", "part"),
+    [
+        ("PORT", "99999", "port"),
+        ("LOG_LEVEL", "loud", "log_level"),
+        ("POOL_SIZE", "0", "pool_size"),
+        ("DATABASE_URL", "postgresql://127.0.0.1:1/timebank", "cannot be reached"),
+        ("DATABASE_URL", "mysql://127.0.0.1/timebank", "cannot be reached"),
+        ("DATABASE_URL", "nonsense", "cannot be reached"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_one_line(
+    words: str, setting: str, value: str, part: str
+) -> None:
+    check_one_line(run(*words.split(), stdin="", **{setting: value}), part)
+
+
+@pytest.mark.parametrize("words", ["serve", "token issue --role staff"])
+def test_a_database_that_is_not_ours_is_one_line(server: Server, words: str) -> None:
+    result = run(*words.split(), DATABASE_URL=server.dsn("postgres"))
+    check_one_line(result, "another schema.sql")
+
+
+async def test_a_password_is_not_told() -> None:
+    url = "postgresql://timebank_app:s3cret@127.0.0.1:1/timebank"
+    result = await asyncio.to_thread(run, "token", "revoke", stdin="", DATABASE_URL=url)
+    check_one_line(result)
+    assert "s3cret" not in result.output
+
+
+def test_a_bank_is_opened_once(url: str) -> None:
+    code = f"b{new_id().hex[:16]}"
+    for name in ("涧贤银行 [bold]", "another"):
+        result = run("bank", "open", code, "--name", name, DATABASE_URL=url)
+        assert result.exit_code == USED
+        assert result.stdout == f"bank {code}: 涧贤银行 [bold], Asia/Shanghai\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [("Upper", "x"), ("1st", "x"), ("涧贤", "x"), ("a" * 33, "x"), ("b", "x" * 81)],
+)
+def test_a_code_and_a_name_have_their_form(url: str, code: str, name: str) -> None:
+    check_one_line(run("bank", "open", code, "--name", name, DATABASE_URL=url), "a-z")
+
+
+def issued(book: Book, url: str, *options: str) -> str:
+    """Issue a token from the command line."""
+    result = run("token", "issue", "--bank", book.bank.code, *options, DATABASE_URL=url)
+    assert result.exit_code == USED, result.stderr
+    assert "not shown again" in " ".join(result.stderr.split())
+    [token] = result.stdout.splitlines()
+    return token
+
+
+async def whose(book: Book, token: str) -> Principal | None:
+    async with book.pool.acquire() as connection:
+        return (await find_principals(connection, [hash_token(token)]))[0]
+
+
+@pytest.mark.parametrize("role", [Role.STAFF, Role.AUDITOR])
+async def test_a_token_is_printed_alone_and_works(book: Book, url: str, role: Role) -> None:
+    token = await asyncio.to_thread(issued, book, url, "--role", role.value)
+    principal = await whose(book, token)
+    assert principal
+    assert (principal.bank_id, principal.role) == (book.bank_id, role)
+
+
+async def test_a_token_for_a_registered_resident(book: Book, url: str) -> None:
+    resident_id = await register(book)
+    options = ("--role", "resident", "--resident", str(resident_id), "--days", "1")
+    token = await asyncio.to_thread(issued, book, url, *options)
+    assert await whose(book, token) == Principal(book.bank_id, resident_id, Role.RESIDENT)
+
+
+async def test_a_token_needs_a_bank_and_a_registered_resident(book: Book, url: str) -> None:
+    def issue(bank: str, *options: str) -> Result:
+        return run("token", "issue", "--bank", bank, *options, DATABASE_URL=url)
+
+    nowhere = await asyncio.to_thread(issue, "nowhere", "--role", "staff")
+    check_one_line(nowhere, "no bank 'nowhere'")
+    nobody: UUID = new_id()
+    options = ("--role", "resident", "--resident", str(nobody))
+    check_one_line(await asyncio.to_thread(issue, book.bank.code, *options), str(nobody))
+
+
+async def test_a_token_is_revoked_once(book: Book, url: str) -> None:
+    token = await asyncio.to_thread(issued, book, url, "--role", "staff")
+    for code, said in ((USED, "Revoked."), (REFUSED, "revoked before")):
+        result = await asyncio.to_thread(
+            run, "token", "revoke", stdin=f" {token}\n", DATABASE_URL=url
+        )
+        assert (result.exit_code, result.stdout) == (code, "")
+        assert said in result.stderr
+        assert token not in result.output
+        assert await whose(book, token) is None
+
+
+@pytest.mark.parametrize("stdin", ["", "\n", "tb_unknown\n", "王\n"])
+def test_an_unknown_token_cannot_be_revoked(url: str, stdin: str) -> None:
+    result = run("token", "revoke", stdin=stdin, DATABASE_URL=url)
+    assert (result.exit_code, result.stdout) == (REFUSED, "")
+
+
+async def test_serve_stops_at_ctrl_c(url: str) -> None:
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "timebank", "serve", "--port", str(port)),
+        env={**os.environ, "TIMEBANK_DATABASE_URL": url},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        for _ in range(300):
+            try:
+                assert (await http.get("/api/v1/health/ready")).status_code == 200
+                break
+            except httpx.TransportError:
+                await asyncio.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, told = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == INTERRUPTED
+    assert b"Traceback" not in told
+
+
+async def test_a_port_in_use_is_told(url: str) -> None:
+    listener = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "timebank", "serve", "--port", str(port)),
+        env={**os.environ, "TIMEBANK_DATABASE_URL": url},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, told = await asyncio.wait_for(process.communicate(), 30)
+    listener.close()
+    await listener.wait_closed()
+    assert process.returncode == REFUSED
+    assert b"address already in use" in told
+    assert b"Traceback" not in told
