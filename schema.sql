@@ -563,8 +563,9 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION post_transfers IS
     'The one way in: N transfers, decided in order, in one call. Arrays of one length; chains are '
-    'runs of one chain_id, the id of their first transfer. Answers status and instant of each. '
-    'A unique violation on transfer_pkey means that another call has just used an id: call again.';
+    'runs of one chain_id, the id of their first transfer, which begins one. Answers status and '
+    'instant of each. A unique violation on transfer_pkey means that another call has just used an '
+    'id: call again.';
 
 
 -- ── Requests: the same answer to the same key ───────────────────────────────────────────────────

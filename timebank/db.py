@@ -45,6 +45,9 @@ _CONNECTION_LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,  # a session that was ended while nobody used it
     asyncpg.InterfaceError,
     OSError,
 )
@@ -130,9 +133,14 @@ def translate(error: BaseException) -> TimebankError | None:
     constraint = str(getattr(error, "constraint_name", None))
     if constraint in _ERRORS_BY_CONSTRAINT:
         return _ERRORS_BY_CONSTRAINT[constraint]()
-    if isinstance(error, _CONNECTION_LOST):
+    if is_connection_lost(error):
         return DatabaseUnavailableError()
     return None
+
+
+def is_connection_lost(error: BaseException) -> bool:
+    """Return whether the connection failed, and not an argument that asyncpg cannot encode."""
+    return isinstance(error, _CONNECTION_LOST) and not isinstance(error, ValueError)
 
 
 @asynccontextmanager
@@ -168,7 +176,9 @@ async def repeat_on_conflict(
             if not remaining:
                 raise
         except _CONNECTION_LOST as error:
-            raise OutcomeUnknownError from error
+            if is_connection_lost(error):
+                raise OutcomeUnknownError from error
+            raise
         finally:
             with suppress(*_CONNECTION_LOST):  # lost by now: the answer stands all the same
                 await pool.release(connection)

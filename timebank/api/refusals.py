@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import asyncpg
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
@@ -19,7 +18,6 @@ from timebank.api.problems import PROBLEM_JSON, PROBLEM_KINDS, Fault, Problem, m
 from timebank.api.request_ids import name_request
 from timebank.db import translate
 from timebank.domain.errors import (
-    DatabaseUnavailableError,
     InvalidInputError,
     NotFoundError,
     TimebankError,
@@ -34,13 +32,6 @@ _RETRY_AFTER_SECONDS = {
     "database_unavailable": "2",
     "schema_mismatch": "60",
 }
-
-_DATABASE_AWAY = (
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.InternalClientError,  # a session that was ended while nobody used it
-)
-"""Passing states of the database that `db.translate` leaves to its callers."""
 
 _LITESTARS: Mapping[int, type[TimebankError]] = {
     404: NotFoundError,
@@ -97,8 +88,6 @@ def describe(error: Exception) -> tuple[str, str, list[Fault]]:
 
 def _meaning(error: Exception) -> Exception:
     """Return the domain error that an exception stands for, or the exception."""
-    if isinstance(error, _DATABASE_AWAY):
-        return DatabaseUnavailableError()
     return error if isinstance(error, TimebankError) else translate(error) or error
 
 

@@ -1,12 +1,13 @@
 """`timebank serve`: the HTTP service in the foreground until Ctrl-C."""
 
 import asyncio
+import socket
 import sys
 
 import click
 import uvicorn
 
-from timebank.cli.running import refusals_told, settings_from_environment
+from timebank.cli.running import err, refusals_told, settings_from_environment
 from timebank.config import Settings
 from timebank.database import find_database
 
@@ -35,7 +36,18 @@ def serve(host: str | None, port: int | None) -> None:
 async def _serve(settings: Settings, config: uvicorn.Config) -> None:
     """Find the database before the service does: so a refusal is one line and not a traceback."""
     async with find_database(settings):
-        await uvicorn.Server(config).serve()
+        await Server(config).serve()
+
+
+class Server(uvicorn.Server):
+    """Says where it serves, once it does."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, then tell."""
+        await super().startup(sockets=sockets)
+        for server in self.servers if self.started else ():
+            host, port = server.sockets[0].getsockname()[:2]
+            err.print(f"Serving http://{host}:{port}/docs until Ctrl-C.", soft_wrap=True)
 
 
 def server_config(settings: Settings, host: str, port: int) -> uvicorn.Config:

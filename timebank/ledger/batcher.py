@@ -52,6 +52,7 @@ class Batcher(Generic[Question, Answer]):
     async def _settle(self, batch: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._answer_all([question for question, _ in batch])
+            pairs = list(zip(batch, answers, strict=True))
         except TimebankError as error:
             _fail(batch, error)
             return
@@ -61,7 +62,7 @@ class Batcher(Generic[Question, Answer]):
             for question in batch if len(batch) > 1 else ():
                 await self._settle([question])  # one question's fault is not its neighbours'
             return
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (_, future), answer in pairs:
             if not future.done():
                 future.set_result(answer)
 
