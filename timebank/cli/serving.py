@@ -7,7 +7,7 @@ import sys
 import click
 import uvicorn
 
-from timebank.cli.running import err, refusals_told, settings_from_environment
+from timebank.cli.running import out, refusals_told, settings_from_environment
 from timebank.config import Settings
 from timebank.database import find_database
 
@@ -47,7 +47,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         for server in self.servers if self.started else ():
             host, port = server.sockets[0].getsockname()[:2]
-            err.print(f"Serving http://{host}:{port}/docs until Ctrl-C.", soft_wrap=True)
+            out.print(f"Serving http://{host}:{port}/docs until Ctrl-C.", soft_wrap=True)
 
 
 def server_config(settings: Settings, host: str, port: int) -> uvicorn.Config:
