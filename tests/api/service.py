@@ -53,7 +53,10 @@ async def serving(folder: Path, environment: Mapping[str, str]) -> AsyncIterator
     command = [sys.executable, "-m", "timebank", "serve", "--port", str(service.port)]
     with service.log.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *command, env={**os.environ, **environment}, stdout=log, stderr=log
+            *command,
+            env={**os.environ, **environment},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=log,
         )
     try:
         await _wait_until_up(service, process)
