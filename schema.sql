@@ -82,8 +82,8 @@ CREATE TABLE bank (
                                  CONSTRAINT bank_code_plain CHECK (code ~ '^[a-z][a-z0-9-]{0,31}$'),
     name             text        NOT NULL
                                  CONSTRAINT bank_name_short CHECK (length(name) BETWEEN 1 AND 80),
-    time_zone        text        NOT NULL DEFAULT 'Asia/Shanghai',
-    points_per_hour  integer     NOT NULL DEFAULT 10
+    time_zone        text        NOT NULL,
+    points_per_hour  integer     NOT NULL
                                  CONSTRAINT bank_rate_sane
                                  CHECK (points_per_hour BETWEEN 0 AND 1000),
     cursor_key       uuid        NOT NULL DEFAULT gen_random_uuid(),
@@ -216,13 +216,14 @@ DECLARE
     callers text;
 BEGIN
     GET DIAGNOSTICS callers = PG_CONTEXT;
-    IF callers !~ 'function (post_transfers|post_requests|answer_request)\(' THEN
+    IF callers !~ '(^|[^a-z_])(post_transfers|post_requests|answer_request)\(' THEN
         RAISE EXCEPTION 'INSERT on %.% refused: history is written by post_transfers only',
             TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
     END IF;
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION refuse_insert_by_hand IS 'Looks at the call stack: only our functions insert.';
+COMMENT ON FUNCTION refuse_insert_by_hand IS
+    'Looks for our functions in the call stack, whose other words are in the server''s language.';
 
 DO $$
 DECLARE
@@ -694,7 +695,8 @@ COMMENT ON FUNCTION find_last_seq IS
 CREATE FUNCTION read_balance_as_of(
     p_bank integer, p_account uuid, p_recorded_by timestamptz,
     p_occurred_by timestamptz DEFAULT 'infinity'
-) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp
+SET lock_timeout = '2s' AS $$  -- a long import is not waited for: the asker may come again
 DECLARE
     last_recorded  bigint;
     last_in_order  bigint;
@@ -798,7 +800,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
 REVOKE SELECT ON access_token FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION
     open_accounts, lock_balances, post_transfers, post_requests, find_answer, answer_request,
-    find_last_seq, read_balance_as_of TO timebank_app;
+    read_balance_as_of TO timebank_app;
 GRANT INSERT ON bank, access_token, resident, activity, shift TO timebank_app;
 GRANT UPDATE (revoked_at) ON access_token TO timebank_app;
 

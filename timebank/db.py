@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import cache
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,7 @@ from timebank.domain.errors import (
     AsOfInFutureError,
     DatabaseUnavailableError,
     OutcomeUnknownError,
+    OverloadedError,
     SchemaMismatchError,
     TimebankError,
 )
@@ -86,6 +88,7 @@ async def install_schema(connection: Connection) -> bool:
         return False
 
 
+@cache
 def schema_fingerprint() -> str:
     """Return what tells this version of schema.sql from another."""
     return sha256(read_schema().encode()).hexdigest()
@@ -124,7 +127,12 @@ async def _keep_session(connection: Connection) -> None:
     """Do nothing on release: no code here changes a session, and a reset is a round trip."""
 
 
-SERVER_SETTINGS = {"search_path": "timebank", "application_name": "timebank", "timezone": "UTC"}
+SERVER_SETTINGS = {
+    "search_path": "timebank",
+    "application_name": "timebank",
+    "timezone": "UTC",
+    "synchronous_commit": "on",  # a success answer is on disk, whatever the server's default
+}
 """Set at connection start: nothing in this package changes a session later."""
 
 
@@ -133,6 +141,8 @@ def translate(error: BaseException) -> TimebankError | None:
     constraint = str(getattr(error, "constraint_name", None))
     if constraint in _ERRORS_BY_CONSTRAINT:
         return _ERRORS_BY_CONSTRAINT[constraint]()
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return OverloadedError()
     if is_connection_lost(error):
         return DatabaseUnavailableError()
     return None

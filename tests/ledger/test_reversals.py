@@ -121,6 +121,18 @@ async def test_a_chain_is_reversed_as_a_whole(book: Book, member: int) -> None:
     assert {entry.chain_id for entry in entries} == {outcomes[0].transfer_id}
 
 
+async def test_a_member_that_came_too_late_is_not_in_the_way(book: Book) -> None:
+    a, b = await book.open_account(), await book.open_account()
+    chain = [book.award(a, 9), book.award(b, 5)]
+    late = book.award(b, 1)
+    await book.post_chains(chain)
+    assert statuses(await book.post_chains([*chain, late]))[-1] == "chain_broken"
+    with pytest.raises(TransferRefusedError, match="original_not_found"):
+        await undo(book, late.transfer_id)
+    assert statuses(await undo(book, chain[0].transfer_id)) == ["posted"] * 2
+    assert await balances(book, a, b) == [0, 0]
+
+
 @pytest.mark.parametrize("policy", SpentPolicy)
 async def test_a_chain_that_passed_points_on_is_reversed_without_debt(
     book: Book, policy: SpentPolicy

@@ -108,7 +108,7 @@ class Model:
         ]
 
     def chain_of(self, transfer_id: UUID) -> list[Entry]:
-        """The whole chain of a known transfer, in its order; itself alone if it is in none."""
+        """The whole chain of a known transfer; itself alone if it is in none."""
         entry = self.journal[transfer_id]
         if entry.chain_id is None:
             return [entry]
@@ -123,9 +123,7 @@ class Model:
             if earlier != asked:
                 return [TransferStatus.ID_CONFLICT] * len(asked.original_ids)
             return [self.journal[transfer.transfer_id].status for transfer in chain]
-        originals = [
-            e for e in self.journal.values() if e.transfer.transfer_id in asked.original_ids
-        ]
+        originals = [self.journal[key] for key in sorted(asked.original_ids)]
         chain = [
             replace(
                 entry.transfer,

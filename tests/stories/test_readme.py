@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,9 @@ def environment(open_dir: Path) -> dict[str, str]:
     return own | {"TIMEBANK_DATA_DIR": str(open_dir / "data")}
 
 
-@pytest.fixture
-def demo(environment: dict[str, str]) -> Iterator[str]:
-    """A running demo; what it printed until it served."""
+@contextmanager
+def running_demo(environment: dict[str, str]) -> Iterator[str]:
+    """Run the demo until the block ends; yields what it printed until it served."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -33,7 +34,7 @@ def demo(environment: dict[str, str]) -> Iterator[str]:
         [*TIMEBANK, "demo", "--port", str(port)],
         env=environment,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
         assert process.stdout
@@ -42,9 +43,11 @@ def demo(environment: dict[str, str]) -> Iterator[str]:
             told.append(line)
             if "Serving" in line:
                 break
-        yield "".join(told)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        try:
+            yield "".join(told)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
 
 
 def readme_example() -> str:
@@ -56,24 +59,35 @@ def readme_example() -> str:
     return marked.group(1)
 
 
-def test_the_readme_example_runs_against_the_demo(demo: str, environment: dict[str, str]) -> None:
-    staff = re.search(r"STAFF=(\S+)", demo)
-    base = re.search(r"http://127\.0\.0\.1:\d+", demo)
-    assert staff and base, demo
-    wait = f"curl -sS --retry 50 --retry-connrefused --retry-delay 1 {base[0]}/docs -o /dev/null\n"
-    ran = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", wait + readme_example()],
-        env=environment | {"STAFF": staff[1], "BASE": f"{base[0]}/api/v1"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    first, again = re.findall(r'\{"transfer_id":.*?\}', ran.stdout)
+def run_example(environment: dict[str, str]) -> str:
+    """Start the demo, run the README's block against it, and return what that printed."""
+    with running_demo(environment) as told:
+        staff = re.search(r"STAFF=(\S+)", told)
+        base = re.search(r"http://127\.0\.0\.1:\d+", told)
+        assert staff and base, told
+        wait = (
+            f"curl -sS --retry 50 --retry-connrefused --retry-delay 1 {base[0]}/docs >/dev/null\n"
+        )
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", wait + readme_example()],
+            env=environment | {"STAFF": staff[1], "BASE": f"{base[0]}/api/v1"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+
+
+def test_the_readme_example_runs_against_the_demo_and_again_after_a_restart(
+    environment: dict[str, str],
+) -> None:
+    told = run_example(environment)
+    first, again = re.findall(r'\{"transfer_id":.*?\}', told)
     assert first == again
-    assert '"points":90,"seq":1' in ran.stdout
-    assert "服务奖励,90,,90" in ran.stdout
-    assert '"balanced":true' in ran.stdout
+    assert '"points":90,"seq":1' in told
+    assert "服务奖励,90,,90" in told
+    assert '"balanced":true' in told
+    assert run_example(environment) == told
 
     proof = subprocess.run(
         [*TIMEBANK, "reconcile", "--json"],

@@ -1,7 +1,7 @@
 """Accounts over HTTP: open, find, balance now and as of an instant, passbook as JSON and CSV."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, TypedDict
 from uuid import UUID
 
@@ -31,7 +31,7 @@ from timebank.db import Connection, repeat_on_conflict, transaction
 from timebank.domain.errors import InvalidInputError
 from timebank.domain.ledger import Account, AccountKind, PassbookLine, Unit
 from timebank.ledger.accounts import list_accounts, open_account
-from timebank.ledger.passbook import get_balance_as_of, list_passbook
+from timebank.ledger.passbook import get_balance_as_of, list_passbook, read_clock
 from timebank.ledger.requests import answer_once
 from timebank.people.access import Action, Role
 from timebank.people.residents import is_registered
@@ -129,7 +129,7 @@ async def read_balance(
     bank_id = request.user.bank_id
     account = await request.desk.account_seen_by(request.user, account_id)
     if as_of is not None or occurred_by is not None:
-        recorded_by = parse_instant(as_of, "as_of") or datetime.now(UTC)
+        recorded_by = parse_instant(as_of, "as_of")
         occurred = parse_instant(occurred_by, "occurred_by")
         view = await _balance_as_of(request.desk, bank_id, account, recorded_by, occurred)
         return ASGIResponse(body=msgspec.json.encode(view))
@@ -163,10 +163,11 @@ async def _balance_as_of(
     desk: Desk,
     bank_id: int,
     account: Account,
-    recorded_by: datetime,
+    recorded_by: datetime | None,
     occurred_by: datetime | None,
 ) -> BalanceView:
     async with transaction(desk.pool) as connection:
+        recorded_by = recorded_by or await read_clock(connection)
         amount = await get_balance_as_of(
             connection, bank_id, account.account_id, recorded_by, occurred_by
         )

@@ -24,6 +24,9 @@ Asked = TypeVar("Asked")
 
 _KNOWN_ACCOUNTS_LIMIT = 100_000
 
+_MOST_TRANSFERS = 1000
+"""In one commit of many requests: so that a single award does not wait behind full batches."""
+
 
 class Desk:
     """One for each service process; reads and writes share round trips through its batchers."""
@@ -37,7 +40,9 @@ class Desk:
         self._principals = Batcher(self._answer_principals)
         self._unseen_accounts = Batcher(self._answer_accounts)
         self._balances = Batcher(self._answer_balances)
-        self._postings = Batcher(self._answer_postings)
+        self._postings = Batcher(
+            self._answer_postings, most=_MOST_TRANSFERS, weigh=_count_transfers
+        )
 
     async def identify(self, token: str) -> Principal:
         """Return whose token this is now; UnauthenticatedError if it is nobody's."""
@@ -134,3 +139,7 @@ def _by_bank(asked: Sequence[tuple[int, Asked]]) -> dict[int, list[Asked]]:
     for bank_id, question in asked:
         grouped[bank_id].append(question)
     return grouped
+
+
+def _count_transfers(asked: tuple[int, PostingRequest]) -> int:
+    return sum(len(chain) for chain in asked[1].chains)

@@ -30,9 +30,8 @@ from timebank.api.wire import (
     as_utc,
 )
 from timebank.db import Connection, repeat_on_conflict, transaction
-from timebank.domain.errors import InvalidInputError, NotFoundError, TransferRefusedError
+from timebank.domain.errors import NotFoundError, TransferRefusedError
 from timebank.domain.ledger import (
-    AccountKind,
     Chain,
     Outcome,
     Transfer,
@@ -44,7 +43,7 @@ from timebank.ledger.passbook import list_trial_balance
 from timebank.ledger.requests import KeyUse, PostingRequest, answer_once
 from timebank.ledger.reversals import reverse
 from timebank.ledger.transfers import get_transfer
-from timebank.people.access import Action, Principal
+from timebank.people.access import Action, Principal, check_may_give_from
 
 
 @post("/awards", opt={"action": Action.AWARD}, operation_id="award")
@@ -215,8 +214,7 @@ async def _transfer(
     with suppress(NotFoundError):  # the ledger answers account_not_found, and remembers it
         source = await desk.account_seen_by(principal, body.from_account_id)
         place = f"{pointer}/from_account_id"
-        if source.kind is not AccountKind.POOL:
-            raise InvalidInputError("Staff give from pools only.", pointer=place)
+        check_may_give_from(source, place)
         if source.unit is not unit:
             raise TransferRefusedError(
                 TransferStatus.UNIT_MISMATCH, f"The pool at {place} is not of this unit."

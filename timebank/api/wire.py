@@ -211,7 +211,7 @@ class BatchView(Struct, frozen=True):
 
 
 class ReversalView(Struct, frozen=True):
-    """The transfers that took it back, in the order of the originals; debts come first."""
+    """The transfers that took it back, the last original's first; debts come before them."""
 
     transfers: list[PostedView]
 

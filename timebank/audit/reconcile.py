@@ -91,7 +91,7 @@ def _find_bank(codes: dict[int, str], code: str | None) -> int | None:
     for bank_id, known in codes.items():
         if known == code:
             return bank_id
-    raise BankNotFoundError(f"There is no bank {code!r}.")
+    raise BankNotFoundError(code)
 
 
 async def _check(

@@ -3,7 +3,7 @@
 import socket
 from datetime import timedelta
 from importlib import resources
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID
 
 import click
 import uvicorn
@@ -18,7 +18,7 @@ from timebank.db import Pool, transaction
 from timebank.domain.ledger import AccountKind, TrialBalanceRow, Unit
 from timebank.ledger.accounts import get_account_of, get_largest_wallet
 from timebank.ledger.banks import ensure_bank
-from timebank.ledger.ids import new_id
+from timebank.ledger.ids import derive_id, new_id
 from timebank.ledger.passbook import get_balance, list_trial_balance
 from timebank.people.access import Role
 from timebank.people.tokens import issue_token
@@ -26,6 +26,9 @@ from timebank.service.rota import RotaSummary, import_rota
 
 BANK_CODE = "demo"
 BANK_NAME = "涧贤银行（演示）"
+STAFF_ID = derive_id(NAMESPACE_URL, "timebank demo staff")
+"""The same at every run: what this caller sent under a key before is answered as before."""
+
 TOKEN_LIFETIME = timedelta(days=7)
 
 
@@ -62,7 +65,9 @@ async def demo(no_serve: bool, port: int | None) -> None:
         shown = await _set_up(pool)
         _tell(shown)
         if no_serve:
-            out.print("Serve it with: [bold]timebank serve[/bold]")
+            out.print(
+                "Serve it: [bold]scripts/demo[/bold]. Prove it: [bold]scripts/reconcile[/bold]."
+            )
             return
         port = port or _free_port(settings.host, settings.port)
         _tell_what_to_try(shown, f"http://{settings.host}:{port}")
@@ -86,7 +91,7 @@ async def _set_up(pool: Pool) -> Shown:
             wallet.account_id,
             (await get_balance(connection, bank.bank_id, wallet.account_id)).balance,
             (await get_balance(connection, bank.bank_id, hours.account_id)).balance,
-            await issue_token(connection, bank.bank_id, Role.STAFF, new_id(), TOKEN_LIFETIME),
+            await issue_token(connection, bank.bank_id, Role.STAFF, STAFF_ID, TOKEN_LIFETIME),
             await issue_token(connection, bank.bank_id, Role.RESIDENT, resident_id, TOKEN_LIFETIME),
         )
 

@@ -1,10 +1,12 @@
 """`timebank schema`: what the administrator of an external PostgreSQL does once."""
 
+import asyncpg
 import click
 
 from timebank.cli.running import command, out
 from timebank.database import connect
 from timebank.db import install_schema
+from timebank.domain.errors import ForbiddenError
 
 
 @click.group()
@@ -13,7 +15,9 @@ def schema() -> None:
 
 
 @schema.command()
-@click.option("--url", required=True, help="A login that may create schemas and roles.")
+@click.option(
+    "--url", required=True, help="A superuser, or a login that may create roles and act as them."
+)
 @command
 async def install(url: str) -> None:
     """Apply schema.sql to an empty database; nothing happens if it is there.
@@ -25,6 +29,8 @@ async def install(url: str) -> None:
     connection = await connect(url)
     try:
         installed = await install_schema(connection)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise ForbiddenError(f"This login may not install the schema: {error.message}") from error
     finally:
         await connection.close()
     out.print("Schema installed." if installed else "The schema is there already.")

@@ -1,6 +1,7 @@
 """`timebank bank` and `timebank token`: what must exist before anybody can call."""
 
 import sys
+import zoneinfo
 from datetime import timedelta
 from uuid import UUID
 
@@ -26,25 +27,35 @@ def bank() -> None:
 @bank.command("open")
 @click.argument("code")
 @click.option("--name", required=True, help="What the pages call it.")
+@click.option("--time-zone", default="Asia/Shanghai", show_default=True, help="An IANA name.")
+@click.option("--points-per-hour", type=click.IntRange(0, 1000), default=10, show_default=True)
 @command
-async def open_bank(code: str, name: str) -> None:
+async def open_bank(code: str, name: str, time_zone: str, points_per_hour: int) -> None:
     """Open a bank with its issuance accounts; nothing happens if it exists.
 
     \b
     Example:
       timebank bank open jianxi --name 涧贤银行
     """
+    if time_zone not in zoneinfo.available_timezones():
+        raise InvalidInputError(f"There is no time zone {time_zone}; one is Asia/Shanghai.")
     try:
         async with (
             open_database(settings_from_environment()) as pool,
             transaction(pool) as connection,
         ):
-            opened = await ensure_bank(connection, code, name)
+            opened = await ensure_bank(
+                connection, code, name, time_zone=time_zone, points_per_hour=points_per_hour
+            )
     except asyncpg.CheckViolationError as error:
         raise InvalidInputError(
             "A code is a-z, 0-9 and -, at most 32, a letter first; a name has 1 to 80 characters."
         ) from error
-    out.print(f"bank {opened.code}: {opened.name}, {opened.time_zone}", markup=False)
+    out.print(
+        f"bank {opened.code}: {opened.name}, {opened.time_zone}, "
+        f"{opened.points_per_hour} points an hour",
+        markup=False,
+    )
 
 
 @click.group()

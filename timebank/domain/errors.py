@@ -111,9 +111,13 @@ class SchemaMismatchError(TimebankError):
 
 
 class BankNotFoundError(TimebankError):
-    """There is no bank of this code. `timebank demo` or `timebank bank open` makes one."""
+    """There is no bank of this code. `timebank bank open CODE --name …` makes it."""
 
     code = "bank_not_found"
+
+    def __init__(self, bank: str = "CODE") -> None:
+        """`bank` is the code that was asked for."""
+        super().__init__(f"There is no bank {bank}. `timebank bank open {bank} --name …` makes it.")
 
 
 class RowFault(Struct, frozen=True):

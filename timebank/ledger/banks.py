@@ -32,13 +32,23 @@ async def get_bank(connection: Connection, code: str) -> Bank:
     """Return the bank of this code; BankNotFoundError if there is none."""
     record = await connection.fetchrow(_QUERIES["find_bank"], code)
     if record is None:
-        raise BankNotFoundError(f"There is no bank {code!r}. `timebank demo` makes one.")
+        raise BankNotFoundError(code)
     return as_struct(record, Bank)
 
 
-async def ensure_bank(connection: Connection, code: str, name: str) -> Bank:
-    """Return the bank of this code, made now with its issuance accounts if it is new."""
-    await connection.execute(_QUERIES["open_bank"], code, name)
+async def ensure_bank(
+    connection: Connection,
+    code: str,
+    name: str,
+    *,
+    time_zone: str = "Asia/Shanghai",
+    points_per_hour: int = 10,
+) -> Bank:
+    """Return the bank of this code, made now with its issuance accounts if it is new.
+
+    `time_zone` is an IANA name. What exists already is left as it is.
+    """
+    await connection.execute(_QUERIES["open_bank"], code, name, time_zone, points_per_hour)
     bank = await get_bank(connection, code)
     await ensure_issuance(connection, bank.bank_id)
     return bank

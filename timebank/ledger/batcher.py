@@ -23,8 +23,13 @@ class Batcher(Generic[Question, Answer]):
         *,
         most: int = 256,
         waiting_limit: int = 4096,
+        weigh: Callable[[Question], int] = lambda question: 1,
     ) -> None:
-        """`answer_all` answers each question in order; at most `most` go in one batch."""
+        """`answer_all` answers each question in order.
+
+        A batch weighs at most `most`, by `weigh`, or is a single question that weighs more.
+        """
+        self._weigh = weigh
         self._answer_all = answer_all
         self._most = most
         self._waiting_limit = waiting_limit
@@ -44,10 +49,19 @@ class Batcher(Generic[Question, Answer]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                size = min(self._most, len(self._waiting))
-                await self._settle([self._waiting.popleft() for _ in range(size)])
+                await self._settle(self._take_batch())
         finally:
             self._running = None
+
+    def _take_batch(self) -> list[tuple[Question, asyncio.Future[Answer]]]:
+        batch = [self._waiting.popleft()]
+        weight = self._weigh(batch[0][0])
+        while self._waiting:
+            weight += self._weigh(self._waiting[0][0])
+            if weight > self._most:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
 
     async def _settle(self, batch: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
         try:

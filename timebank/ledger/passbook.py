@@ -46,6 +46,12 @@ async def get_balance_as_of(
     return balance
 
 
+async def read_clock(connection: Connection) -> datetime:
+    """Return the instant now by the clock that stamps what is recorded."""
+    now: datetime = await connection.fetchval(_QUERIES["read_clock"])
+    return now
+
+
 async def list_passbook(
     connection: Connection,
     bank_id: int,

@@ -69,7 +69,11 @@ WHERE bank_id = $1 ORDER BY unit, kind;
 SELECT bank_id, code, name, time_zone, points_per_hour, cursor_key FROM bank WHERE code = $1;
 
 -- name: open_bank
-INSERT INTO bank (code, name) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+INSERT INTO bank (code, name, time_zone, points_per_hour) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING;
+
+-- name: read_clock
+SELECT clock_timestamp();
 
 -- name: list_banks
 SELECT bank_id, code, name, time_zone, points_per_hour, cursor_key FROM bank ORDER BY bank_id;

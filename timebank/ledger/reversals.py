@@ -45,8 +45,9 @@ async def reverse(
     or reason it is an id_conflict.
     NotFoundError if there is no such transfer; TransferRefusedError if it never moved anything.
     """
-    originals = await list_chain(connection, bank_id, original_id)
-    if any(entry.status is not TransferStatus.POSTED for entry in originals):
+    chain = await list_chain(connection, bank_id, original_id)
+    originals = [entry for entry in chain if entry.status is TransferStatus.POSTED]
+    if not any(entry.transfer_id == original_id for entry in originals):
         raise TransferRefusedError(TransferStatus.ORIGINAL_NOT_FOUND)
     mirrors = [
         _mirror(entry, derive_id(reversal_id, f"reversal {place}"), actor_id, reason)

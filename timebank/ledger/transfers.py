@@ -76,7 +76,11 @@ async def get_transfer(connection: Connection, bank_id: int, transfer_id: UUID) 
 
 
 async def list_chain(connection: Connection, bank_id: int, transfer_id: UUID) -> list[JournalEntry]:
-    """Return the whole chain that a transfer belongs to: itself alone if it is in none."""
+    """Return the whole chain that a transfer belongs to: itself alone if it is in none.
+
+    In the order of the ids, which is that of the chain where `new_id` made them in turn. What was
+    added to it in a later call is among them, refused.
+    """
     entry = await get_transfer(connection, bank_id, transfer_id)
     if entry.chain_id is None:
         return [entry]

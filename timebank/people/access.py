@@ -6,8 +6,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from timebank.domain.errors import ForbiddenError, NotFoundError
-from timebank.domain.ledger import Account
+from timebank.domain.errors import ForbiddenError, InvalidInputError, NotFoundError
+from timebank.domain.ledger import Account, AccountKind
 
 
 class Role(StrEnum):
@@ -63,3 +63,9 @@ def check_may_see(principal: Principal, account: Account) -> None:
     """
     if principal.role is Role.RESIDENT and account.owner_id != principal.principal_id:
         raise NotFoundError
+
+
+def check_may_give_from(account: Account, pointer: str) -> None:
+    """Raise InvalidInputError, at `pointer` of the request, unless staff may give from this."""
+    if account.kind is not AccountKind.POOL:
+        raise InvalidInputError("Staff give from pools only.", pointer=pointer)
