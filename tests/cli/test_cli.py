@@ -158,7 +158,7 @@ def test_a_bank_is_opened_once(url: str) -> None:
     for name in ("涧贤银行 [bold]", "another"):
         result = run("bank", "open", code, "--name", name, DATABASE_URL=url)
         assert result.exit_code == USED
-        assert result.stdout == f"bank {code}: 涧贤银行 [bold], Asia/Shanghai\n"
+        assert result.stdout == f"bank {code}: 涧贤银行 [bold], Asia/Shanghai, 10 points an hour\n"
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ async def test_a_token_needs_a_bank_and_a_registered_resident(book: Book, url: s
         return run("token", "issue", "--bank", bank, *options, DATABASE_URL=url)
 
     nowhere = await asyncio.to_thread(issue, "nowhere", "--role", "staff")
-    check_one_line(nowhere, "no bank 'nowhere'")
+    check_one_line(nowhere, "no bank nowhere")
     nobody: UUID = new_id()
     options = ("--role", "resident", "--resident", str(nobody))
     check_one_line(await asyncio.to_thread(issue, book.bank.code, *options), str(nobody))
