@@ -41,7 +41,7 @@ class Desk:
         self._unseen_accounts = Batcher(self._answer_accounts)
         self._balances = Batcher(self._answer_balances)
         self._postings = Batcher(
-            self._answer_postings, most=_MOST_TRANSFERS, weigh=_count_transfers
+            self._answer_postings, most=_MOST_TRANSFERS, weigh=_count_transfers, in_flight=2
         )
 
     async def identify(self, token: str) -> Principal:

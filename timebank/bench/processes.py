@@ -29,6 +29,7 @@ async def serving(
         sys.executable,
         *("-m", "timebank", *arguments, "--port", str(port)),
         stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
         env=environment() | dict(settings or {}),
     )
     try:

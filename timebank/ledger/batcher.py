@@ -15,7 +15,7 @@ Answer = TypeVar("Answer")
 
 
 class Batcher(Generic[Question, Answer]):
-    """Gathers questions and asks them together; one batch is in flight at a time."""
+    """Gathers questions and asks them together."""
 
     def __init__(
         self,
@@ -23,18 +23,22 @@ class Batcher(Generic[Question, Answer]):
         *,
         most: int = 256,
         waiting_limit: int = 4096,
+        in_flight: int = 1,
         weigh: Callable[[Question], int] = lambda question: 1,
     ) -> None:
         """`answer_all` answers each question in order.
 
-        A batch weighs at most `most`, by `weigh`, or is a single question that weighs more.
+        A batch weighs at most `most`, by `weigh`, or is a single question that weighs more; at
+        most `in_flight` batches are being answered at a time.
         """
+        self._in_flight = in_flight
         self._weigh = weigh
         self._answer_all = answer_all
         self._most = most
         self._waiting_limit = waiting_limit
         self._waiting: deque[tuple[Question, asyncio.Future[Answer]]] = deque()
-        self._running: asyncio.Task[None] | None = None
+        self._running = 0
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop keeps only weak references
 
     async def ask(self, question: Question) -> Answer:
         """Return the answer from the next batch; OverloadedError when too many wait already."""
@@ -42,8 +46,11 @@ class Batcher(Generic[Question, Answer]):
             raise OverloadedError
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, future))
-        if self._running is None:
-            self._running = asyncio.create_task(self._run())
+        if self._running < self._in_flight:
+            self._running += 1
+            task = asyncio.create_task(self._run())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await future
 
     async def _run(self) -> None:
@@ -51,7 +58,7 @@ class Batcher(Generic[Question, Answer]):
             while self._waiting:
                 await self._settle(self._take_batch())
         finally:
-            self._running = None
+            self._running -= 1
 
     def _take_batch(self) -> list[tuple[Question, asyncio.Future[Answer]]]:
         batch = [self._waiting.popleft()]
