@@ -129,3 +129,34 @@ async def test_too_many_are_sent_away_and_the_rest_is_served() -> None:
     oracle.let.set()
     assert await asyncio.gather(*in_flight, *waiting) == [-1, -2, -3]
     assert await batcher.ask(4) == -4
+
+
+async def test_a_batch_weighs_no_more_than_it_may_but_for_a_single_heavy_question() -> None:
+    batches: list[list[int]] = []
+
+    async def answer(questions: Sequence[int]) -> list[int]:
+        batches.append(list(questions))
+        await asyncio.sleep(0)
+        return list(questions)
+
+    batcher = Batcher(answer, most=10, weigh=lambda question: question)
+    await asyncio.gather(*(batcher.ask(weight) for weight in (4, 6, 1, 50, 9, 2)))
+    assert batches == [[4, 6], [1], [50], [9], [2]]
+
+
+@pytest.mark.parametrize("in_flight", [1, 2, 3])
+async def test_no_more_batches_than_allowed_are_in_flight(in_flight: int) -> None:
+    now, most = 0, 0
+
+    async def answer(questions: Sequence[int]) -> list[int]:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.001)
+        now -= 1
+        return list(questions)
+
+    batcher = Batcher(answer, most=2, in_flight=in_flight)
+    asked = list(range(30))
+    assert await asyncio.gather(*(batcher.ask(question) for question in asked)) == asked
+    assert most == in_flight
