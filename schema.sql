@@ -40,15 +40,28 @@ CREATE TYPE account_kind AS ENUM (
     'issuance',  -- where awards come from; never above 0
     'wallet',    -- what a resident has; never below 0
     'pool',      -- shared by a community, given out by staff; never below 0
-    'debt'       -- what a resident owes after a reversal of points already spent; never above 0
+    'debt',      -- what a resident owes after a reversal of points already spent; never above 0
+    'held',      -- reserved by the open holds of one owner; never below 0
+    'merchant',  -- what a merchant took in and was not settled yet; never below 0
+    'retired'    -- out of use: settled with a merchant or expired; never below 0
 );
 
 CREATE TYPE transfer_kind AS ENUM (
-    'award',     -- issuance -> anyone: voluntary service is recognised
-    'transfer',  -- between accounts that are neither issuance nor debt
+    'award',     -- issuance -> wallet or pool: voluntary service is recognised
+    'transfer',  -- between wallets and pools
     'reversal',  -- the mirror image of an earlier transfer
-    'debt'       -- debt -> wallet: covers what a reversal takes back and the wallet no longer has
+    'debt',      -- debt -> wallet: covers what a reversal takes back and the wallet no longer has
+    'repayment', -- wallet -> debt
+    'gift',      -- wallet -> wallet or pool: a resident gives
+    'hold',      -- wallet or pool -> held: reserved for a redemption
+    'capture',   -- held -> merchant: the redemption took place
+    'release',   -- held -> where it was held from: it did not, in whole or in part
+    'refund',    -- merchant -> where it was held from: the deal is undone
+    'reissue',   -- merchant -> wallet or pool: a merchant gives points on
+    'settlement',-- merchant -> retired: the merchant was paid for them
+    'expiry'     -- wallet or pool -> retired: not spent in time
 );
+COMMENT ON TYPE transfer_kind IS 'What a transfer does; may_move says between which accounts.';
 
 CREATE TYPE transfer_status AS ENUM (
     'posted',                   -- it moved the amount; every other status means it moved nothing
@@ -61,6 +74,7 @@ CREATE TYPE transfer_status AS ENUM (
     'occurred_in_future',
     'original_not_found',       -- a reversal names no posted transfer
     'original_is_reversal',     -- a reversal is never reversed; post the transfer anew
+    'original_not_reversible',  -- of the redemption engine: a refund corrects the deal
     'original_differs',         -- not the mirror image of its original
     'already_reversed',
     'insufficient_balance',     -- the debit account would fall below its floor
@@ -259,6 +273,32 @@ $$;
 COMMENT ON FUNCTION open_accounts IS
     'Accounts and their balance rows, from arrays of one length; the kind sets the limits.';
 
+CREATE FUNCTION may_move(p_kind transfer_kind, p_debit account_kind, p_credit account_kind)
+RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE p_kind
+        WHEN 'award' THEN p_debit = 'issuance' AND p_credit IN ('wallet', 'pool')
+        WHEN 'transfer' THEN p_debit IN ('wallet', 'pool') AND p_credit IN ('wallet', 'pool')
+        WHEN 'debt' THEN p_debit = 'debt' AND p_credit = 'wallet'
+        WHEN 'repayment' THEN p_debit = 'wallet' AND p_credit = 'debt'
+        WHEN 'gift' THEN p_debit = 'wallet' AND p_credit IN ('wallet', 'pool')
+        WHEN 'hold' THEN p_debit IN ('wallet', 'pool') AND p_credit = 'held'
+        WHEN 'capture' THEN p_debit = 'held' AND p_credit = 'merchant'
+        WHEN 'release' THEN p_debit = 'held' AND p_credit IN ('wallet', 'pool')
+        WHEN 'refund' THEN p_debit = 'merchant' AND p_credit IN ('wallet', 'pool')
+        WHEN 'reissue' THEN p_debit = 'merchant' AND p_credit IN ('wallet', 'pool')
+        WHEN 'settlement' THEN p_debit = 'merchant' AND p_credit = 'retired'
+        WHEN 'expiry' THEN p_debit IN ('wallet', 'pool') AND p_credit = 'retired'
+        ELSE true  -- a reversal is judged by its original
+    END;
+$$;
+COMMENT ON FUNCTION may_move IS 'Whether a transfer of this kind may move between these accounts.';
+
+CREATE FUNCTION is_reversible(p_kind transfer_kind) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT p_kind NOT IN ('hold', 'capture', 'release', 'refund', 'settlement');
+$$;
+COMMENT ON FUNCTION is_reversible IS
+    'Whether the book may be corrected by a reversal; the redemption engine undoes its own.';
+
 CREATE TYPE locked_balances AS (
     account_ids      uuid[],
     units            unit[],
@@ -299,13 +339,14 @@ CREATE TYPE decisions AS (
 );
 
 CREATE FUNCTION find_reversal_fault_here(
-    p_place integer, p_original integer, p_reverses uuid[], p_debits integer[], p_credits integer[],
-    p_amounts bigint[], p_statuses transfer_status[]
+    p_place integer, p_original integer, p_kinds transfer_kind[], p_reverses uuid[],
+    p_debits integer[], p_credits integer[], p_amounts bigint[], p_statuses transfer_status[]
 ) RETURNS transfer_status LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
     SELECT CASE
         WHEN p_original IS NOT NULL AND p_statuses[p_original] IS DISTINCT FROM 'posted'
             THEN 'original_not_found'::transfer_status
         WHEN p_reverses[p_original] IS NOT NULL THEN 'original_is_reversal'
+        WHEN NOT is_reversible(p_kinds[p_original]) THEN 'original_not_reversible'
         WHEN (p_credits[p_original], p_debits[p_original], p_amounts[p_original])
              <> (p_debits[p_place], p_credits[p_place], p_amounts[p_place]) THEN 'original_differs'
         WHEN EXISTS (SELECT FROM unnest(p_reverses[:p_place - 1], p_statuses[:p_place - 1])
@@ -319,9 +360,9 @@ COMMENT ON FUNCTION find_reversal_fault_here IS
     'p_original is the place of its original if that is of this call too.';
 
 CREATE FUNCTION decide_transfers(
-    p_ids uuid[], p_chain_ids uuid[], p_verdicts transfer_status[], p_repeats integer[],
-    p_debits integer[], p_credits integer[], p_amounts bigint[], p_occurred timestamptz[],
-    p_reverses uuid[], p_originals integer[], p_state locked_balances
+    p_ids uuid[], p_kinds transfer_kind[], p_chain_ids uuid[], p_verdicts transfer_status[],
+    p_repeats integer[], p_debits integer[], p_credits integer[], p_amounts bigint[],
+    p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_state locked_balances
 ) RETURNS decisions LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
     status  transfer_status[] := p_verdicts;
@@ -349,8 +390,8 @@ BEGIN
         d := p_debits[i];
         c := p_credits[i];
         IF p_reverses[i] IS NOT NULL AND status[i] IS NULL AND p_repeats[i] IS NULL THEN
-            status[i] := find_reversal_fault_here(i, p_originals[i], p_reverses, p_debits,
-                                                  p_credits, p_amounts, status);
+            status[i] := find_reversal_fault_here(i, p_originals[i], p_kinds, p_reverses,
+                                                  p_debits, p_credits, p_amounts, status);
         END IF;
         IF status[i] IS NOT NULL OR p_repeats[i] IS NOT NULL THEN
             NULL;  -- decided before: nothing new happens, and a chain around it is broken
@@ -413,6 +454,7 @@ BEGIN
     RETURN CASE
         WHEN NOT FOUND THEN 'original_not_found'
         WHEN original.kind = 'reversal' THEN 'original_is_reversal'
+        WHEN NOT is_reversible(original.kind) THEN 'original_not_reversible'
         WHEN (original.credit_account_id, original.debit_account_id, original.amount)
              <> (p_debit, p_credit, p_amount) THEN 'original_differs'
         WHEN EXISTS (SELECT FROM transfer WHERE bank_id = p_bank AND reverses_id = p_original
@@ -479,9 +521,7 @@ AS $$
                    WHEN occurred > p_stamp THEN 'occurred_in_future'
                    WHEN r.kind = 'reversal' THEN
                        find_reversal_fault(p_bank, reverses, debit, credit, amount)
-                   WHEN (d.kind = 'issuance') <> (r.kind = 'award')
-                     OR (d.kind = 'debt') <> (r.kind = 'debt')
-                     OR c.kind IN ('issuance', 'debt') THEN 'account_kind_mismatch'
+                   WHEN NOT may_move(r.kind, d.kind, c.kind) THEN 'account_kind_mismatch'
                END AS fault
         FROM (SELECT *, (kind, debit, credit, amount, occurred, actor, chain, subject,
                          reverses, reason) AS content
@@ -524,8 +564,8 @@ BEGIN
                               p_actors, p_chain_ids, p_subjects, p_reverses, p_reasons, state,
                               stamp);
     -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
-    done := decide_transfers(p_ids[:], p_chain_ids[:], seen.verdicts, seen.repeats, seen.debits,
-                             seen.credits, p_amounts[:], dated, p_reverses[:],
+    done := decide_transfers(p_ids[:], p_kinds[:], p_chain_ids[:], seen.verdicts, seen.repeats,
+                             seen.debits, seen.credits, p_amounts[:], dated, p_reverses[:],
                              seen.originals, state);
 
     INSERT INTO transfer
@@ -801,6 +841,7 @@ REVOKE SELECT ON access_token FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION
     open_accounts, lock_balances, post_transfers, post_requests, find_answer, answer_request,
     read_balance_as_of TO timebank_app;
+GRANT EXECUTE ON FUNCTION may_move TO timebank_app, timebank_auditor;
 GRANT INSERT ON bank, access_token, resident, activity, shift TO timebank_app;
 GRANT UPDATE (revoked_at) ON access_token TO timebank_app;
 

@@ -25,7 +25,35 @@ from timebank.domain.ledger import (
 from timebank.ledger.ids import derive_id
 
 NEGATIVE = {AccountKind.ISSUANCE, AccountKind.DEBT}
-SOURCES = {AccountKind.ISSUANCE: TransferKind.AWARD, AccountKind.DEBT: TransferKind.DEBT}
+SHARED = {AccountKind.WALLET, AccountKind.POOL}
+MOVES: Mapping[TransferKind, tuple[set[AccountKind], set[AccountKind]]] = {
+    TransferKind.AWARD: ({AccountKind.ISSUANCE}, SHARED),
+    TransferKind.TRANSFER: (SHARED, SHARED),
+    TransferKind.DEBT: ({AccountKind.DEBT}, {AccountKind.WALLET}),
+    TransferKind.REPAYMENT: ({AccountKind.WALLET}, {AccountKind.DEBT}),
+    TransferKind.GIFT: ({AccountKind.WALLET}, SHARED),
+    TransferKind.HOLD: (SHARED, {AccountKind.HELD}),
+    TransferKind.CAPTURE: ({AccountKind.HELD}, {AccountKind.MERCHANT}),
+    TransferKind.RELEASE: ({AccountKind.HELD}, SHARED),
+    TransferKind.REFUND: ({AccountKind.MERCHANT}, SHARED),
+    TransferKind.REISSUE: ({AccountKind.MERCHANT}, SHARED),
+    TransferKind.SETTLEMENT: ({AccountKind.MERCHANT}, {AccountKind.RETIRED}),
+    TransferKind.EXPIRY: (SHARED, {AccountKind.RETIRED}),
+}
+"""From which kinds of account to which."""
+
+REFUNDED_INSTEAD = {
+    TransferKind.HOLD,
+    TransferKind.CAPTURE,
+    TransferKind.RELEASE,
+    TransferKind.REFUND,
+    TransferKind.SETTLEMENT,
+}
+
+
+def kinds_between(debit: AccountKind, credit: AccountKind) -> list[TransferKind]:
+    """What may be posted from the one to the other, reversals aside."""
+    return [kind for kind, (out, to) in MOVES.items() if debit in out and credit in to]
 
 
 @dataclass
@@ -238,10 +266,7 @@ class Model:
             fault = TransferStatus.OCCURRED_IN_FUTURE
         elif transfer.kind is TransferKind.REVERSAL:
             fault = self._reversal_fault(transfer)
-        elif (
-            SOURCES.get(debit.kind, TransferKind.TRANSFER) is not transfer.kind
-            or credit.kind in NEGATIVE
-        ):
+        elif transfer.kind not in kinds_between(debit.kind, credit.kind):
             fault = TransferStatus.ACCOUNT_KIND_MISMATCH
         return fault
 
@@ -252,6 +277,8 @@ class Model:
             return TransferStatus.ORIGINAL_NOT_FOUND
         if original.kind is TransferKind.REVERSAL:
             return TransferStatus.ORIGINAL_IS_REVERSAL
+        if original.kind in REFUNDED_INSTEAD:
+            return TransferStatus.ORIGINAL_NOT_REVERSIBLE
         if (original.credit_account_id, original.debit_account_id, original.amount) != (
             reversal.debit_account_id,
             reversal.credit_account_id,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.book import STAFF
-from tests.properties.model import NEGATIVE, SOURCES, BookAccount
+from tests.properties.model import BookAccount, kinds_between
 from timebank.domain.ledger import (
     LARGEST_AMOUNT,
     Chain,
@@ -38,16 +38,23 @@ def draw_transfer(draw: Draw[Any], accounts: Accounts) -> Transfer:
     """A new transfer of a kind its accounts allow: mostly covered, else about floor and ceiling."""
     unit = draw(st.sampled_from(Unit))
     mine = {key: account for key, account in accounts.items() if account.unit is unit}
-    covered = [key for key, account in mine.items() if account.balance > account.floor]
-    debit = draw(st.sampled_from([*covered, *mine]))
-    credit = draw(st.sampled_from([k for k in mine if mine[k].kind not in NEGATIVE and k != debit]))
+    pairs = {
+        debit: [
+            key for key in mine if key != debit and kinds_between(mine[debit].kind, mine[key].kind)
+        ]
+        for debit in mine
+    }
+    sources = [debit for debit, credits in pairs.items() if credits]
+    covered = [debit for debit in sources if mine[debit].balance > mine[debit].floor]
+    debit = draw(st.sampled_from([*covered, *sources]))
+    credit = draw(st.sampled_from(pairs[debit]))
     room = mine[debit].balance - mine[debit].floor
     limits = [room, mine[credit].ceiling - mine[credit].balance]
     small = st.integers(1, min(room, 20) or 20)
     edges = st.sampled_from([max(1, limit + above) for limit in limits for above in (0, 1)])
     return Transfer(
         transfer_id=new_id(),
-        kind=SOURCES.get(mine[debit].kind, TransferKind.TRANSFER),
+        kind=draw(st.sampled_from(kinds_between(mine[debit].kind, mine[credit].kind))),
         debit_account_id=debit,
         credit_account_id=credit,
         amount=draw(st.one_of(small, small, small, small, edges)),
@@ -81,14 +88,20 @@ def draw_malformed(draw: Draw[Any], accounts: Accounts) -> list[Transfer]:
     """New transfers in any order, each with a fault that shows whatever the balances are."""
     sound = draw_transfer(draw, accounts)
     unit = accounts[sound.debit_account_id].unit
+    debit_kind = accounts[sound.debit_account_id].kind
+    possible = kinds_between(debit_kind, accounts[sound.credit_account_id].kind)
     faults: list[dict[str, Any]] = [
         *({"amount": amount} for amount in (0, -1, LARGEST_AMOUNT + 1)),
         {"debit_account_id": UNKNOWN},
         {"credit_account_id": UNKNOWN},
         {"credit_account_id": sound.debit_account_id},
         *({"credit_account_id": key} for key in accounts if accounts[key].unit is not unit),
-        *({"credit_account_id": key} for key in accounts if accounts[key].kind in NEGATIVE),
-        *({"kind": kind} for kind in KINDS if kind is not sound.kind),
+        *(
+            {"credit_account_id": key}
+            for key in accounts
+            if sound.kind not in kinds_between(debit_kind, accounts[key].kind)
+        ),
+        *({"kind": kind} for kind in KINDS if kind not in possible),
         {"occurred_at": FUTURE},
     ]
     return [

@@ -25,6 +25,9 @@ ACCOUNTS = {
             (Unit.POINTS, AccountKind.WALLET),
             (Unit.POINTS, AccountKind.POOL),
             (Unit.POINTS, AccountKind.DEBT),
+            (Unit.POINTS, AccountKind.HELD),
+            (Unit.POINTS, AccountKind.MERCHANT),
+            (Unit.POINTS, AccountKind.RETIRED),
             (Unit.HOURS, AccountKind.WALLET),
             (Unit.HOURS, AccountKind.POOL),
         ]

@@ -49,6 +49,9 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "original_is_reversal": ProblemKind(
         409, "冲正不能再冲正", "沖正不能再沖正", "A reversal cannot be reversed"
     ),
+    "original_not_reversible": ProblemKind(
+        409, "兑换请用退货，不能冲正", "兌換請用退貨，不能沖正", "Refund it; it is not reversed"
+    ),
     "original_not_found": ProblemKind(
         409, "原交易未入账", "原交易未入帳", "The original was never posted"
     ),

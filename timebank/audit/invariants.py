@@ -83,7 +83,7 @@ GUARDS_STAND = Invariant(
 KINDS_FIT = Invariant(
     34,
     "account_kinds_fit",
-    "Awards, and only they, come from issuance; debts, and only they, from a debt account.",
+    "A transfer moves between kinds of account that its kind allows: awards come from issuance.",
 )
 OCCURRED_BEFORE = Invariant(
     35,

@@ -76,8 +76,7 @@ FROM transfer t
 JOIN account d ON (d.bank_id, d.account_id) = (t.bank_id, t.debit_account_id)
 JOIN account c ON (c.bank_id, c.account_id) = (t.bank_id, t.credit_account_id)
 WHERE ($1::integer IS NULL OR t.bank_id = $1) AND t.status = 'posted' AND t.kind <> 'reversal'
-  AND ((d.kind = 'issuance') <> (t.kind = 'award') OR (d.kind = 'debt') <> (t.kind = 'debt')
-       OR c.kind IN ('issuance', 'debt'));
+  AND NOT timebank.may_move(t.kind, d.kind, c.kind);
 
 -- name: transfers_before_they_occurred
 SELECT bank_id, format('transfer %s', transfer_id), format('occurred by %s', recorded_at),

@@ -29,15 +29,27 @@ class AccountKind(StrEnum):
     WALLET = "wallet"
     POOL = "pool"
     DEBT = "debt"
+    HELD = "held"
+    MERCHANT = "merchant"
+    RETIRED = "retired"
 
 
 class TransferKind(StrEnum):
-    """What a transfer does; which kinds of account it may touch is in schema.sql."""
+    """What a transfer does; which kinds of account it may touch is in schema.sql, may_move."""
 
     AWARD = "award"
     TRANSFER = "transfer"
     REVERSAL = "reversal"
     DEBT = "debt"
+    REPAYMENT = "repayment"
+    GIFT = "gift"
+    HOLD = "hold"
+    CAPTURE = "capture"
+    RELEASE = "release"
+    REFUND = "refund"
+    REISSUE = "reissue"
+    SETTLEMENT = "settlement"
+    EXPIRY = "expiry"
 
 
 class TransferStatus(StrEnum):
@@ -53,6 +65,7 @@ class TransferStatus(StrEnum):
     OCCURRED_IN_FUTURE = "occurred_in_future"
     ORIGINAL_NOT_FOUND = "original_not_found"
     ORIGINAL_IS_REVERSAL = "original_is_reversal"
+    ORIGINAL_NOT_REVERSIBLE = "original_not_reversible"
     ORIGINAL_DIFFERS = "original_differs"
     ALREADY_REVERSED = "already_reversed"
     INSUFFICIENT_BALANCE = "insufficient_balance"
