@@ -44,7 +44,7 @@ def draw_transfer(draw: Draw[Any], accounts: Accounts) -> Transfer:
         ]
         for debit in mine
     }
-    sources = [debit for debit, credits in pairs.items() if credits]
+    sources = [debit for debit, partners in pairs.items() if partners]
     covered = [debit for debit in sources if mine[debit].balance > mine[debit].floor]
     debit = draw(st.sampled_from([*covered, *sources]))
     credit = draw(st.sampled_from(pairs[debit]))
