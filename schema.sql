@@ -313,30 +313,22 @@ CREATE TYPE locked_balances AS (
 );
 
 CREATE FUNCTION lock_balances(p_bank integer, p_accounts uuid[]) RETURNS locked_balances
-LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER
+SET search_path = timebank, pg_temp
+SET enable_nestloop = off  -- both tables by sorted keys, not a probe of account for each balance
+SET enable_seqscan = off   -- also in a plan that was made while they were empty
+AS $$
     SELECT array_agg(account_id), array_agg(unit), array_agg(kind), array_agg(balance),
            array_agg(seq), array_agg(floor), array_agg(ceiling), array_agg(occurred_latest),
            max(recorded_at), array_agg(place)
     FROM (SELECT b.*, b.ctid AS place, a.unit, a.kind
           FROM balance b JOIN account a USING (bank_id, account_id)
           WHERE b.bank_id = p_bank AND b.account_id = ANY (p_accounts)
+            AND a.account_id = ANY (p_accounts)
           ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked;
 $$;
 COMMENT ON FUNCTION lock_balances IS
     'Locks balance rows in the order of account_id and reads them.';
-
-CREATE TYPE decisions AS (
-    statuses       transfer_status[],
-    debit_seqs     bigint[],
-    credit_seqs    bigint[],
-    debit_afters   bigint[],
-    credit_afters  bigint[],
-    debit_latests  timestamptz[],
-    credit_latests timestamptz[],
-    balances       bigint[],
-    seqs           bigint[],
-    latests        timestamptz[]
-);
 
 CREATE FUNCTION find_reversal_fault_here(
     p_place integer, p_original integer, p_kinds transfer_kind[], p_reverses uuid[],
@@ -362,25 +354,31 @@ COMMENT ON FUNCTION find_reversal_fault_here IS
 CREATE FUNCTION decide_transfers(
     p_ids uuid[], p_kinds transfer_kind[], p_chain_ids uuid[], p_verdicts transfer_status[],
     p_repeats integer[], p_debits integer[], p_credits integer[], p_amounts bigint[],
-    p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_state locked_balances
-) RETURNS decisions LANGUAGE plpgsql IMMUTABLE AS $$
+    p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_state locked_balances,
+    OUT statuses transfer_status[], OUT debit_seqs bigint[], OUT credit_seqs bigint[],
+    OUT debit_afters bigint[], OUT credit_afters bigint[], OUT debit_latests timestamptz[],
+    OUT credit_latests timestamptz[], OUT balances bigint[], OUT seqs bigint[],
+    OUT latests timestamptz[]
+) LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
-    status  transfer_status[] := p_verdicts;
-    dseq    bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(p_ids)]);
-    cseq    bigint[] := dseq;
-    dafter  bigint[] := dseq;
-    cafter  bigint[] := dseq;
-    dlatest timestamptz[] := array_fill(NULL::timestamptz, ARRAY[cardinality(p_ids)]);
-    clatest timestamptz[] := dlatest;
-    dbefore timestamptz[] := dlatest;  cbefore timestamptz[] := dlatest;
-    bal     bigint[] := p_state.balances;
-    seq     bigint[] := p_state.seqs;
-    latest  timestamptz[] := p_state.latests;
+    nothing timestamptz[] := array_fill(NULL::timestamptz, ARRAY[cardinality(p_ids)]);
+    dbefore timestamptz[] := nothing;  cbefore timestamptz[] := nothing;
     floors  bigint[] := p_state.floors;
     ceils   bigint[] := p_state.ceilings;
     chain   uuid;     head integer;  broken boolean;
     d       integer;  c integer;
+    dafter  bigint;   cafter bigint;
 BEGIN
+    statuses := p_verdicts;
+    debit_seqs := array_fill(NULL::bigint, ARRAY[cardinality(p_ids)]);
+    credit_seqs := debit_seqs;
+    debit_afters := debit_seqs;
+    credit_afters := debit_seqs;
+    debit_latests := nothing;
+    credit_latests := nothing;
+    balances := p_state.balances;
+    seqs := p_state.seqs;
+    latests := p_state.latests;
     FOR i IN 1 .. cardinality(p_ids) LOOP
         IF p_chain_ids[i] = p_ids[i] OR p_chain_ids[i] IS DISTINCT FROM chain THEN
             chain := p_chain_ids[i];
@@ -389,54 +387,57 @@ BEGIN
         END IF;
         d := p_debits[i];
         c := p_credits[i];
-        IF p_reverses[i] IS NOT NULL AND status[i] IS NULL AND p_repeats[i] IS NULL THEN
-            status[i] := find_reversal_fault_here(i, p_originals[i], p_kinds, p_reverses,
-                                                  p_debits, p_credits, p_amounts, status);
+        dafter := balances[d] - p_amounts[i];
+        cafter := balances[c] + p_amounts[i];
+        IF p_reverses[i] IS NOT NULL AND statuses[i] IS NULL AND p_repeats[i] IS NULL THEN
+            statuses[i] := find_reversal_fault_here(i, p_originals[i], p_kinds, p_reverses,
+                                                    p_debits, p_credits, p_amounts, statuses);
         END IF;
-        IF status[i] IS NOT NULL OR p_repeats[i] IS NOT NULL THEN
+        IF statuses[i] IS NOT NULL OR p_repeats[i] IS NOT NULL THEN
             NULL;  -- decided before: nothing new happens, and a chain around it is broken
         ELSIF broken THEN
-            status[i] := 'chain_broken';
-        ELSIF bal[d] - p_amounts[i] < floors[d] THEN
-            status[i] := 'insufficient_balance';
-        ELSIF bal[c] + p_amounts[i] > ceils[c] THEN
-            status[i] := 'ceiling_exceeded';
+            statuses[i] := 'chain_broken';
+        ELSIF dafter < floors[d] THEN
+            statuses[i] := 'insufficient_balance';
+        ELSIF cafter > ceils[c] THEN
+            statuses[i] := 'ceiling_exceeded';
         ELSE
-            status[i] := 'posted';
-            dbefore[i] := latest[d];
-            cbefore[i] := latest[c];
-            bal[d] := bal[d] - p_amounts[i];
-            bal[c] := bal[c] + p_amounts[i];
-            seq[d] := seq[d] + 1;
-            seq[c] := seq[c] + 1;
-            latest[d] := greatest(latest[d], p_occurred[i]);
-            latest[c] := greatest(latest[c], p_occurred[i]);
-            dseq[i] := seq[d];
-            cseq[i] := seq[c];
-            dafter[i] := bal[d];
-            cafter[i] := bal[c];
-            dlatest[i] := latest[d];
-            clatest[i] := latest[c];
+            statuses[i] := 'posted';
+            IF chain IS NOT NULL THEN
+                dbefore[i] := latests[d];
+                cbefore[i] := latests[c];
+            END IF;
+            balances[d] := dafter;
+            balances[c] := cafter;
+            seqs[d] := seqs[d] + 1;
+            seqs[c] := seqs[c] + 1;
+            latests[d] := greatest(latests[d], p_occurred[i]);
+            latests[c] := greatest(latests[c], p_occurred[i]);
+            debit_seqs[i] := seqs[d];
+            credit_seqs[i] := seqs[c];
+            debit_afters[i] := dafter;
+            credit_afters[i] := cafter;
+            debit_latests[i] := latests[d];
+            credit_latests[i] := latests[c];
             CONTINUE;
         END IF;
         IF chain IS NOT NULL AND NOT broken THEN
             broken := true;
             FOR u IN REVERSE i - 1 .. head LOOP
-                CONTINUE WHEN dseq[u] IS NULL;
-                status[u] := 'chain_broken';
-                dseq[u] := NULL;
-                cseq[u] := NULL;
-                bal[p_debits[u]] := bal[p_debits[u]] + p_amounts[u];
-                bal[p_credits[u]] := bal[p_credits[u]] - p_amounts[u];
-                seq[p_debits[u]] := seq[p_debits[u]] - 1;
-                seq[p_credits[u]] := seq[p_credits[u]] - 1;
-                latest[p_debits[u]] := dbefore[u];
-                latest[p_credits[u]] := cbefore[u];
+                CONTINUE WHEN debit_seqs[u] IS NULL;
+                statuses[u] := 'chain_broken';
+                debit_seqs[u] := NULL;
+                credit_seqs[u] := NULL;
+                balances[p_debits[u]] := balances[p_debits[u]] + p_amounts[u];
+                balances[p_credits[u]] := balances[p_credits[u]] - p_amounts[u];
+                seqs[p_debits[u]] := seqs[p_debits[u]] - 1;
+                seqs[p_credits[u]] := seqs[p_credits[u]] - 1;
+                latests[p_debits[u]] := dbefore[u];
+                latests[p_credits[u]] := cbefore[u];
             END LOOP;
         END IF;
-        status[i] := coalesce(status[p_repeats[i]], status[i]);
+        statuses[i] := coalesce(statuses[p_repeats[i]], statuses[i]);
     END LOOP;
-    RETURN (status, dseq, cseq, dafter, cafter, dlatest, clatest, bal, seq, latest)::decisions;
 END $$;
 COMMENT ON FUNCTION decide_transfers IS
     'Pure: takes transfers in order against the locked state. A verdict given beforehand stands, a '
@@ -465,32 +466,16 @@ COMMENT ON FUNCTION find_reversal_fault IS
     'Why this cannot be the reversal of an original of an earlier call, or null. The accounts of '
     'both are locked, so nobody else is reversing it now.';
 
-CREATE TYPE examined AS (
-    verdicts     transfer_status[],
-    repeats      integer[],
-    debits       integer[],
-    credits      integer[],
-    originals    integer[],
-    is_new       boolean[],
-    recorded_at  timestamptz[]
-);
-
-CREATE FUNCTION examine_transfers(
+CREATE FUNCTION recall_transfers(
     p_bank integer, p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[],
     p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
-    p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[], p_state locked_balances,
-    p_stamp timestamptz
-) RETURNS examined LANGUAGE sql STABLE
-SET search_path = timebank, pg_temp
-SET enable_nestloop = off  -- the places are found by hashing, however many accounts there are
-AS $$
-    SELECT array_agg(CASE
-               WHEN (known).transfer_id IS NULL AND first < n THEN
+    p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[], p_stamp timestamptz
+) RETURNS TABLE (place integer, verdict transfer_status, repeats integer, recorded_at timestamptz)
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT n, CASE
+               WHEN (known).transfer_id IS NULL THEN
                    CASE WHEN content IS DISTINCT FROM first_content
                         THEN 'id_conflict'::transfer_status END
-               WHEN (known).transfer_id IS NULL THEN
-                   CASE WHEN fault <> 'original_not_found' OR reverses <> ALL (p_ids)
-                        THEN fault END
                WHEN content IS NOT DISTINCT FROM (
                    (known).kind, (known).debit_account_id, (known).credit_account_id,
                    (known).amount,
@@ -498,44 +483,84 @@ AS $$
                         THEN p_stamp ELSE (known).occurred_at END,  -- null: when it is recorded
                    (known).actor_id, (known).chain_id, (known).subject_id, (known).reverses_id,
                    (known).reason) THEN (known).status
-               ELSE 'id_conflict' END),
-           array_agg(CASE WHEN (known).transfer_id IS NULL AND first < n
-                           AND content IS NOT DISTINCT FROM first_content THEN first END),
-           array_agg(d), array_agg(c),
-           array_agg(CASE WHEN fault = 'original_not_found'
-                          THEN array_position(p_ids[:], reverses) END),
-           array_agg((known).transfer_id IS NULL AND first = n),
-           array_agg(coalesce((known).recorded_at, p_stamp))
+               ELSE 'id_conflict' END,
+           CASE WHEN (known).transfer_id IS NULL AND content IS NOT DISTINCT FROM first_content
+                THEN first END,
+           coalesce((known).recorded_at, p_stamp)
     FROM (
-        SELECT n, occurred, reverses, content, d.place AS d, c.place AS c,
-               first_value(n) OVER same_id AS first,
+        SELECT n::integer, occurred, content, first_value(n::integer) OVER same_id AS first,
                first_value(content) OVER same_id AS first_content,
                (SELECT t FROM transfer t
-                WHERE (t.bank_id, t.transfer_id) = (p_bank, r.id)) AS known,
-               CASE
-                   WHEN amount NOT BETWEEN 1 AND (1::bigint << 53) - 1
-                       THEN 'amount_out_of_range'::transfer_status
-                   WHEN d.place IS NULL OR c.place IS NULL THEN 'account_not_found'
-                   WHEN d.place = c.place THEN 'same_account'
-                   WHEN d.unit <> c.unit THEN 'unit_mismatch'
-                   WHEN occurred > p_stamp THEN 'occurred_in_future'
-                   WHEN r.kind = 'reversal' THEN
-                       find_reversal_fault(p_bank, reverses, debit, credit, amount)
-                   WHEN NOT may_move(r.kind, d.kind, c.kind) THEN 'account_kind_mismatch'
-               END AS fault
+                WHERE (t.bank_id, t.transfer_id) = (p_bank, r.id)) AS known
         FROM (SELECT *, (kind, debit, credit, amount, occurred, actor, chain, subject,
                          reverses, reason) AS content
               FROM unnest(p_ids, p_kinds, p_debits, p_credits, p_amounts, p_occurred, p_actors,
                           p_chain_ids, p_subjects, p_reverses, p_reasons) WITH ORDINALITY
                    AS u(id, kind, debit, credit, amount, occurred, actor, chain, subject,
                         reverses, reason, n)) AS r
-        LEFT JOIN unnest(p_state.account_ids, p_state.units, p_state.kinds) WITH ORDINALITY
-                  AS d(id, unit, kind, place) ON d.id = r.debit
-        LEFT JOIN unnest(p_state.account_ids, p_state.units, p_state.kinds) WITH ORDINALITY
-                  AS c(id, unit, kind, place) ON c.id = r.credit
-        WINDOW same_id AS (PARTITION BY r.id ORDER BY n)
-        ORDER BY n) AS examined;
+        WINDOW same_id AS (PARTITION BY r.id ORDER BY n)) AS recalled
+    WHERE (known).transfer_id IS NOT NULL OR first < n;
 $$;
+COMMENT ON FUNCTION recall_transfers IS
+    'The transfers whose id was used before, in an earlier call or within this one.';
+
+CREATE FUNCTION examine_transfers(
+    p_bank integer, p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[],
+    p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
+    p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[], p_state locked_balances,
+    p_stamp timestamptz, OUT verdicts transfer_status[], OUT repeats integer[],
+    OUT debits integer[], OUT credits integer[], OUT originals integer[], OUT is_new boolean[],
+    OUT recorded_ats timestamptz[]
+) LANGUAGE plpgsql STABLE
+SET search_path = timebank, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off  -- also in a plan that was made while the journal was empty
+AS $$
+DECLARE
+    recalled record;
+BEGIN
+    SELECT array_agg(CASE WHEN original IS NULL THEN fault END), array_agg(d), array_agg(c),
+           array_agg(original)
+    INTO verdicts, debits, credits, originals
+    FROM (SELECT *, CASE WHEN fault = 'original_not_found'
+                         THEN array_position(p_ids[:], reverses) END AS original
+          FROM (SELECT n, reverses, d, c, CASE
+                    WHEN amount NOT BETWEEN 1 AND (1::bigint << 53) - 1
+                        THEN 'amount_out_of_range'::transfer_status
+                    WHEN (p_state.account_ids[d] = debit AND p_state.account_ids[c] = credit)
+                        IS NOT TRUE THEN 'account_not_found'
+                    WHEN d = c THEN 'same_account'
+                    WHEN p_state.units[d] <> p_state.units[c] THEN 'unit_mismatch'
+                    WHEN occurred > p_stamp THEN 'occurred_in_future'
+                    WHEN kind = 'reversal' THEN
+                        find_reversal_fault(p_bank, reverses, debit, credit, amount)
+                    WHEN NOT may_move(kind, p_state.kinds[d], p_state.kinds[c])
+                        THEN 'account_kind_mismatch'
+                END AS fault
+                FROM (SELECT *, width_bucket(debit, p_state.account_ids) AS d,
+                             width_bucket(credit, p_state.account_ids) AS c
+                      FROM unnest(p_kinds, p_debits, p_credits, p_amounts, p_occurred, p_reverses)
+                           WITH ORDINALITY
+                           AS u(kind, debit, credit, amount, occurred, reverses, n)
+                      OFFSET 0) AS r
+                ORDER BY n) AS judged) AS traced;
+    repeats := array_fill(NULL::integer, ARRAY[cardinality(p_ids)]);
+    is_new := array_fill(true, ARRAY[cardinality(p_ids)]);
+    recorded_ats := array_fill(p_stamp, ARRAY[cardinality(p_ids)]);
+    IF EXISTS (SELECT FROM transfer WHERE bank_id = p_bank AND transfer_id = ANY (p_ids))
+       OR (SELECT count(DISTINCT id) FROM unnest(p_ids) AS id) < cardinality(p_ids) THEN
+        FOR recalled IN
+            SELECT * FROM recall_transfers(p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts,
+                                           p_occurred, p_actors, p_chain_ids, p_subjects,
+                                           p_reverses, p_reasons, p_stamp)
+        LOOP
+            verdicts[recalled.place] := recalled.verdict;
+            repeats[recalled.place] := recalled.repeats;
+            recorded_ats[recalled.place] := recalled.recorded_at;
+            is_new[recalled.place] := false;
+        END LOOP;
+    END IF;
+END $$;
 COMMENT ON FUNCTION examine_transfers IS
     'What can be said of each transfer before its turn: known from an earlier call, a repeat '
     'within this one, or faulty in itself whatever the balances are.';
@@ -548,59 +573,70 @@ CREATE FUNCTION post_transfers(
 ) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = timebank, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
+    size   integer := cardinality(p_ids);
     state  locked_balances;
-    seen   examined;
-    done   decisions;
+    seen   record;
     stamp  timestamptz;
     dated  timestamptz[];
+    is_new boolean[];
+    debit_seqs    bigint[];       credit_seqs    bigint[];
+    debit_afters  bigint[];       credit_afters  bigint[];
+    debit_latests timestamptz[];  credit_latests timestamptz[];
+    balances      bigint[];       seqs           bigint[];
+    latests       timestamptz[];
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'post_transfers needs READ COMMITTED' USING ERRCODE = '25001';
     END IF;
+    IF (size, size, size, size, size, size) IS DISTINCT FROM (
+            cardinality(p_kinds), cardinality(p_debits), cardinality(p_credits),
+            cardinality(p_amounts), cardinality(p_occurred), cardinality(p_actors))
+        OR size < greatest(cardinality(p_chain_ids), cardinality(p_subjects),
+                           cardinality(p_reverses), cardinality(p_reasons)) THEN
+        RAISE EXCEPTION 'post_transfers needs arrays of one length' USING ERRCODE = '2202E';
+    END IF;
+    -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
+    p_ids := p_ids[:];             p_kinds := p_kinds[:];          p_debits := p_debits[:];
+    p_credits := p_credits[:];     p_amounts := p_amounts[:];      p_actors := p_actors[:];
+    p_chain_ids := p_chain_ids[:]; p_subjects := p_subjects[:];    p_reverses := p_reverses[:];
+    p_reasons := p_reasons[:];
     state := lock_balances(p_bank, p_debits || p_credits);
     stamp := greatest(clock_timestamp(), state.recorded_at);
     dated := array(SELECT coalesce(occurred, stamp) FROM unnest(p_occurred) AS occurred);
-    seen := examine_transfers(p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts, dated,
-                              p_actors, p_chain_ids, p_subjects, p_reverses, p_reasons, state,
-                              stamp);
-    -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
-    done := decide_transfers(p_ids[:], p_kinds[:], p_chain_ids[:], seen.verdicts, seen.repeats,
-                             seen.debits, seen.credits, p_amounts[:], dated, p_reverses[:],
-                             seen.originals, state);
+    SELECT * INTO seen FROM examine_transfers(
+        p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts, dated, p_actors, p_chain_ids,
+        p_subjects, p_reverses, p_reasons, state, stamp);
+    SELECT * INTO statuses, debit_seqs, credit_seqs, debit_afters, credit_afters, debit_latests,
+                  credit_latests, balances, seqs, latests
+    FROM decide_transfers(p_ids, p_kinds, p_chain_ids, seen.verdicts, seen.repeats, seen.debits,
+                          seen.credits, p_amounts, dated, p_reverses, seen.originals, state);
+    recorded_ats := seen.recorded_ats;
+    is_new := seen.is_new;
 
     INSERT INTO transfer
-    SELECT p_bank, id, kind, status, debit, credit, amount, occurred, stamp, debit_seq, credit_seq,
-           actor, chain, subject, reverses, reason
-    FROM unnest(p_ids, p_kinds, done.statuses, p_debits, p_credits, p_amounts, dated,
-                done.debit_seqs, done.credit_seqs, p_actors, p_chain_ids, p_subjects, p_reverses,
-                p_reasons, seen.is_new)
-         AS r(id, kind, status, debit, credit, amount, occurred, debit_seq, credit_seq, actor,
-              chain, subject, reverses, reason, is_new)
-    WHERE is_new ORDER BY id;
+    SELECT p_bank, p_ids[n], p_kinds[n], statuses[n], p_debits[n], p_credits[n], p_amounts[n],
+           dated[n], stamp, debit_seqs[n], credit_seqs[n], p_actors[n], p_chain_ids[n],
+           p_subjects[n], p_reverses[n], p_reasons[n]
+    FROM generate_series(1, size) AS n
+    WHERE is_new[n] ORDER BY p_ids[n];
 
     INSERT INTO posting
-    SELECT p_bank, account, seq, id, amount, balance_after, occurred, latest, stamp
-    FROM (SELECT account, seq, id, -amount AS amount, balance_after, occurred, latest
-          FROM unnest(p_debits, done.debit_seqs, p_ids, p_amounts, done.debit_afters, dated,
-                      done.debit_latests)
-               AS debit(account, seq, id, amount, balance_after, occurred, latest)
+    SELECT p_bank, account, seq, p_ids[n], amount, balance_after, dated[n], latest, stamp
+    FROM (SELECT n, p_debits[n] AS account, debit_seqs[n] AS seq, -p_amounts[n] AS amount,
+                 debit_afters[n] AS balance_after, debit_latests[n] AS latest
+          FROM generate_series(1, size) AS n
           UNION ALL
-          SELECT account, seq, id, amount, balance_after, occurred, latest
-          FROM unnest(p_credits, done.credit_seqs, p_ids, p_amounts, done.credit_afters, dated,
-                      done.credit_latests)
-               AS credit(account, seq, id, amount, balance_after, occurred, latest)) AS leg
+          SELECT n, p_credits[n], credit_seqs[n], p_amounts[n], credit_afters[n], credit_latests[n]
+          FROM generate_series(1, size) AS n) AS leg
     WHERE seq IS NOT NULL
     ORDER BY account, seq;
 
     -- A locked row stays where it is: its place in the table is the shortest way back to it.
     UPDATE balance b SET balance = r.balance, seq = r.seq, occurred_latest = r.latest,
                          recorded_at = stamp
-    FROM unnest(state.places, state.seqs, done.balances, done.seqs, done.latests)
+    FROM unnest(state.places, state.seqs, balances, seqs, latests)
          AS r(place, seq_before, balance, seq, latest)
     WHERE b.ctid = r.place AND r.seq <> r.seq_before;
-
-    statuses := done.statuses;
-    recorded_ats := seen.recorded_at;
 END $$;
 COMMENT ON FUNCTION post_transfers IS
     'The one way in: N transfers, decided in order, in one call. Arrays of one length; chains are '

@@ -57,7 +57,7 @@ OVERREACH = {
     "run programs": "COPY bank TO PROGRAM 'cat'",
 }
 
-INTERNAL = {"decide_transfers", "examine_transfers", "find_reversal_fault"}
+INTERNAL = {"decide_transfers", "examine_transfers", "find_reversal_fault", "recall_transfers"}
 """Functions that only other functions call."""
 
 WRITING = {
