@@ -355,40 +355,34 @@ CREATE FUNCTION decide_transfers(
     p_ids uuid[], p_kinds transfer_kind[], p_chain_ids uuid[], p_verdicts transfer_status[],
     p_repeats integer[], p_debits integer[], p_credits integer[], p_amounts bigint[],
     p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_state locked_balances,
-    OUT statuses transfer_status[], OUT debit_seqs bigint[], OUT credit_seqs bigint[],
-    OUT debit_afters bigint[], OUT credit_afters bigint[], OUT debit_latests timestamptz[],
-    OUT credit_latests timestamptz[], OUT balances bigint[], OUT seqs bigint[],
-    OUT latests timestamptz[]
+    OUT statuses transfer_status[], OUT last_legs integer[], OUT balances bigint[],
+    OUT seqs bigint[], OUT latests timestamptz[]
 ) LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
-    nothing timestamptz[] := array_fill(NULL::timestamptz, ARRAY[cardinality(p_ids)]);
-    dbefore timestamptz[] := nothing;  cbefore timestamptz[] := nothing;
+    base    integer := coalesce(cardinality(p_state.balances), 0);
+    before  integer[] := array_fill(NULL::integer, ARRAY[base + 2 * cardinality(p_ids)]);
     floors  bigint[] := p_state.floors;
     ceils   bigint[] := p_state.ceilings;
-    chain   uuid;     head integer;  broken boolean;
-    d       integer;  c integer;
-    dafter  bigint;   cafter bigint;
+    chain   uuid;    head integer;  broken boolean;
+    debit   integer; credit integer;
+    left_d  bigint;  left_c bigint;   leg integer;
 BEGIN
     statuses := p_verdicts;
-    debit_seqs := array_fill(NULL::bigint, ARRAY[cardinality(p_ids)]);
-    credit_seqs := debit_seqs;
-    debit_afters := debit_seqs;
-    credit_afters := debit_seqs;
-    debit_latests := nothing;
-    credit_latests := nothing;
-    balances := p_state.balances;
-    seqs := p_state.seqs;
-    latests := p_state.latests;
+    last_legs := array(SELECT generate_series(1, base));
+    balances := p_state.balances || array_fill(NULL::bigint, ARRAY[2 * cardinality(p_ids)]);
+    seqs := p_state.seqs || array_fill(NULL::bigint, ARRAY[2 * cardinality(p_ids)]);
+    latests := p_state.latests || array_fill(NULL::timestamptz, ARRAY[2 * cardinality(p_ids)]);
     FOR i IN 1 .. cardinality(p_ids) LOOP
         IF p_chain_ids[i] = p_ids[i] OR p_chain_ids[i] IS DISTINCT FROM chain THEN
             chain := p_chain_ids[i];
             head := i;
             broken := chain <> p_ids[i];
         END IF;
-        d := p_debits[i];
-        c := p_credits[i];
-        dafter := balances[d] - p_amounts[i];
-        cafter := balances[c] + p_amounts[i];
+        leg := base + 2 * i;
+        debit := last_legs[p_debits[i]];
+        credit := last_legs[p_credits[i]];
+        left_d := balances[debit] - p_amounts[i];
+        left_c := balances[credit] + p_amounts[i];
         IF p_reverses[i] IS NOT NULL AND statuses[i] IS NULL AND p_repeats[i] IS NULL THEN
             statuses[i] := find_reversal_fault_here(i, p_originals[i], p_kinds, p_reverses,
                                                     p_debits, p_credits, p_amounts, statuses);
@@ -397,43 +391,35 @@ BEGIN
             NULL;  -- decided before: nothing new happens, and a chain around it is broken
         ELSIF broken THEN
             statuses[i] := 'chain_broken';
-        ELSIF dafter < floors[d] THEN
+        ELSIF left_d < floors[p_debits[i]] THEN
             statuses[i] := 'insufficient_balance';
-        ELSIF cafter > ceils[c] THEN
+        ELSIF left_c > ceils[p_credits[i]] THEN
             statuses[i] := 'ceiling_exceeded';
         ELSE
             statuses[i] := 'posted';
             IF chain IS NOT NULL THEN
-                dbefore[i] := latests[d];
-                cbefore[i] := latests[c];
+                before[leg - 1] := debit;
+                before[leg] := credit;
             END IF;
-            balances[d] := dafter;
-            balances[c] := cafter;
-            seqs[d] := seqs[d] + 1;
-            seqs[c] := seqs[c] + 1;
-            latests[d] := greatest(latests[d], p_occurred[i]);
-            latests[c] := greatest(latests[c], p_occurred[i]);
-            debit_seqs[i] := seqs[d];
-            credit_seqs[i] := seqs[c];
-            debit_afters[i] := dafter;
-            credit_afters[i] := cafter;
-            debit_latests[i] := latests[d];
-            credit_latests[i] := latests[c];
+            balances[leg - 1] := left_d;
+            balances[leg] := left_c;
+            seqs[leg - 1] := seqs[debit] + 1;
+            seqs[leg] := seqs[credit] + 1;
+            latests[leg - 1] := greatest(latests[debit], p_occurred[i]);
+            latests[leg] := greatest(latests[credit], p_occurred[i]);
+            last_legs[p_debits[i]] := leg - 1;
+            last_legs[p_credits[i]] := leg;
             CONTINUE;
         END IF;
         IF chain IS NOT NULL AND NOT broken THEN
             broken := true;
             FOR u IN REVERSE i - 1 .. head LOOP
-                CONTINUE WHEN debit_seqs[u] IS NULL;
+                CONTINUE WHEN seqs[base + 2 * u] IS NULL;
                 statuses[u] := 'chain_broken';
-                debit_seqs[u] := NULL;
-                credit_seqs[u] := NULL;
-                balances[p_debits[u]] := balances[p_debits[u]] + p_amounts[u];
-                balances[p_credits[u]] := balances[p_credits[u]] - p_amounts[u];
-                seqs[p_debits[u]] := seqs[p_debits[u]] - 1;
-                seqs[p_credits[u]] := seqs[p_credits[u]] - 1;
-                latests[p_debits[u]] := dbefore[u];
-                latests[p_credits[u]] := cbefore[u];
+                seqs[base + 2 * u - 1] := NULL;
+                seqs[base + 2 * u] := NULL;
+                last_legs[p_debits[u]] := before[base + 2 * u - 1];
+                last_legs[p_credits[u]] := before[base + 2 * u];
             END LOOP;
         END IF;
         statuses[i] := coalesce(statuses[p_repeats[i]], statuses[i]);
@@ -442,7 +428,9 @@ END $$;
 COMMENT ON FUNCTION decide_transfers IS
     'Pure: takes transfers in order against the locked state. A verdict given beforehand stands, a '
     'repeat follows the row it repeats; the rest is posted or refused by floor, ceiling and chain, '
-    'and each decision changes what follows. Debits and credits are places in the locked arrays.';
+    'and each decision changes what follows. Debits and credits are places in the locked arrays. '
+    'Answers in legs: the locked balances as they stood, then the debit and the credit of each '
+    'transfer in turn, without a seq where nothing was posted; last_legs has one of each account.';
 
 CREATE FUNCTION find_reversal_fault(
     p_bank integer, p_original uuid, p_debit uuid, p_credit uuid, p_amount bigint
@@ -511,11 +499,7 @@ CREATE FUNCTION examine_transfers(
     p_stamp timestamptz, OUT verdicts transfer_status[], OUT repeats integer[],
     OUT debits integer[], OUT credits integer[], OUT originals integer[], OUT is_new boolean[],
     OUT recorded_ats timestamptz[]
-) LANGUAGE plpgsql STABLE
-SET search_path = timebank, pg_temp
-SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off  -- also in a plan that was made while the journal was empty
-AS $$
+) LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
 DECLARE
     recalled record;
 BEGIN
@@ -571,7 +555,10 @@ CREATE FUNCTION post_transfers(
     p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[],
     OUT statuses transfer_status[], OUT recorded_ats timestamptz[]
 ) LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = timebank, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = timebank, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off  -- also in plans that were made while the tables were empty
+AS $$
 DECLARE
     size   integer := cardinality(p_ids);
     state  locked_balances;
@@ -579,11 +566,11 @@ DECLARE
     stamp  timestamptz;
     dated  timestamptz[];
     is_new boolean[];
-    debit_seqs    bigint[];       credit_seqs    bigint[];
-    debit_afters  bigint[];       credit_afters  bigint[];
-    debit_latests timestamptz[];  credit_latests timestamptz[];
-    balances      bigint[];       seqs           bigint[];
-    latests       timestamptz[];
+    last_legs integer[];
+    balances  bigint[];
+    seqs      bigint[];
+    latests   timestamptz[];
+    base      integer;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'post_transfers needs READ COMMITTED' USING ERRCODE = '25001';
@@ -606,37 +593,36 @@ BEGIN
     SELECT * INTO seen FROM examine_transfers(
         p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts, dated, p_actors, p_chain_ids,
         p_subjects, p_reverses, p_reasons, state, stamp);
-    SELECT * INTO statuses, debit_seqs, credit_seqs, debit_afters, credit_afters, debit_latests,
-                  credit_latests, balances, seqs, latests
+    SELECT * INTO statuses, last_legs, balances, seqs, latests
     FROM decide_transfers(p_ids, p_kinds, p_chain_ids, seen.verdicts, seen.repeats, seen.debits,
                           seen.credits, p_amounts, dated, p_reverses, seen.originals, state);
     recorded_ats := seen.recorded_ats;
     is_new := seen.is_new;
+    base := coalesce(cardinality(state.places), 0);
 
     INSERT INTO transfer
     SELECT p_bank, p_ids[n], p_kinds[n], statuses[n], p_debits[n], p_credits[n], p_amounts[n],
-           dated[n], stamp, debit_seqs[n], credit_seqs[n], p_actors[n], p_chain_ids[n],
-           p_subjects[n], p_reverses[n], p_reasons[n]
+           dated[n], stamp, seqs[base + 2 * n - 1], seqs[base + 2 * n], p_actors[n],
+           p_chain_ids[n], p_subjects[n], p_reverses[n], p_reasons[n]
     FROM generate_series(1, size) AS n
     WHERE is_new[n] ORDER BY p_ids[n];
 
     INSERT INTO posting
-    SELECT p_bank, account, seq, p_ids[n], amount, balance_after, dated[n], latest, stamp
-    FROM (SELECT n, p_debits[n] AS account, debit_seqs[n] AS seq, -p_amounts[n] AS amount,
-                 debit_afters[n] AS balance_after, debit_latests[n] AS latest
+    SELECT p_bank, account, seqs[leg], p_ids[n], amount, balances[leg], dated[n], latests[leg],
+           stamp
+    FROM (SELECT n, p_debits[n] AS account, -p_amounts[n] AS amount, base + 2 * n - 1 AS leg
           FROM generate_series(1, size) AS n
           UNION ALL
-          SELECT n, p_credits[n], credit_seqs[n], p_amounts[n], credit_afters[n], credit_latests[n]
-          FROM generate_series(1, size) AS n) AS leg
-    WHERE seq IS NOT NULL
-    ORDER BY account, seq;
+          SELECT n, p_credits[n], p_amounts[n], base + 2 * n
+          FROM generate_series(1, size) AS n) AS legs
+    WHERE seqs[leg] IS NOT NULL
+    ORDER BY account, seqs[leg];
 
     -- A locked row stays where it is: its place in the table is the shortest way back to it.
-    UPDATE balance b SET balance = r.balance, seq = r.seq, occurred_latest = r.latest,
-                         recorded_at = stamp
-    FROM unnest(state.places, state.seqs, balances, seqs, latests)
-         AS r(place, seq_before, balance, seq, latest)
-    WHERE b.ctid = r.place AND r.seq <> r.seq_before;
+    UPDATE balance b SET balance = balances[r.leg], seq = seqs[r.leg],
+                         occurred_latest = latests[r.leg], recorded_at = stamp
+    FROM unnest(state.places, last_legs) AS r(place, leg)
+    WHERE b.ctid = r.place AND r.leg > base;
 END $$;
 COMMENT ON FUNCTION post_transfers IS
     'The one way in: N transfers, decided in order, in one call. Arrays of one length; chains are '

@@ -129,7 +129,7 @@ class Desk:
             ) -> list[PostingAnswer]:
                 return await post_requests(connection, bank_id, requests)
 
-            answers[bank_id] = await repeat_on_conflict(self.pool, work)
+            answers[bank_id] = await repeat_on_conflict(self.pool, work, one_statement=True)
         waiting = {bank_id: iter(found) for bank_id, found in answers.items()}
         return [next(waiting[bank_id]) for bank_id, _ in asked]
 

@@ -15,7 +15,7 @@ from timebank.domain.ledger import Chain, JournalEntry, Outcome, Transfer, Trans
 _QUERIES = load_queries(__package__)
 
 STATUSES: Mapping[str, TransferStatus] = {str(status): status for status in TransferStatus}
-"""A status by its word: a lookup costs a fifth of the enum's own call."""
+"""A status by its word: a look-up costs a fifth of calling the enum."""
 
 
 async def post(connection: Connection, bank_id: int, chains: Sequence[Chain]) -> list[Outcome]:
