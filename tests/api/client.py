@@ -80,14 +80,14 @@ class Api:
 
     http: httpx.AsyncClient
     book: Book
-    staff: Caller
+    system: Caller
     auditor: Caller
 
     @classmethod
     async def open(cls, http: httpx.AsyncClient, book: Book) -> "Api":
-        """Issue the tokens of the bank's staff and auditor."""
-        staff, auditor = [await token_for(book, role) for role in (Role.STAFF, Role.AUDITOR)]
-        return cls(http, book, Caller(http, staff), Caller(http, auditor))
+        """Issue the tokens of the bank's integrator and auditor."""
+        system, auditor = [await token_for(book, role) for role in (Role.INTEGRATOR, Role.AUDITOR)]
+        return cls(http, book, Caller(http, system), Caller(http, auditor))
 
     @property
     def anybody(self) -> Caller:
@@ -103,7 +103,7 @@ class Api:
 
     async def pool(self, *, points: int = 0) -> UUID:
         """Open the bank's pool of points."""
-        answer = await self.staff.post("/accounts", {"kind": "pool", "unit": "points"})
+        answer = await self.system.post("/accounts", {"kind": "pool", "unit": "points"})
         pool = UUID(answer.json()["account_id"])
         if points:
             await self.book.post_all(self.book.award(pool, points))

@@ -19,7 +19,7 @@ from timebank.config import Settings
 from timebank.domain.ledger import AccountKind
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
-from timebank.people.tokens import revoke_token
+from timebank.people.sessions import revoke_token
 
 PUBLIC = {
     "GET /api/v1/health/live",
@@ -33,26 +33,30 @@ PUBLIC = {
 }
 
 # What a caller is answered about their own thing, another owner's, and another bank's.
-READ_ONE = {"resident": (200, 404, 404), "staff": (200, 200, 404), "auditor": (200, 200, 404)}
-STAFF_WRITE = {"resident": (403, 403, 403), "staff": (201, 201, 422), "auditor": (403, 403, 403)}
+READ_ONE = {"resident": (200, 404, 404), "integrator": (200, 200, 404), "auditor": (200, 200, 404)}
+SYSTEM_WRITE = {
+    "resident": (403, 403, 403),
+    "integrator": (201, 201, 422),
+    "auditor": (403, 403, 403),
+}
 MATRIX: Mapping[str, Mapping[str, tuple[int, int, int]]] = {
     "GET /api/v1/accounts": dict.fromkeys(Role, (200, 200, 200)),
-    "POST /api/v1/accounts": STAFF_WRITE,
+    "POST /api/v1/accounts": SYSTEM_WRITE,
     "GET /api/v1/accounts/{account_id:uuid}": READ_ONE,
     "GET /api/v1/accounts/{account_id:uuid}/balance": READ_ONE,
     "GET /api/v1/accounts/{account_id:uuid}/passbook": READ_ONE,
     "GET /api/v1/accounts/{account_id:uuid}/passbook.csv": READ_ONE,
-    "POST /api/v1/awards": STAFF_WRITE,
-    "POST /api/v1/transfers": STAFF_WRITE,
-    "POST /api/v1/batches": {**STAFF_WRITE, "staff": (200, 200, 200)},
+    "POST /api/v1/awards": SYSTEM_WRITE,
+    "POST /api/v1/transfers": SYSTEM_WRITE,
+    "POST /api/v1/batches": {**SYSTEM_WRITE, "integrator": (200, 200, 200)},
     "POST /api/v1/transfers/{transfer_id:uuid}/reversal": {
-        **STAFF_WRITE,
-        "staff": (201, 201, 404),
+        **SYSTEM_WRITE,
+        "integrator": (201, 201, 404),
     },
     "GET /api/v1/transfers/{transfer_id:uuid}": {**READ_ONE, "resident": (403, 403, 403)},
     "GET /api/v1/trial-balance": {
         "resident": (403, 403, 403),
-        "staff": (200, 200, 200),
+        "integrator": (200, 200, 200),
         "auditor": (200, 200, 200),
     },
 }
@@ -122,7 +126,7 @@ async def test_the_matrix(api: Api, operation: str, role: str, whose: str, statu
     mine = await things_in(api.http, api.book)
     elsewhere = await Book.open(api.book.pool) if whose == "another bank's" else api.book
     things = mine if whose == "own" else await things_in(api.http, elsewhere)
-    caller = {"resident": mine.resident, "staff": api.staff, "auditor": api.auditor}[role]
+    caller = {"resident": mine.resident, "integrator": api.system, "auditor": api.auditor}[role]
     answer = await ask(caller, operation, things)
     assert answer.status_code == status, answer.text
     if status >= 400:
@@ -132,12 +136,20 @@ async def test_the_matrix(api: Api, operation: str, role: str, whose: str, statu
 @pytest.mark.parametrize("operation", MATRIX)
 async def test_who_is_not_known_gets_401_everywhere(api: Api, operation: str) -> None:
     things = await things_in(api.http, api.book)
-    expired = await token_for(api.book, Role.STAFF, lifetime=timedelta(seconds=-1))
-    revoked = await token_for(api.book, Role.STAFF)
+    expired = await token_for(api.book, Role.INTEGRATOR, lifetime=timedelta(seconds=-1))
+    revoked = await token_for(api.book, Role.INTEGRATOR)
     async with api.book.pool.acquire() as connection:
         assert await revoke_token(connection, revoked)
     garbage = "tb_" + secrets.token_urlsafe(32)
-    for token in (None, garbage, expired, revoked, str(api.staff.token)[:-1], "tb_", "x" * 8000):
+    for token in (
+        None,
+        garbage,
+        expired,
+        revoked,
+        str(api.system.token)[:-1],
+        "tb_",
+        "x" * 8000,
+    ):
         problem = check_problem(
             await ask(Caller(api.http, token), operation, things), "unauthenticated"
         )
@@ -148,20 +160,20 @@ async def test_who_is_not_known_gets_401_everywhere(api: Api, operation: str) ->
     "header", ["", "Bearer", "Bearer ", "Basic {}", "{}", "Token {}", "Bearer {}{}", "Bearer\t{}"]
 )
 async def test_only_a_bearer_token_counts(api: Api, header: str) -> None:
-    given = header.format(api.staff.token, api.staff.token)
+    given = header.format(api.system.token, api.system.token)
     check_problem(await api.anybody.get("/accounts", {"Authorization": given}), "unauthenticated")
 
 
 async def test_the_scheme_is_written_as_one_likes(api: Api) -> None:
-    answer = await api.anybody.get("/accounts", {"Authorization": f"bearer {api.staff.token}"})
+    answer = await api.anybody.get("/accounts", {"Authorization": f"bearer {api.system.token}"})
     assert answer.status_code == 200
 
 
 async def test_a_revoked_token_is_useless_from_the_next_request_on(api: Api) -> None:
-    assert (await api.staff.get("/accounts")).status_code == 200
+    assert (await api.system.get("/accounts")).status_code == 200
     async with api.book.pool.acquire() as connection:
-        await revoke_token(connection, str(api.staff.token))
-    check_problem(await api.staff.get("/accounts"), "unauthenticated")
+        await revoke_token(connection, str(api.system.token))
+    check_problem(await api.system.get("/accounts"), "unauthenticated")
 
 
 async def test_who_may_not_is_told_before_the_body_is_looked_at(api: Api) -> None:
@@ -194,9 +206,9 @@ async def test_a_foreign_transfer_looks_like_an_absent_one(api: Api) -> None:
         for method in ("GET", "POST"):
             path = f"/transfers/{transfer_id}"
             if method == "GET":
-                answer = await api.staff.get(path)
+                answer = await api.system.get(path)
             else:
-                answer = await api.staff.post(f"{path}/reversal", {"reason": "abuse"})
+                answer = await api.system.post(f"{path}/reversal", {"reason": "abuse"})
             check_problem(answer, "not_found")
             shapes.add((method, answer.text.replace(str(transfer_id), "…")))
     assert len(shapes) == 2
@@ -212,7 +224,7 @@ async def test_residents_list_their_own_accounts_whatever_they_ask_for(api: Api)
 async def test_staff_list_their_own_bank_only(api: Api) -> None:
     wallet = await api.book.open_account()
     await (await Book.open(api.book.pool)).open_account()
-    listed = (await api.staff.get("/accounts")).json()["data"]
+    listed = (await api.system.get("/accounts")).json()["data"]
     expected = {str(wallet), *(str(account) for account in api.book.issuance.values())}
     assert {account["account_id"] for account in listed} == expected
 
