@@ -998,6 +998,22 @@ COMMENT ON COLUMN session.scopes IS 'The only actions it is good for; null: all 
 COMMENT ON COLUMN session.last_used_at IS 'To the minute: an older one is moved on at use.';
 CREATE INDEX session_of_party ON session (bank_id, party_id) WHERE revoked_at IS NULL;
 
+CREATE VIEW live_session AS
+    SELECT s.token_hash, s.bank_id, s.session_id, s.party_id, s.role, s.method, s.scopes,
+           nullif(g.branch_id, (SELECT root_id FROM bank b WHERE b.bank_id = s.bank_id))
+               AS branch_id,
+           g.merchant_id,
+           s.idle_seconds IS NOT NULL AND s.last_used_at < clock_timestamp() - interval '1 minute'
+               AS is_stale
+    FROM session s LEFT JOIN role_grant g USING (bank_id, grant_id)
+    WHERE s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
+      AND (s.idle_seconds IS NULL
+           OR s.last_used_at > clock_timestamp() - make_interval(secs => s.idle_seconds))
+      AND (s.grant_id IS NULL OR g.revoked_at IS NULL);
+COMMENT ON VIEW live_session IS
+    'The sessions that count now, and what they stand for: of one session that never changes. Read '
+    'it by token_hash. branch_id is null for the whole bank; is_stale: its use is to be noted.';
+
 CREATE TABLE audit_log (
     bank_id      integer     NOT NULL,
     entry_id     uuid        NOT NULL,
@@ -1130,7 +1146,7 @@ COMMENT ON COLUMN shift.points IS 'What all who attended were awarded for it.';
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
 GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
-REVOKE SELECT ON session FROM timebank_auditor;
+REVOKE SELECT ON session, live_session FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION
     open_accounts, lock_balances, post_transfers, post_requests, find_answer, answer_request,
     read_balance_as_of TO timebank_app;
