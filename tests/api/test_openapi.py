@@ -169,7 +169,7 @@ async def test_every_answer_is_as_described(
     if data.draw(st.booleans()):
         await make_real(api, case)
     request = case.as_transport_kwargs(base_url="http://timebank.test")
-    headers = {**request.pop("headers", {}), **api.staff.headers, "Idempotency-Key": new_key()}
+    headers = {**request.pop("headers", {}), **api.system.headers, "Idempotency-Key": new_key()}
     request.pop("cookies", None)
     if isinstance(request.get("data"), bytes | str):
         request["content"] = request.pop("data")

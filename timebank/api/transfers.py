@@ -5,13 +5,12 @@ from contextlib import suppress
 from itertools import groupby
 from uuid import UUID
 
-import msgspec
 from litestar import Response, Router
 from litestar.params import FromPath, JSONBody
 
-from timebank.api.accounts import replay_header
 from timebank.api.call import Call, IdempotencyKey
 from timebank.api.desk import Desk
+from timebank.api.once import Deed, once, replay_header
 from timebank.api.operations import get, post
 from timebank.api.wire import (
     AwardBody,
@@ -29,10 +28,11 @@ from timebank.api.wire import (
     TrialBalanceView,
     as_utc,
 )
-from timebank.db import Connection, repeat_on_conflict, transaction
+from timebank.db import Connection, transaction
 from timebank.domain.errors import NotFoundError, TransferRefusedError
 from timebank.domain.ledger import (
     Chain,
+    JournalEntry,
     Outcome,
     Transfer,
     TransferKind,
@@ -40,7 +40,7 @@ from timebank.domain.ledger import (
 )
 from timebank.ledger.ids import derive_id, new_id
 from timebank.ledger.passbook import list_trial_balance
-from timebank.ledger.requests import KeyUse, PostingRequest, answer_once
+from timebank.ledger.requests import KeyUse, PostingRequest
 from timebank.ledger.reversals import reverse
 from timebank.ledger.transfers import get_transfer
 from timebank.people.access import Action, Principal, check_may_give_from
@@ -101,28 +101,24 @@ async def reverse_transfer(
     principal = request.user
     reversal_id = derive_id(principal.principal_id, f"reversal {request.auth.key}")
 
-    async def work(connection: Connection) -> tuple[bytes, bool]:
-        async def reverse_it() -> bytes:
-            outcomes = await reverse(
-                connection,
-                principal.bank_id,
-                transfer_id,
-                reversal_id=reversal_id,
-                actor_id=principal.principal_id,
-                reason=data.reason,
-                when_spent=data.when_spent,
-            )
-            return msgspec.json.encode(outcomes)
+    async def work(connection: Connection) -> Deed[list[Outcome]]:
+        outcomes = await reverse(
+            connection,
+            principal.bank_id,
+            transfer_id,
+            reversal_id=reversal_id,
+            actor_id=principal.principal_id,
+            reason=data.reason,
+            when_spent=data.when_spent,
+        )
+        return Deed(outcomes, transfer_id)
 
-        return await answer_once(connection, principal.bank_id, request.auth, reverse_it)
-
-    answer, replayed = await repeat_on_conflict(request.desk.pool, work)
-    outcomes = msgspec.json.decode(answer, type=list[Outcome])
+    outcomes, headers = await once(request, list[Outcome], work)
     _raise_if_refused(outcomes)
     return Response(
         ReversalView([_posted_view(outcome) for outcome in outcomes]),
         status_code=201,
-        headers=replay_header(replayed),
+        headers=headers,
     )
 
 
@@ -135,6 +131,7 @@ async def read_transfer(request: Call, transfer_id: FromPath[UUID]) -> TransferV
     """Return the journal's entry of a transfer, posted or refused."""
     async with transaction(request.desk.pool) as connection:
         entry = await get_transfer(connection, request.user.bank_id, transfer_id)
+    await _check_may_read(request, entry)
     return TransferView(
         transfer_id=entry.transfer_id,
         kind=entry.kind,
@@ -166,6 +163,15 @@ async def read_trial_balance(request: Call) -> TrialBalanceView:
             for row in rows
         ],
     )
+
+
+async def _check_may_read(request: Call, entry: JournalEntry) -> None:
+    """Raise NotFoundError unless the caller reaches one side of the transfer."""
+    desk, principal = request.desk, request.user
+    try:
+        await desk.account_seen_by(principal, entry.debit_account_id, Action.READ_JOURNAL)
+    except NotFoundError:
+        await desk.account_seen_by(principal, entry.credit_account_id, Action.READ_JOURNAL)
 
 
 async def _post_one(request: Call, transfer: Transfer) -> Response[PostedView]:

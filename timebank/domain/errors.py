@@ -34,6 +34,18 @@ class ForbiddenError(TimebankError):
     code = "forbidden"
 
 
+class StrongerLoginNeededError(TimebankError):
+    """A card and its PIN are not enough for this. Log in with a one-time code instead."""
+
+    code = "stronger_login_needed"
+
+
+class CrossSiteRequestError(TimebankError):
+    """A write with a cookie must come from our own pages. Open the page and do it there."""
+
+    code = "cross_site_request"
+
+
 class InvalidInputError(TimebankError):
     """The request cannot be understood as sent. Correct what `errors` lists and send it again."""
 
