@@ -216,10 +216,10 @@ class ConsentMissingError(TimebankError):
     code = "consent_missing"
 
 
-class ProxyRefusedError(TimebankError):
+class HelperRefusedError(TimebankError):
     """This person may not help so: a helper is another person, for a year at most."""
 
-    code = "proxy_refused"
+    code = "helper_refused"
 
 
 class SheetUsedError(TimebankError):

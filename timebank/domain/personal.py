@@ -16,6 +16,7 @@ from timebank.domain.names import clean_name, comparable_name, split_characters
 
 LONGEST_NAME = 60
 LONGEST_ADDRESS = 200
+LONGEST_REF = 64
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _MOBILE = re.compile(r"1[3-9]\d{9}")
@@ -51,6 +52,7 @@ class PersonalData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The fields of a person; each is sealed by itself, so that one may be read without the rest.
 
     A field that is added here can be stored at once. UNSET is not known or was not asked for.
+    `import_ref` is what the programme that somebody was imported from calls them.
     """
 
     name: str | UnsetType = UNSET
@@ -60,6 +62,7 @@ class PersonalData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     address: str | UnsetType = UNSET
     emergency_name: str | UnsetType = UNSET
     emergency_phone: str | UnsetType = UNSET
+    import_ref: str | UnsetType = UNSET
 
     def __repr__(self) -> str:
         """Tell which fields are there and nothing that is personal."""
@@ -79,6 +82,7 @@ class SearchField(StrEnum):
     NAME = "name"
     PHONE = "phone"
     ID_DOCUMENT = "id_document"
+    IMPORT_REF = "import_ref"
 
 
 def find_faults(data: PersonalData, today: date) -> Iterator[tuple[str, str]]:
@@ -87,6 +91,7 @@ def find_faults(data: PersonalData, today: date) -> Iterator[tuple[str, str]]:
         ("name", LONGEST_NAME),
         ("emergency_name", LONGEST_NAME),
         ("address", LONGEST_ADDRESS),
+        ("import_ref", LONGEST_REF),
     ):
         text = getattr(data, field)
         if text is not UNSET and not _is_plain(text, longest):
@@ -121,6 +126,8 @@ def list_search_texts(data: PersonalData) -> Mapping[SearchField, str]:
         texts[SearchField.PHONE] = comparable_phone(data.phone)
     if data.id_document is not UNSET:
         texts[SearchField.ID_DOCUMENT] = comparable_document(data.id_document)
+    if data.import_ref is not UNSET:
+        texts[SearchField.IMPORT_REF] = data.import_ref
     return texts
 
 
