@@ -1652,15 +1652,16 @@ COMMENT ON FUNCTION find_outcome IS 'Whether a person''s data may be used for th
 CREATE FUNCTION hold_master_keys(p_bank integer, p_first text) RETURNS SETOF text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
 BEGIN
-    INSERT INTO master_key (bank_id, key_id, state) VALUES (p_bank, p_first, 'current')
+    INSERT INTO master_key (bank_id, key_id, state)
+    SELECT p_bank, p_first, 'current' WHERE p_first IS NOT NULL
     ON CONFLICT DO NOTHING;
     PERFORM FROM master_key WHERE bank_id = p_bank FOR SHARE;
     RETURN QUERY SELECT key_id FROM master_key  -- anew: a rotation may just have begun
     WHERE bank_id = p_bank AND state <> 'retired' ORDER BY state, key_id;
 END $$;
 COMMENT ON FUNCTION hold_master_keys IS
-    'The keys in use, the current one first; p_first if there were none. Until the end of the '
-    'transaction none is taken out of use and no other becomes current.';
+    'The keys in use, the current one first; p_first, if given, where there were none. Until the '
+    'end of the transaction none is taken out of use and no other becomes current.';
 
 CREATE FUNCTION add_persons(
     p_bank integer, p_persons uuid[], p_key text, p_wrapped bytea[],
@@ -1917,6 +1918,12 @@ END $$;
 COMMENT ON FUNCTION finish_rotation IS
     'Retires the old keys; false if data came under one meanwhile, and there is more to rewrap.';
 
+CREATE FUNCTION list_master_keys() RETURNS TABLE (bank_id integer, key_id text, state key_state)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    SELECT bank_id, key_id, state FROM master_key ORDER BY bank_id, adopted_at;
+$$;
+COMMENT ON FUNCTION list_master_keys IS 'The names of the keys of every bank, oldest first.';
+
 CREATE FUNCTION count_persons(p_bank integer, OUT persons bigint, OUT to_rewrap bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vault, pg_temp AS $$
     SELECT count(*), count(*) FILTER (WHERE k.state <> 'current')
@@ -1937,8 +1944,8 @@ GRANT USAGE ON SCHEMA vault TO timebank_app, timebank_auditor;
 GRANT EXECUTE ON FUNCTION
     hold_master_keys, add_persons, read_fields, find_persons, open_for_correction, replace_fields,
     set_freeze, erase_person, begin_rotation, list_to_rewrap, rewrap_persons, finish_rotation,
-    count_persons, list_accesses TO timebank_app;
-GRANT EXECUTE ON FUNCTION list_accesses, count_persons TO timebank_auditor;
+    list_master_keys, count_persons, list_accesses TO timebank_app;
+GRANT EXECUTE ON FUNCTION list_accesses, list_master_keys, count_persons TO timebank_auditor;
 
 RESET ROLE;
 SET ROLE timebank_owner;

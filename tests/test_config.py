@@ -50,6 +50,7 @@ def test_every_setting_is_read() -> None:
             "TIMEBANK_DATABASE_URL": "postgresql://a",
             "TIMEBANK_AUDITOR_URL": "postgresql://b",
             "TIMEBANK_DATA_DIR": "/var/lib/elsewhere",
+            "TIMEBANK_MASTER_KEY_FILE": "/etc/timebank/master.key",
             "TIMEBANK_HOST": "0.0.0.0",  # noqa: S104 - only read, never bound
             "TIMEBANK_PORT": "0",
             "TIMEBANK_POOL_SIZE": "100",

@@ -18,6 +18,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     database_url: str | None = None
     auditor_url: str | None = None
     data_dir: Path | None = None
+    master_key_file: Path | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8470
     pool_size: Annotated[int, Meta(ge=2, le=100)] = 8

@@ -198,12 +198,6 @@ class NotAMemberError(TimebankError):
     code = "not_a_member"
 
 
-class SecondPersonNeededError(TimebankError):
-    """This needs different persons: who did it, who confirms it, whom it is for. Ask another."""
-
-    code = "second_person_needed"
-
-
 class GuardianNeededError(TimebankError):
     """This person is a minor: their guardian must be known, must consent, or must do it."""
 
