@@ -62,6 +62,9 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "sheet_used_once": SheetUsedError,
     "sheet_was_issued": SheetNotIssuedError,
     "account_one_per_owner_kind_unit": AccountExistsError,
+    "approval_checker_is_not_beneficiary": SecondPersonNeededError,
+    "approval_maker_is_not_beneficiary": SecondPersonNeededError,
+    "approval_maker_is_not_checker": SecondPersonNeededError,
     "as_of_not_in_future": AsOfInFutureError,
 }
 

@@ -75,7 +75,12 @@ LEDGER = [
         {Role.INTEGRATOR: "any"},  # each row has its own result
         {"rows": [{"type": "award", "account_id": "$account_id", "points": 1}]},
     ),
-    Row("POST /transfers/{transfer_id:uuid}/reversal", POSTING, {"reason": "duplicate"}, ok=201),
+    Row(
+        "POST /transfers/{transfer_id:uuid}/reversal",
+        {Role.COORDINATOR: "branch", Role.INTEGRATOR: "bank"},
+        {"reason": "duplicate"},
+        ok=201,
+    ),
     Row("GET /transfers/{transfer_id:uuid}", OVERSEEING),
     Row(
         "GET /trial-balance",
@@ -83,4 +88,36 @@ LEDGER = [
     ),
 ]
 
-ROWS: Sequence[Row] = [*LEDGER]
+PROPOSING = {Role.COORDINATOR: "branch"}
+ADMINISTERING = {Role.ADMINISTRATOR: "bank"}
+SEEING_PROPOSALS = {**PROPOSING, **ADMINISTERING, Role.AUDITOR: "bank"}
+
+FOUR_EYES = [
+    # An administrator may propose and decide, but nothing that posts.
+    Row(
+        "POST /approvals",
+        PROPOSING,
+        {"deed": "award", "account_id": "$account_id", "points": 1},
+        ok=201,
+    ),
+    Row("GET /approvals", dict.fromkeys(SEEING_PROPOSALS, "any")),
+    Row("GET /approvals/{approval_id:uuid}", SEEING_PROPOSALS),
+    Row(
+        "POST /approvals/{approval_id:uuid}/decision",
+        PROPOSING,
+        {"decision": "approved", "content_hash": "$content_hash"},
+    ),
+]
+
+OVERSIGHT = [
+    Row("GET /role-grants", dict.fromkeys([Role.ADMINISTRATOR, Role.AUDITOR], "any")),
+    Row(
+        "POST /role-grants/{grant_id:uuid}/revocation",
+        ADMINISTERING,
+        {},
+        ok=201,
+    ),
+    Row("GET /audit-log", dict.fromkeys([Role.ADMINISTRATOR, Role.AUDITOR], "any")),
+]
+
+ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT]
