@@ -1885,9 +1885,9 @@ COMMENT ON FUNCTION begin_rotation IS
     'Makes a key the current one; a repeat changes nothing. Waits for whoever seals with the old.';
 
 CREATE FUNCTION list_to_rewrap(
-    p_bank integer, p_limit integer, p_reader uuid, p_request text, OUT person_id uuid,
-    OUT key_id text, OUT wrapped_key bytea, OUT field text, OUT version integer, OUT sealed bytea
-) RETURNS SETOF record LANGUAGE sql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    p_bank integer, p_limit integer, p_reader uuid, p_request text
+) RETURNS TABLE (person_id uuid, key_id text, wrapped_key bytea, field text, version integer,
+                 sealed bytea) LANGUAGE sql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
     WITH old AS (
         SELECT p.* FROM person p JOIN master_key k USING (bank_id, key_id)
         WHERE p.bank_id = p_bank AND k.state <> 'current'

@@ -316,3 +316,13 @@ ORDER BY approval_id DESC LIMIT $5;
 
 -- name: decide_approval
 SELECT decide_approval($1, $2, $3, $4, $5);
+
+-- name: lock_people_imports
+SELECT pg_advisory_xact_lock(hashtextextended('timebank import people', $1));
+
+-- name: find_member_number
+SELECT member_number FROM resident WHERE bank_id = $1 AND resident_id = $2;
+
+-- name: list_membership_steps
+SELECT state, actor_id, made_at FROM membership
+WHERE bank_id = $1 AND resident_id = $2 ORDER BY step;

@@ -85,7 +85,7 @@ class KeyRing:
             self.reload()
         if key_id not in self._keys:
             raise VaultKeyMissingError(
-                f"The vault was sealed with the master key {key_id}, which {self.path} does not "
+                f"The vault was sealed with the master key {key_id}, which the key file does not "
                 "hold. Put it back from where you keep it."
             )
         return self._keys[key_id]
