@@ -37,7 +37,7 @@ def parse_sheet_number(text: str) -> int:
 
 
 def spell_number(number: str) -> str:
-    """Return a number in groups of four, as it is printed: 1234 5678 14."""
+    """Return a number in groups of four, as it is printed: 1234 5678 89."""
     return " ".join(re.findall(".{1,4}", number))
 
 

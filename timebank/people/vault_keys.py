@@ -166,9 +166,11 @@ def read_key_file(path: Path) -> list[bytes]:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             _check_file(path, os.fstat(descriptor))
-            content = file.read(LARGEST_FILE)
+            content = os.read(descriptor, LARGEST_FILE)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise UnsafeKeyFileError(f"{path} cannot be read: {error.strerror}.") from error
     _check_folders(path)
