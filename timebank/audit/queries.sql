@@ -159,6 +159,13 @@ FROM request
 WHERE ($1::integer IS NULL OR bank_id = $1)
   AND (length(fingerprint) <> 32 OR num_nonnulls(transfer_ids, answer) <> 1);
 
+-- name: owners_not_registered
+SELECT bank_id, format('account %s', account_id), format('party %s', owner_id), 'none'
+FROM account a
+WHERE ($1::integer IS NULL OR bank_id = $1) AND owner_id IS NOT NULL
+  AND NOT EXISTS (SELECT FROM party p
+                  WHERE (p.bank_id, p.party_id) = (a.bank_id, a.owner_id));
+
 -- name: rows_of_no_bank
 SELECT row.bank_id, row.name, 'a bank of this id', 'none'
 FROM (SELECT bank_id, format('account %s', account_id) AS name FROM account
