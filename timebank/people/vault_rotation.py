@@ -49,6 +49,9 @@ async def rotate_keys(
     """
     ring.reload()
     states = await _list_states(pool)
+    for (_, key_id), state in states.items():
+        if state != "retired":
+            ring.get(key_id)
     current = {key_id for (_, key_id), state in states.items() if state == "current"}
     if current <= {ring.first.key_id} and "retiring" not in states.values():
         add_key(ring.path)
