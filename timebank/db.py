@@ -17,6 +17,7 @@ from timebank.domain.errors import (
     AccountExistsError,
     AsOfInFutureError,
     DatabaseUnavailableError,
+    ForbiddenError,
     OutcomeUnknownError,
     OverloadedError,
     SchemaMismatchError,
@@ -34,6 +35,7 @@ T = TypeVar("T")
 _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "account_one_per_owner_kind_unit": AccountExistsError,
     "as_of_not_in_future": AsOfInFutureError,
+    "one_time_code_not_to_oneself": ForbiddenError,
 }
 
 _WORTH_REPEATING = (

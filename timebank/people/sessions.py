@@ -24,9 +24,15 @@ class SessionLimits(Struct, frozen=True):
 
 
 LIMITS: dict[tuple[Role, SessionMethod], SessionLimits] = {
-    (Role.RESIDENT, SessionMethod.PIN): SessionLimits(timedelta(hours=12), timedelta(minutes=30)),
+    # At a counter or on a borrowed telephone: over soon, and sooner when left lying.
+    (Role.RESIDENT, SessionMethod.PIN): SessionLimits(timedelta(hours=1), timedelta(minutes=10)),
+    # On a telephone of one's own, after a walk to a service point.
     (Role.RESIDENT, SessionMethod.CODE): SessionLimits(timedelta(days=30), timedelta(days=7)),
+    # A shop's day is long, and its till is used all day.
     (Role.CLERK, SessionMethod.PASSWORD): SessionLimits(timedelta(hours=12), timedelta(hours=1)),
+    (Role.ADMINISTRATOR, SessionMethod.PASSWORD): SessionLimits(
+        timedelta(hours=10), timedelta(minutes=15)
+    ),
 }
 """For who logs in; everybody else at most as long as a working day."""
 
@@ -36,6 +42,59 @@ WORKING_DAY = SessionLimits(timedelta(hours=10), timedelta(minutes=30))
 def hash_token(token: str) -> bytes:
     """Return what the database keeps of a token: 256 random bits need no salt."""
     return sha256(token.encode()).digest()
+
+
+class NewSession(Struct, frozen=True, kw_only=True):
+    """A session that was just opened; its token is shown once and cannot be read again."""
+
+    token: str
+    session_id: UUID
+    party_id: UUID
+    role: Role
+    method: SessionMethod
+    expires_at: datetime
+    limits: SessionLimits
+
+
+async def start_session(
+    connection: Connection,
+    bank_id: int,
+    party_id: UUID,
+    role: Role,
+    *,
+    grant_id: UUID | None = None,
+    method: SessionMethod = SessionMethod.TOKEN,
+    limits: SessionLimits | None = None,
+    scopes: Sequence[Action] | None = None,
+) -> NewSession:
+    """Open a session for the party in this role.
+
+    A resident acts by being one; everybody else by a grant of the role.
+    """
+    limits = limits or LIMITS.get((role, method), WORKING_DAY)
+    session = NewSession(
+        token=_PREFIX + secrets.token_urlsafe(32),
+        session_id=new_id(),
+        party_id=party_id,
+        role=role,
+        method=method,
+        expires_at=datetime.now(UTC) + limits.lifetime,
+        limits=limits,
+    )
+    await connection.execute(
+        _QUERIES["open_session"],
+        hash_token(session.token),
+        bank_id,
+        session.session_id,
+        party_id,
+        role,
+        grant_id,
+        method,
+        scopes,
+        int(limits.idle.total_seconds()) if limits.idle else None,
+        session.expires_at,
+    )
+    return session
 
 
 async def open_session(
@@ -49,26 +108,18 @@ async def open_session(
     limits: SessionLimits | None = None,
     scopes: Sequence[Action] | None = None,
 ) -> str:
-    """Return a new token for the party in this role; it is shown once and cannot be read again.
-
-    A resident acts by being one; everybody else by a grant of the role.
-    """
-    token = _PREFIX + secrets.token_urlsafe(32)
-    limits = limits or LIMITS.get((role, method), WORKING_DAY)
-    await connection.execute(
-        _QUERIES["open_session"],
-        hash_token(token),
+    """Return the token of a new session, as `start_session` opens it."""
+    session = await start_session(
+        connection,
         bank_id,
-        new_id(),
         party_id,
         role,
-        grant_id,
-        method,
-        scopes,
-        int(limits.idle.total_seconds()) if limits.idle else None,
-        datetime.now(UTC) + limits.lifetime,
+        grant_id=grant_id,
+        method=method,
+        limits=limits,
+        scopes=scopes,
     )
-    return token
+    return session.token
 
 
 async def revoke_token(connection: Connection, token: str) -> bool:

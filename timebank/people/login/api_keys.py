@@ -1,0 +1,131 @@
+"""Keys of systems: tokens with scopes and an end, changed for new ones without a pause.
+
+A key stands on a grant to a system, narrows it, and ends with it. While a rotated key overlaps with
+the one before, two tokens count.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from msgspec import Struct
+
+from timebank.db import Connection, as_struct, load_queries
+from timebank.domain.errors import InvalidInputError, NotFoundError
+from timebank.ledger.ids import new_id
+from timebank.people.access import POLICY, Action, Role
+from timebank.people.login.logins import PERSONS_ROLES
+from timebank.people.sessions import NewSession, SessionLimits, start_session
+
+_QUERIES = load_queries(__package__)
+
+OVERLAP = timedelta(hours=24)
+
+
+class SystemGrant(Struct, frozen=True):
+    """A role of a system, in force."""
+
+    grant_id: UUID
+    party_id: UUID
+    role: Role
+
+
+class ApiKey(Struct, frozen=True, kw_only=True):
+    """A key in force, and the system whose it is."""
+
+    api_key_id: UUID
+    grant_id: UUID
+    scopes: list[Action]
+    lifetime_days: int
+    party_id: UUID
+    role: Role
+
+
+async def get_system_grant(connection: Connection, bank_id: int, grant_id: UUID) -> SystemGrant:
+    """Return a grant to a system; NotFoundError if there is none of this id in force."""
+    record = await connection.fetchrow(_QUERIES["find_grant"], bank_id, grant_id)
+    if record is None or record["role"] in PERSONS_ROLES:
+        raise NotFoundError
+    return as_struct(record, SystemGrant)
+
+
+async def issue_key(
+    connection: Connection,
+    bank_id: int,
+    grant: SystemGrant,
+    *,
+    scopes: Sequence[Action],
+    lifetime_days: int,
+    issued_by: UUID,
+) -> tuple[UUID, NewSession]:
+    """Return the id of a new key, and its first token; InvalidInputError for an idle scope."""
+    for place, scope in enumerate(scopes):
+        if grant.role not in POLICY.get(scope, {}):
+            raise InvalidInputError(
+                "The role of this system may not do that.", pointer=f"/scopes/{place}"
+            )
+    api_key_id = new_id()
+    session = await _start(connection, bank_id, grant, scopes, lifetime_days)
+    await connection.execute(
+        _QUERIES["make_api_key"],
+        bank_id,
+        api_key_id,
+        grant.grant_id,
+        scopes,
+        lifetime_days,
+        session.session_id,
+        issued_by,
+    )
+    return api_key_id, session
+
+
+async def get_key(connection: Connection, bank_id: int, api_key_id: UUID) -> ApiKey:
+    """Return a key; NotFoundError if there is none of this id in force."""
+    record = await connection.fetchrow(_QUERIES["find_api_key"], bank_id, api_key_id)
+    if record is None:
+        raise NotFoundError
+    return as_struct(record, ApiKey)
+
+
+async def rotate_key(
+    connection: Connection, bank_id: int, key: ApiKey, asking: UUID | None
+) -> NewSession:
+    """Return a new token; the one before counts for OVERLAP more, and none before that.
+
+    `asking` is the session of who asks: a key that asks again, since the answer with its successor
+    was lost, stays good in the place of that successor. Locks the key, then its sessions.
+    """
+    grant = SystemGrant(key.grant_id, key.party_id, key.role)
+    session = await _start(connection, bank_id, grant, key.scopes, key.lifetime_days)
+    rotated = await connection.fetchval(
+        _QUERIES["rotate_api_key"], bank_id, key.api_key_id, session.session_id, asking, OVERLAP
+    )
+    if not rotated:
+        raise NotFoundError
+    return session
+
+
+async def revoke_key(connection: Connection, bank_id: int, api_key_id: UUID) -> None:
+    """End a key and all its tokens; NotFoundError if there is none of this id in force."""
+    sessions = await connection.fetchval(_QUERIES["revoke_api_key"], bank_id, api_key_id)
+    if sessions is None:
+        raise NotFoundError
+    await connection.execute(_QUERIES["revoke_sessions_by_id"], bank_id, sessions)
+
+
+async def _start(
+    connection: Connection,
+    bank_id: int,
+    grant: SystemGrant,
+    scopes: Sequence[Action],
+    lifetime_days: int,
+) -> NewSession:
+    return await start_session(
+        connection,
+        bank_id,
+        grant.party_id,
+        grant.role,
+        grant_id=grant.grant_id,
+        limits=SessionLimits(timedelta(days=lifetime_days)),
+        scopes=scopes,
+    )
