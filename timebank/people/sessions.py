@@ -8,7 +8,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from timebank.db import Connection, load_queries
+from timebank.db import Connection, as_struct, load_queries
+from timebank.domain.errors import NotFoundError
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Principal, Role, SessionMethod
 
@@ -44,16 +45,22 @@ def hash_token(token: str) -> bytes:
     return sha256(token.encode()).digest()
 
 
+class SessionSpan(Struct, frozen=True):
+    """Until when a session counts; `idle_seconds` unused end it sooner."""
+
+    session_id: UUID
+    expires_at: datetime
+    idle_seconds: int | None
+
+
 class NewSession(Struct, frozen=True, kw_only=True):
     """A session that was just opened; its token is shown once and cannot be read again."""
 
     token: str
-    session_id: UUID
     party_id: UUID
     role: Role
     method: SessionMethod
-    expires_at: datetime
-    limits: SessionLimits
+    span: SessionSpan
 
 
 async def start_session(
@@ -72,27 +79,25 @@ async def start_session(
     A resident acts by being one; everybody else by a grant of the role.
     """
     limits = limits or LIMITS.get((role, method), WORKING_DAY)
-    session = NewSession(
-        token=_PREFIX + secrets.token_urlsafe(32),
-        session_id=new_id(),
-        party_id=party_id,
-        role=role,
-        method=method,
-        expires_at=datetime.now(UTC) + limits.lifetime,
-        limits=limits,
+    span = SessionSpan(
+        new_id(),
+        datetime.now(UTC) + limits.lifetime,
+        int(limits.idle.total_seconds()) if limits.idle else None,
     )
+    token = _PREFIX + secrets.token_urlsafe(32)
+    session = NewSession(token=token, party_id=party_id, role=role, method=method, span=span)
     await connection.execute(
         _QUERIES["open_session"],
-        hash_token(session.token),
+        hash_token(token),
         bank_id,
-        session.session_id,
+        span.session_id,
         party_id,
         role,
         grant_id,
         method,
         scopes,
-        int(limits.idle.total_seconds()) if limits.idle else None,
-        session.expires_at,
+        span.idle_seconds,
+        span.expires_at,
     )
     return session
 
@@ -126,6 +131,19 @@ async def revoke_token(connection: Connection, token: str) -> bool:
     """Make a token useless from now on; False if it was unknown or revoked before."""
     revoked = await connection.fetchval(_QUERIES["revoke_token"], hash_token(token))
     return revoked is not None
+
+
+async def revoke_session(connection: Connection, bank_id: int, session_id: UUID | None) -> None:
+    """End one session, if it has not ended."""
+    await connection.execute(_QUERIES["revoke_session"], bank_id, session_id)
+
+
+async def get_span(connection: Connection, bank_id: int, session_id: UUID | None) -> SessionSpan:
+    """Return until when a session counts; NotFoundError if there is none."""
+    record = await connection.fetchrow(_QUERIES["find_span"], bank_id, session_id)
+    if record is None:
+        raise NotFoundError
+    return as_struct(record, SessionSpan)
 
 
 async def revoke_sessions(connection: Connection, bank_id: int, party_id: UUID) -> int:

@@ -1,7 +1,8 @@
-"""Keys of systems: tokens with scopes and an end, changed for new ones without a pause.
+"""Keys of merchants' systems: tokens with scopes and an end, changed for new ones without a pause.
 
 A key stands on a grant to a system, narrows it, and ends with it. While a rotated key overlaps with
-the one before, two tokens count.
+the one before, two tokens count. Other systems get theirs by command only: whoever hands out a key
+could use it, and administrators never post.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from timebank.db import Connection, as_struct, load_queries
 from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.ledger.ids import new_id
 from timebank.people.access import POLICY, Action, Role
-from timebank.people.login.logins import PERSONS_ROLES
 from timebank.people.sessions import NewSession, SessionLimits, start_session
 
 _QUERIES = load_queries(__package__)
@@ -23,11 +23,11 @@ OVERLAP = timedelta(hours=24)
 
 
 class SystemGrant(Struct, frozen=True):
-    """A role of a system, in force."""
+    """The role of a merchant's system, in force."""
 
     grant_id: UUID
     party_id: UUID
-    role: Role
+    branch_id: UUID
 
 
 class ApiKey(Struct, frozen=True, kw_only=True):
@@ -38,13 +38,13 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     scopes: list[Action]
     lifetime_days: int
     party_id: UUID
-    role: Role
+    branch_id: UUID
 
 
 async def get_system_grant(connection: Connection, bank_id: int, grant_id: UUID) -> SystemGrant:
-    """Return a grant to a system; NotFoundError if there is none of this id in force."""
-    record = await connection.fetchrow(_QUERIES["find_grant"], bank_id, grant_id)
-    if record is None or record["role"] in PERSONS_ROLES:
+    """Return a grant to a merchant's system; NotFoundError if there is none of this id in force."""
+    record = await connection.fetchrow(_QUERIES["find_system_grant"], bank_id, grant_id)
+    if record is None:
         raise NotFoundError
     return as_struct(record, SystemGrant)
 
@@ -58,11 +58,11 @@ async def issue_key(
     lifetime_days: int,
     issued_by: UUID,
 ) -> tuple[UUID, NewSession]:
-    """Return the id of a new key, and its first token; InvalidInputError for an idle scope."""
+    """Return the id of a new key, and its first token; InvalidInputError for an empty scope."""
     for place, scope in enumerate(scopes):
-        if grant.role not in POLICY.get(scope, {}):
+        if Role.MERCHANT not in POLICY.get(scope, {}):
             raise InvalidInputError(
-                "The role of this system may not do that.", pointer=f"/scopes/{place}"
+                "A merchant's system may not do that.", pointer=f"/scopes/{place}"
             )
     api_key_id = new_id()
     session = await _start(connection, bank_id, grant, scopes, lifetime_days)
@@ -73,7 +73,7 @@ async def issue_key(
         grant.grant_id,
         scopes,
         lifetime_days,
-        session.session_id,
+        session.span.session_id,
         issued_by,
     )
     return api_key_id, session
@@ -95,10 +95,15 @@ async def rotate_key(
     `asking` is the session of who asks: a key that asks again, since the answer with its successor
     was lost, stays good in the place of that successor. Locks the key, then its sessions.
     """
-    grant = SystemGrant(key.grant_id, key.party_id, key.role)
+    grant = SystemGrant(key.grant_id, key.party_id, key.branch_id)
     session = await _start(connection, bank_id, grant, key.scopes, key.lifetime_days)
     rotated = await connection.fetchval(
-        _QUERIES["rotate_api_key"], bank_id, key.api_key_id, session.session_id, asking, OVERLAP
+        _QUERIES["rotate_api_key"],
+        bank_id,
+        key.api_key_id,
+        session.span.session_id,
+        asking,
+        OVERLAP,
     )
     if not rotated:
         raise NotFoundError
@@ -124,7 +129,7 @@ async def _start(
         connection,
         bank_id,
         grant.party_id,
-        grant.role,
+        Role.MERCHANT,
         grant_id=grant.grant_id,
         limits=SessionLimits(timedelta(days=lifetime_days)),
         scopes=scopes,

@@ -66,26 +66,28 @@ async def set_pin(
     connection: Connection, bank_id: int, party_id: UUID, kept: bytes, session_id: UUID | None
 ) -> None:
     """Put a PIN in force; every session of the person but this one ends, and so do delays."""
-    await connection.execute(
-        _QUERIES["set_secret"], bank_id, party_id, SessionMethod.PIN, kept
-    )
+    await connection.execute(_QUERIES["set_secret"], bank_id, party_id, SessionMethod.PIN, kept)
     await connection.execute(_QUERIES["forget_failures_of_cards"], bank_id, party_id)
     await end_other_sessions(connection, bank_id, party_id, session_id)
 
 
 async def find_staff_number(connection: Connection, bank_id: int, party_id: UUID) -> str | None:
     """Return the number a person logs in with; None if they were never enrolled."""
-    number: str | None = await connection.fetchval(
-        _QUERIES["find_staff_number"], bank_id, party_id
-    )
+    number: str | None = await connection.fetchval(_QUERIES["find_staff_number"], bank_id, party_id)
     return number
 
 
 async def keep_password(
-    hasher: Hasher, bank_id: int, party_id: UUID, password: str, staff_number: str
+    hasher: Hasher,
+    bank_id: int,
+    party_id: UUID,
+    password: str,
+    *,
+    staff_number: str,
+    pointer: str = "/password",
 ) -> bytes:
-    """Return what is stored of a password; WeakSecretError."""
-    check_password(password, staff_number)
+    """Return what is stored of a password; WeakSecretError, at `pointer` of the request."""
+    check_password(password, staff_number, pointer)
     return await hasher.keep(normalise(password), place_of(bank_id, party_id, "password"))
 
 

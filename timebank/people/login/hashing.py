@@ -11,8 +11,9 @@ from typing import TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
+from timebank.config import Settings
 from timebank.domain.errors import OverloadedError
-from timebank.people.login.seal import Seal
+from timebank.people.login.seal import Seal, open_seal
 
 T = TypeVar("T")
 
@@ -59,3 +60,12 @@ class Hasher:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
             self._waiting -= 1
+
+
+def open_hasher(settings: Settings) -> Hasher:
+    """Return the hasher of this deployment; LoginKeyUnfitError."""
+    return Hasher(
+        open_seal(settings),
+        memory_kib=settings.argon2_memory_kib,
+        passes=settings.argon2_passes,
+    )

@@ -1,7 +1,7 @@
 """Logging in, in two halves: `begin_…` counts the attempt and finds the secret, `finish` opens.
 
-Between them the edge compares the secret, without holding a connection. Whatever does not fit, a
-card nobody has, a code that was used, a wrong PIN, is the same LoginFailedError after the same time.
+Between them the edge compares the secret, without holding a connection. Whatever does not fit (a
+card nobody has, a code that was used, a wrong PIN) is one LoginFailedError after the same time.
 """
 
 from datetime import datetime

@@ -82,12 +82,12 @@ RETURNING session_id;
 INSERT INTO api_key (bank_id, api_key_id, grant_id, scopes, lifetime_days, session_id, issued_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7);
 
--- name: find_grant
-SELECT grant_id, party_id, role, merchant_id FROM role_grant
-WHERE bank_id = $1 AND grant_id = $2 AND revoked_at IS NULL;
+-- name: find_system_grant
+SELECT grant_id, party_id, branch_id FROM role_grant
+WHERE bank_id = $1 AND grant_id = $2 AND role = 'merchant' AND revoked_at IS NULL;
 
 -- name: find_api_key
-SELECT k.api_key_id, k.grant_id, k.scopes, k.lifetime_days, g.party_id, g.role, g.merchant_id
+SELECT k.api_key_id, k.grant_id, k.scopes, k.lifetime_days, g.party_id, g.branch_id
 FROM api_key k JOIN role_grant g USING (bank_id, grant_id)
 WHERE k.bank_id = $1 AND k.api_key_id = $2 AND k.revoked_at IS NULL;
 

@@ -25,4 +25,6 @@ def find_step(secret: str, digits: str, at: datetime) -> int | None:
 
 def otpauth_uri(secret: str, account: str, issuer: str) -> str:
     """Return what an authenticator program reads from a QR code."""
-    return pyotp.TOTP(secret, interval=_STEP_SECONDS).provisioning_uri(account, issuer)
+    return pyotp.TOTP(secret, interval=_STEP_SECONDS).provisioning_uri(
+        name=account, issuer_name=issuer
+    )
