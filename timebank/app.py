@@ -9,7 +9,16 @@ from litestar import Litestar, Router
 from litestar.config.app import AppConfig
 from litestar.handlers import HTTPRouteHandler
 
-from timebank.api import accounts, api_keys, credentials, health, logins, transfers
+from timebank.api import (
+    accounts,
+    api_keys,
+    approvals,
+    credentials,
+    health,
+    logins,
+    oversight,
+    transfers,
+)
 from timebank.api.call import Call
 from timebank.api.desk import Desk
 from timebank.api.gate import Gate
@@ -50,6 +59,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
             logins.router,
             credentials.router,
             api_keys.router,
+            approvals.router,
+            oversight.router,
             health.router,
         ],
     )

@@ -51,6 +51,12 @@ class Caller:
         sent = {**self.headers, "Idempotency-Key": key or new_key(), **(headers or {})}
         return await self.http.post(V1 + path, json=body, headers=sent)
 
+    async def send(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        """Send a request of any method; one that writes goes under a new key."""
+        sent = {**self.headers, **({} if method == "GET" else {"Idempotency-Key": new_key()})}
+        content = {} if body is None else {"json": body}
+        return await self.http.request(method, V1 + path, headers=sent, **content)
+
     async def post_raw(
         self, path: str, content: Any, headers: Mapping[str, str | bytes] | None = None
     ) -> httpx.Response:
@@ -120,11 +126,17 @@ def new_key() -> str:
 
 
 async def token_for(
-    book: Book, role: Role, principal_id: UUID | None = None, lifetime: timedelta = NINETY_DAYS
+    book: Book,
+    role: Role,
+    principal_id: UUID | None = None,
+    lifetime: timedelta = NINETY_DAYS,
+    **rest: UUID | None,
 ) -> str:
-    """Issue a token of the book's bank."""
+    """Issue a token of the book's bank; `rest` is branch_id and merchant_id."""
     async with book.pool.acquire() as connection:
-        return await issue_token(connection, book.bank_id, role, principal_id or new_id(), lifetime)
+        return await issue_token(
+            connection, book.bank_id, role, principal_id or new_id(), lifetime, **rest
+        )
 
 
 async def register(book: Book) -> UUID:

@@ -1,22 +1,22 @@
 """Who may do what: every operation × every caller × whose thing it is; nothing is left out."""
 
+import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
 from litestar import Litestar, Router, get
 
 import timebank.app
-from tests.api.client import V1, Api, Caller, check_problem, new_key, register, token_for
+from tests.api.client import V1, Api, Caller, check_problem, new_key, token_for
+from tests.api.matrix import ROWS, Row
+from tests.api.things import Things, Whose, World
 from tests.book import Book
+from tests.places import open_branch
 from timebank.app import UndeclaredActionError, create_app, operations, refuse_undeclared
 from timebank.config import Settings
-from timebank.domain.ledger import AccountKind
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
 from timebank.people.sessions import revoke_token
@@ -32,84 +32,23 @@ PUBLIC = {
     "GET /problems/{code:str}",
 }
 
-# What a caller is answered about their own thing, another owner's, and another bank's.
-READ_ONE = {"resident": (200, 404, 404), "integrator": (200, 200, 404), "auditor": (200, 200, 404)}
-SYSTEM_WRITE = {
-    "resident": (403, 403, 403),
-    "integrator": (201, 201, 422),
-    "auditor": (403, 403, 403),
-}
-MATRIX: Mapping[str, Mapping[str, tuple[int, int, int]]] = {
-    "GET /api/v1/accounts": dict.fromkeys(Role, (200, 200, 200)),
-    "POST /api/v1/accounts": SYSTEM_WRITE,
-    "GET /api/v1/accounts/{account_id:uuid}": READ_ONE,
-    "GET /api/v1/accounts/{account_id:uuid}/balance": READ_ONE,
-    "GET /api/v1/accounts/{account_id:uuid}/passbook": READ_ONE,
-    "GET /api/v1/accounts/{account_id:uuid}/passbook.csv": READ_ONE,
-    "POST /api/v1/awards": SYSTEM_WRITE,
-    "POST /api/v1/transfers": SYSTEM_WRITE,
-    "POST /api/v1/batches": {**SYSTEM_WRITE, "integrator": (200, 200, 200)},
-    "POST /api/v1/transfers/{transfer_id:uuid}/reversal": {
-        **SYSTEM_WRITE,
-        "integrator": (201, 201, 404),
-    },
-    "GET /api/v1/transfers/{transfer_id:uuid}": {**READ_ONE, "resident": (403, 403, 403)},
-    "GET /api/v1/trial-balance": {
-        "resident": (403, 403, 403),
-        "integrator": (200, 200, 200),
-        "auditor": (200, 200, 200),
-    },
-}
-WHOSE = ("own", "another's", "another bank's")
 CELLS = [
-    pytest.param(operation, role, whose, status, id=f"{operation}-{role}-{whose}")
-    for operation, row in MATRIX.items()
-    for role, statuses in row.items()
-    for whose, status in zip(WHOSE, statuses, strict=True)
+    pytest.param(row, role, whose, id=f"{row.operation}-{role}-{whose}")
+    for row in ROWS
+    for role in Role
+    for whose in (Whose if role in row.reach else [Whose.OWN])
 ]
 
 
-@dataclass(frozen=True)
-class Things:
-    """A resident of a bank and what belongs to them."""
-
-    owner_id: UUID
-    wallet: UUID
-    pool: UUID
-    transfer_id: UUID
-    resident: Caller
-
-
-async def things_in(http: httpx.AsyncClient, book: Book) -> Things:
-    owner_id = await register(book)
-    wallet = await book.open_account(owner_id=owner_id)
-    award = book.award(wallet, 5)
-    await book.post_all(award)
-    pool = await book.open_account(AccountKind.POOL, balance=10)
-    resident = Caller(http, await token_for(book, Role.RESIDENT, owner_id))
-    return Things(owner_id, wallet, pool, award.transfer_id, resident)
-
-
-def body_about(operation: str, things: Things) -> Any:
-    """Return a body that the operation would do if the caller may."""
-    award = {"account_id": str(things.wallet), "points": 1}
-    transfer = {"from_account_id": str(things.pool), "to_account_id": str(things.wallet)}
-    return {
-        "POST /api/v1/accounts": {"unit": "hours", "owner_id": str(things.owner_id)},
-        "POST /api/v1/awards": award,
-        "POST /api/v1/transfers": {**transfer, "points": 1},
-        "POST /api/v1/batches": {"rows": [{"type": "award", **award}]},
-        "POST /api/v1/transfers/{transfer_id:uuid}/reversal": {"reason": "duplicate"},
-    }[operation]
-
-
-async def ask(caller: Caller, operation: str, things: Things) -> httpx.Response:
-    method, template = operation.split(" ")
-    path = template.replace("{account_id:uuid}", str(things.wallet))
-    path = path.replace("{transfer_id:uuid}", str(things.transfer_id)).removeprefix(V1)
-    if method == "GET":
-        return await caller.get(path)
-    return await caller.post(path, body_about(operation, things))
+async def ask(caller: Caller, row: Row, things: Things) -> httpx.Response:
+    """Make the row's call about these things."""
+    method, path = row.operation.split(" ")
+    for name in re.findall(r"{(\w+):\w+}", path):
+        thing = await things.get((row.made or {}).get(name, name))
+        path = re.sub(rf"{{{name}:\w+}}", str(thing), path)
+    if method in {"GET", "DELETE"}:
+        return await caller.send(method, path)
+    return await caller.send(method, path, await things.fill(row.body))
 
 
 def test_every_operation_has_a_row(app: Litestar) -> None:
@@ -118,24 +57,23 @@ def test_every_operation_has_a_row(app: Litestar) -> None:
         for path, handler in operations(app)
         for method in handler.http_methods - {"OPTIONS"}
     }
-    assert found == PUBLIC | MATRIX.keys()
+    rows = [row.operation.replace(" ", f" {V1}") for row in ROWS]
+    assert len(rows) == len(set(rows))
+    assert found == PUBLIC | set(rows)
 
 
-@pytest.mark.parametrize(("operation", "role", "whose", "status"), CELLS)
-async def test_the_matrix(api: Api, operation: str, role: str, whose: str, status: int) -> None:
-    mine = await things_in(api.http, api.book)
-    elsewhere = await Book.open(api.book.pool) if whose == "another bank's" else api.book
-    things = mine if whose == "own" else await things_in(api.http, elsewhere)
-    caller = {"resident": mine.resident, "integrator": api.system, "auditor": api.auditor}[role]
-    answer = await ask(caller, operation, things)
-    assert answer.status_code == status, answer.text
-    if status >= 400:
+@pytest.mark.parametrize(("row", "role", "whose"), CELLS)
+async def test_the_matrix(api: Api, row: Row, role: Role, whose: Whose) -> None:
+    world = await World.of(api.http, api.book, role, whose)
+    answer = await ask(world.caller, row, world.things)
+    assert answer.status_code == row.expected(role, whose), answer.text
+    if answer.status_code >= 400:
         check_problem(answer, answer.json()["code"])
 
 
-@pytest.mark.parametrize("operation", MATRIX)
-async def test_who_is_not_known_gets_401_everywhere(api: Api, operation: str) -> None:
-    things = await things_in(api.http, api.book)
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.operation) for row in ROWS])
+async def test_who_is_not_known_gets_401_everywhere(api: Api, row: Row) -> None:
+    things = await Things.at(api.book, await open_branch(api.book))
     expired = await token_for(api.book, Role.INTEGRATOR, lifetime=timedelta(seconds=-1))
     revoked = await token_for(api.book, Role.INTEGRATOR)
     async with api.book.pool.acquire() as connection:
@@ -150,9 +88,7 @@ async def test_who_is_not_known_gets_401_everywhere(api: Api, operation: str) ->
         "tb_",
         "x" * 8000,
     ):
-        problem = check_problem(
-            await ask(Caller(api.http, token), operation, things), "unauthenticated"
-        )
+        problem = check_problem(await ask(Caller(api.http, token), row, things), "unauthenticated")
         assert problem["instance"].startswith(V1)
 
 

@@ -69,7 +69,20 @@ class Action(StrEnum):
     ISSUE_API_KEY = "issue_api_key"
     ROTATE_API_KEY = "rotate_api_key"
     REVOKE_API_KEY = "revoke_api_key"
+    PROPOSE = "propose"
+    DECIDE = "decide"
+    READ_APPROVALS = "read_approvals"
+    AWARD_BY_HAND = "award_by_hand"
+    GIVE_BY_HAND = "give_by_hand"
+    POST_IN_BULK = "post_in_bulk"
+    GRANT_ROLE = "grant_role"
+    REVOKE_ROLE = "revoke_role"
+    READ_ROLES = "read_roles"
+    READ_AUDIT_LOG = "read_audit_log"
 
+
+_BY_COORDINATORS = {Role.COORDINATOR: Reach.BRANCH}
+_BY_ADMINISTRATORS = {Role.ADMINISTRATOR: Reach.BRANCH}
 
 POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.READ_ACCOUNT: {
@@ -81,7 +94,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.OPEN_ACCOUNT: {Role.COORDINATOR: Reach.BRANCH, Role.INTEGRATOR: Reach.BANK},
     Action.AWARD: {Role.INTEGRATOR: Reach.BANK},
     Action.TRANSFER_FROM_POOL: {Role.INTEGRATOR: Reach.BANK},
-    Action.REVERSE: {Role.INTEGRATOR: Reach.BANK},
+    Action.REVERSE: {**_BY_COORDINATORS, Role.INTEGRATOR: Reach.BANK},
     Action.READ_JOURNAL: {
         Role.COORDINATOR: Reach.BRANCH,
         Role.AUDITOR: Reach.BRANCH,
@@ -94,17 +107,31 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     },
     Action.READ_SESSION: dict.fromkeys(Role, Reach.OWN),
     Action.END_SESSION: dict.fromkeys(Role, Reach.OWN),
-    Action.ISSUE_ONE_TIME_CODE: {Role.COORDINATOR: Reach.BRANCH},
-    Action.SET_PIN: {Role.RESIDENT: Reach.OWN, Role.COORDINATOR: Reach.BRANCH},
+    Action.ISSUE_ONE_TIME_CODE: _BY_COORDINATORS,
+    Action.SET_PIN: {**_BY_COORDINATORS, Role.RESIDENT: Reach.OWN},
     Action.CHANGE_PASSWORD: {
         Role.CLERK: Reach.OWN,
         Role.COORDINATOR: Reach.OWN,
         Role.AUDITOR: Reach.OWN,
         Role.ADMINISTRATOR: Reach.OWN,
     },
-    Action.ISSUE_API_KEY: {Role.ADMINISTRATOR: Reach.BRANCH},
-    Action.ROTATE_API_KEY: {Role.ADMINISTRATOR: Reach.BRANCH, Role.MERCHANT: Reach.OWN},
-    Action.REVOKE_API_KEY: {Role.ADMINISTRATOR: Reach.BRANCH},
+    Action.ISSUE_API_KEY: _BY_ADMINISTRATORS,
+    Action.ROTATE_API_KEY: {**_BY_ADMINISTRATORS, Role.MERCHANT: Reach.OWN},
+    Action.REVOKE_API_KEY: _BY_ADMINISTRATORS,
+    Action.PROPOSE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.DECIDE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.READ_APPROVALS: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        Role.AUDITOR: Reach.BRANCH,
+    },
+    Action.AWARD_BY_HAND: _BY_COORDINATORS,
+    Action.GIVE_BY_HAND: _BY_COORDINATORS,
+    Action.POST_IN_BULK: _BY_COORDINATORS,
+    Action.GRANT_ROLE: _BY_ADMINISTRATORS,
+    Action.REVOKE_ROLE: _BY_ADMINISTRATORS,
+    Action.READ_ROLES: {**_BY_ADMINISTRATORS, Role.AUDITOR: Reach.BRANCH},
+    Action.READ_AUDIT_LOG: {Role.AUDITOR: Reach.BANK, Role.ADMINISTRATOR: Reach.BANK},
 }
 """Default deny: what does not stand here is refused."""
 
