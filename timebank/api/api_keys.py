@@ -14,6 +14,7 @@ from timebank.api.logins import NO_STORE
 from timebank.api.once import note_deed
 from timebank.api.operations import delete, post
 from timebank.db import Connection, transaction
+from timebank.domain.errors import NotFoundError
 from timebank.people.access import Action, Principal, Role
 from timebank.people.login.api_keys import (
     ApiKey,
@@ -85,10 +86,16 @@ async def revoke_api_key(request: Call, api_key_id: FromPath[UUID]) -> None:
 async def _get_key(
     connection: Connection, principal: Principal, action: Action, api_key_id: UUID
 ) -> ApiKey:
-    """Return a key the principal reaches: by the branch of its grant, or as their own."""
+    """Return a key the principal reaches: by the branch of its grant, or as the key itself.
+
+    Another key of the same system may do more, so it is as foreign as any.
+    """
     key = await get_key(connection, principal.bank_id, api_key_id)
-    owner = key.party_id if principal.role is Role.MERCHANT else key.branch_id
-    await check_reaches_party(connection, principal, action, owner)
+    if principal.role is Role.MERCHANT:
+        if principal.session_id not in {key.session_id, key.previous_session_id}:
+            raise NotFoundError
+    else:
+        await check_reaches_party(connection, principal, action, key.branch_id)
     return key
 
 

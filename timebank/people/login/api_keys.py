@@ -15,6 +15,7 @@ from timebank.db import Connection, as_struct, load_queries
 from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.ledger.ids import new_id
 from timebank.people.access import POLICY, Action, Role
+from timebank.people.grants import RoleGrant, get_grant
 from timebank.people.sessions import NewSession, SessionLimits, start_session
 
 _QUERIES = load_queries(__package__)
@@ -22,37 +23,31 @@ _QUERIES = load_queries(__package__)
 OVERLAP = timedelta(hours=24)
 
 
-class SystemGrant(Struct, frozen=True):
-    """The role of a merchant's system, in force."""
-
-    grant_id: UUID
-    party_id: UUID
-    branch_id: UUID
-
-
 class ApiKey(Struct, frozen=True, kw_only=True):
     """A key in force, and the system whose it is."""
 
     api_key_id: UUID
     grant_id: UUID
+    branch_id: UUID
+    party_id: UUID
     scopes: list[Action]
     lifetime_days: int
-    party_id: UUID
-    branch_id: UUID
+    session_id: UUID
+    previous_session_id: UUID | None
 
 
-async def get_system_grant(connection: Connection, bank_id: int, grant_id: UUID) -> SystemGrant:
+async def get_system_grant(connection: Connection, bank_id: int, grant_id: UUID) -> RoleGrant:
     """Return a grant to a merchant's system; NotFoundError if there is none of this id in force."""
-    record = await connection.fetchrow(_QUERIES["find_system_grant"], bank_id, grant_id)
-    if record is None:
+    grant = await get_grant(connection, bank_id, grant_id)
+    if grant.role is not Role.MERCHANT or grant.revoked_at is not None:
         raise NotFoundError
-    return as_struct(record, SystemGrant)
+    return grant
 
 
 async def issue_key(
     connection: Connection,
     bank_id: int,
-    grant: SystemGrant,
+    grant: RoleGrant,
     *,
     scopes: Sequence[Action],
     lifetime_days: int,
@@ -65,7 +60,14 @@ async def issue_key(
                 "A merchant's system may not do that.", pointer=f"/scopes/{place}"
             )
     api_key_id = new_id()
-    session = await _start(connection, bank_id, grant, scopes, lifetime_days)
+    session = await _start(
+        connection,
+        bank_id,
+        party_id=grant.party_id,
+        grant_id=grant.grant_id,
+        scopes=scopes,
+        lifetime_days=lifetime_days,
+    )
     await connection.execute(
         _QUERIES["make_api_key"],
         bank_id,
@@ -95,8 +97,14 @@ async def rotate_key(
     `asking` is the session of who asks: a key that asks again, since the answer with its successor
     was lost, stays good in the place of that successor. Locks the key, then its sessions.
     """
-    grant = SystemGrant(key.grant_id, key.party_id, key.branch_id)
-    session = await _start(connection, bank_id, grant, key.scopes, key.lifetime_days)
+    session = await _start(
+        connection,
+        bank_id,
+        party_id=key.party_id,
+        grant_id=key.grant_id,
+        scopes=key.scopes,
+        lifetime_days=key.lifetime_days,
+    )
     rotated = await connection.fetchval(
         _QUERIES["rotate_api_key"],
         bank_id,
@@ -121,16 +129,18 @@ async def revoke_key(connection: Connection, bank_id: int, api_key_id: UUID) -> 
 async def _start(
     connection: Connection,
     bank_id: int,
-    grant: SystemGrant,
+    *,
+    party_id: UUID,
+    grant_id: UUID,
     scopes: Sequence[Action],
     lifetime_days: int,
 ) -> NewSession:
     return await start_session(
         connection,
         bank_id,
-        grant.party_id,
+        party_id,
         Role.MERCHANT,
-        grant_id=grant.grant_id,
+        grant_id=grant_id,
         limits=SessionLimits(timedelta(days=lifetime_days)),
         scopes=scopes,
     )

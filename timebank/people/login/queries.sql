@@ -5,7 +5,7 @@ SELECT charge_login($1, $2, $3, $4, $5);
 
 -- name: count_failing_cards
 SELECT count(*) FROM login_failure
-WHERE bank_id = $1 AND method = 'pin' AND is_known AND last_failed_at > clock_timestamp() - $2;
+WHERE bank_id = $1 AND method = 'pin' AND is_known AND last_failed_at > clock_timestamp() - $2::interval;
 
 -- name: find_wait
 SELECT ceil(extract(epoch FROM free_at - clock_timestamp()))::integer FROM login_failure
@@ -56,7 +56,7 @@ SELECT use_time_step($1, $2, $3);
 
 -- name: invite
 INSERT INTO enrolment (bank_id, code_hash, party_id, invited_by, expires_at)
-VALUES ($1, $2, $3, $4, clock_timestamp() + $5);
+VALUES ($1, $2, $3, $4, clock_timestamp() + $5::interval);
 
 -- name: find_invitation
 SELECT e.code_hash, e.party_id, e.sealed_secret, s.staff_number, e.expires_at,
@@ -82,12 +82,9 @@ RETURNING session_id;
 INSERT INTO api_key (bank_id, api_key_id, grant_id, scopes, lifetime_days, session_id, issued_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7);
 
--- name: find_system_grant
-SELECT grant_id, party_id, branch_id FROM role_grant
-WHERE bank_id = $1 AND grant_id = $2 AND role = 'merchant' AND revoked_at IS NULL;
-
 -- name: find_api_key
-SELECT k.api_key_id, k.grant_id, k.scopes, k.lifetime_days, g.party_id, g.branch_id
+SELECT k.api_key_id, k.grant_id, g.branch_id, g.party_id, k.scopes, k.lifetime_days,
+       k.session_id, k.previous_session_id
 FROM api_key k JOIN role_grant g USING (bank_id, grant_id)
 WHERE k.bank_id = $1 AND k.api_key_id = $2 AND k.revoked_at IS NULL;
 
