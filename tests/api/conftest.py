@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 import httpx
 import pytest
 from litestar import Litestar
 
 from tests.api.client import Api
+from tests.api.logins import Door
 from tests.api.service import Service, make_login_key, serving
 from tests.book import Book
 from timebank.app import create_app
 from timebank.config import Settings
+from timebank.db import SERVER_SETTINGS
 from timebank.embedded import Server
 
 
@@ -77,3 +80,11 @@ async def service(
     environment = {"TIMEBANK_DATABASE_URL": server.dsn(worker_database, "timebank_app")}
     async with serving(tmp_path_factory.mktemp("service"), environment) as service:
         yield service
+
+
+@pytest.fixture
+async def door(api: Api, server: Server, worker_database: str) -> AsyncIterator[Door]:
+    """The logins of a new bank."""
+    admin = await asyncpg.connect(server.dsn(worker_database), server_settings=SERVER_SETTINGS)
+    yield Door(api, admin)
+    await admin.close()
