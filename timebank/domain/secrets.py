@@ -25,8 +25,8 @@ SPRAYED_CARDS = 30
 
 _COMMON_PINS = frozenset({"131452", "147258", "258369", "520131", "159357", "741852"})
 _COMMON_WORDS = re.compile(
-    r"p[a@]ssw[o0]rd|qwert|asdfgh|zxcvb|letmein|iloveyou|woaini|admin|welcome|timebank|jianxi"
-    r"|1qaz2wsx|abc123|(?:0?123456789?0?|987654321)|5201314|1314520"
+    r"p[a@]ssw[o0]rd|qwerty?(?:uiop)?|asdfgh(?:jkl)?|zxcvb(?:nm)?|letmein|iloveyou|woaini|admin"
+    r"|welcome|timebank|jianxi|1qaz2wsx|abc123|0?1234\d*|9876\d*|5201314|1314520"
 )
 _DATE = re.compile(r"\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 
