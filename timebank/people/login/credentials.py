@@ -77,6 +77,14 @@ async def find_staff_number(connection: Connection, bank_id: int, party_id: UUID
     return number
 
 
+async def find_staff_member(connection: Connection, bank_id: int, staff_number: str) -> UUID | None:
+    """Return whose number this is."""
+    person: UUID | None = await connection.fetchval(
+        _QUERIES["find_staff_member"], bank_id, staff_number
+    )
+    return person
+
+
 async def keep_password(
     hasher: Hasher,
     bank_id: int,

@@ -51,6 +51,9 @@ WHERE s.bank_id = $1 AND s.staff_number = $2 AND p.erased_at IS NULL;
 -- name: find_staff_number
 SELECT staff_number FROM staff_login WHERE bank_id = $1 AND party_id = $2;
 
+-- name: find_staff_member
+SELECT party_id FROM staff_login WHERE bank_id = $1 AND staff_number = $2;
+
 -- name: use_time_step
 SELECT use_time_step($1, $2, $3);
 
