@@ -5,7 +5,8 @@ SELECT charge_login($1, $2, $3, $4, $5);
 
 -- name: count_failing_cards
 SELECT count(*) FROM login_failure
-WHERE bank_id = $1 AND method = 'pin' AND is_known AND last_failed_at > clock_timestamp() - $2::interval;
+WHERE bank_id = $1 AND method = 'pin' AND is_known
+  AND last_failed_at > clock_timestamp() - $2::interval;
 
 -- name: find_wait
 SELECT ceil(extract(epoch FROM free_at - clock_timestamp()))::integer FROM login_failure
