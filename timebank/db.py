@@ -19,6 +19,7 @@ from timebank.domain.errors import (
     AsOfInFutureError,
     ConsentMissingError,
     DatabaseUnavailableError,
+    ForbiddenError,
     GuardianNeededError,
     HelperRefusedError,
     MembershipRefusedError,
@@ -66,6 +67,7 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "approval_maker_is_not_beneficiary": SecondPersonNeededError,
     "approval_maker_is_not_checker": SecondPersonNeededError,
     "as_of_not_in_future": AsOfInFutureError,
+    "one_time_code_not_to_oneself": ForbiddenError,
 }
 
 _WORTH_REPEATING = (

@@ -163,6 +163,11 @@ async def test_the_auditor_reads_all_but_the_tokens(server: Server, worker_datab
         "SELECT FROM card",
         "SELECT FROM session",
         "SELECT token_hash FROM card",
+        "SELECT FROM enrolment",
+        "SELECT FROM login_failure",
+        "SELECT FROM login_secret",
+        "SELECT FROM one_time_code",
+        "SELECT FROM staff_login",
         "SELECT token_hash FROM session",
     }
 

@@ -27,7 +27,7 @@ BASE = "https://jianxi.example/bank/"
 
 async def issue(desk: Desk, resident_id: object) -> str:
     async with desk.at() as connection:
-        return await issue_card(connection, desk.bank_id, resident_id, issued_by=desk.clerk)  # type: ignore[arg-type]
+        return await issue_card(connection, desk.bank_id, resident_id, issued_by=desk.clerk)
 
 
 async def holder(desk: Desk, token: str) -> object:

@@ -202,15 +202,15 @@ def test_keys_do_not_tell_themselves() -> None:
 @given(st.binary(max_size=300).map(lambda b: b.hex().encode()), st.data())
 def test_a_changed_bit_anywhere_is_found(plain: bytes, data: st.DataObject) -> None:
     key = new_data_key()
-    sealed = seal(key, plain, **PLACE)  # type: ignore[arg-type]
-    assert unseal(key, sealed, **PLACE).rstrip() == plain  # type: ignore[arg-type]
+    sealed = seal(key, plain, **PLACE)
+    assert unseal(key, sealed, **PLACE).rstrip() == plain
     bit = data.draw(st.integers(0, len(sealed) * 8 - 1))
     flipped = bytearray(sealed)
     flipped[bit // 8] ^= 1 << bit % 8
     with pytest.raises(SealBrokenError):
-        unseal(key, bytes(flipped), **PLACE)  # type: ignore[arg-type]
+        unseal(key, bytes(flipped), **PLACE)
     with pytest.raises(SealBrokenError):
-        unseal(key, sealed[: data.draw(st.integers(0, len(sealed) - 1))], **PLACE)  # type: ignore[arg-type]
+        unseal(key, sealed[: data.draw(st.integers(0, len(sealed) - 1))], **PLACE)
 
 
 @pytest.mark.parametrize(
@@ -218,14 +218,14 @@ def test_a_changed_bit_anywhere_is_found(plain: bytes, data: st.DataObject) -> N
 )
 def test_a_seal_opens_in_its_place_only(other: dict[str, object]) -> None:
     key = new_data_key()
-    sealed = seal(key, b'"x"', **PLACE)  # type: ignore[arg-type]
+    sealed = seal(key, b'"x"', **PLACE)
     with pytest.raises(SealBrokenError):
-        unseal(key, sealed, **(PLACE | other))  # type: ignore[arg-type]
+        unseal(key, sealed, **(PLACE | other))
 
 
 def test_lengths_tell_little_and_no_two_seals_are_alike() -> None:
     key = new_data_key()
-    seals = [seal(key, plain, **PLACE) for plain in (b'"x"', b'"x"', b'"' + b"y" * 60 + b'"')]  # type: ignore[arg-type]
+    seals = [seal(key, plain, **PLACE) for plain in (b'"x"', b'"x"', b'"' + b"y" * 60 + b'"')]
     assert len({len(one) for one in seals}) == 1
     assert len(set(seals)) == 3
     assert len({one[:12] for one in seals}) == 3

@@ -33,6 +33,7 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
         400, "缺少 Idempotency-Key", "缺少 Idempotency-Key", "The Idempotency-Key is missing"
     ),
     "unauthenticated": ProblemKind(401, "请先登录", "請先登入", "Authentication is needed"),
+    "login_failed": ProblemKind(401, "登录信息不符", "登入資訊不符", "The login did not succeed"),
     "forbidden": ProblemKind(403, "无权进行此操作", "無權進行此操作", "Your role may not do this"),
     "stronger_login_needed": ProblemKind(
         403, "请用一次性验证码登录", "請用一次性驗證碼登入", "A stronger login is needed"
@@ -131,7 +132,16 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     ),
     "seal_broken": ProblemKind(500, "资料已被改动", "資料已被改動", "The sealed data was altered"),
     "vault_key_missing": ProblemKind(503, "缺少主密钥", "缺少主密鑰", "The master key is missing"),
+    "weak_secret": ProblemKind(
+        422, "密码太容易猜到", "密碼太容易猜到", "The PIN or password is too easy to guess"
+    ),
+    "too_many_attempts": ProblemKind(
+        429, "尝试次数过多，请稍后再试", "嘗試次數過多，請稍後再試", "Too many attempts; wait"
+    ),
     "internal_error": ProblemKind(500, "系统出错", "系統出錯", "Something went wrong on our side"),
+    "login_key_unfit": ProblemKind(
+        503, "登录暂不可用", "登入暫不可用", "Login is not available here"
+    ),
     "overloaded": ProblemKind(
         503, "系统繁忙，请稍后再试", "系統繁忙，請稍後再試", "Too busy; try again"
     ),

@@ -11,6 +11,7 @@ from timebank.cli.reconcile import reconcile
 from timebank.cli.running import COMMANDS_CONTEXT
 from timebank.cli.schema import schema
 from timebank.cli.serving import serve
+from timebank.cli.staff import staff
 from timebank.cli.tokens import bank, token
 from timebank.cli.vault import vault
 
@@ -32,6 +33,7 @@ for subcommand in (
     serve,
     bank,
     people,
+    staff,
     vault,
     token,
     import_files,
