@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.people.desk import Desk
 from timebank.domain.errors import InvalidInputError, NotAMemberError
 from timebank.ledger.ids import new_id
+from timebank.people.access import Role
 from timebank.people.cards import (
     draw_card,
     find_card_holder,
@@ -21,6 +22,7 @@ from timebank.people.cards import (
     spell_card_token,
 )
 from timebank.people.registration import MembershipState
+from timebank.people.sessions import find_principals, hash_token, open_session
 
 BASE = "https://jianxi.example/bank/"
 
@@ -86,8 +88,15 @@ async def test_cards_are_for_approved_members(desk: Desk) -> None:
             await issue(desk, resident_id)
     await desk.move(registered.resident_id, MembershipState.APPROVED)
     token = await issue(desk, registered.resident_id)
+    async with desk.at() as connection:
+        session = await open_session(
+            connection, desk.bank_id, registered.resident_id, Role.RESIDENT
+        )
     await desk.move(registered.resident_id, MembershipState.LEFT)
     assert await holder(desk, token) is None
+    async with desk.at() as connection:
+        assert await find_principals(connection, [hash_token(session)]) == [None]
+        assert not await revoke_card(connection, desk.bank_id, registered.resident_id)
 
 
 async def test_of_cards_issued_at_once_one_is_in_use(desk: Desk) -> None:

@@ -21,6 +21,8 @@ from timebank.domain.personal import IdDocument, PersonalData
 from timebank.embedded import Server, find_binaries
 from timebank.people.access import Role
 from timebank.people.cards import find_card_holder, issue_card
+from timebank.people.grants import grant_role, list_grants
+from timebank.people.login.enrolments import invite
 from timebank.people.parties import PartyKind, is_party
 from timebank.people.registration import MembershipState, get_membership
 from timebank.people.residents import ensure_residents
@@ -167,9 +169,24 @@ async def test_an_erased_person_is_none_any_more(desk: Desk) -> None:
     async with desk.at() as connection:
         card = await issue_card(connection, desk.bank_id, resident_id, issued_by=desk.clerk)
         token = await open_session(connection, desk.bank_id, resident_id, Role.RESIDENT)
+        await grant_role(
+            connection, desk.bank_id, resident_id, Role.COORDINATOR, None,
+            granted_by=desk.clerk, approved_by=desk.checker,
+        )  # fmt: skip
+        await invite(connection, desk.bank_id, resident_id, desk.clerk)
+        await connection.execute(
+            "INSERT INTO login_secret (bank_id, party_id, kind, sealed_hash) "
+            "VALUES ($1, $2, 'password', '')",
+            desk.bank_id,
+            resident_id,
+        )
         await erase_person(connection, desk.access(Purpose.SUBJECT_ACCESS), resident_id)
     async with desk.at() as connection:
         assert await find_card_holder(connection, card) is None
+        assert await list_grants(connection, desk.bank_id, resident_id) == []
+        for table in ("login_secret", "one_time_code", "enrolment", "staff_login"):
+            count = f"SELECT count(*) FROM {table} WHERE party_id = $1"
+            assert await connection.fetchval(count, resident_id) == 0
         assert await find_principals(connection, [hash_token(token)]) == [None]
         assert not await is_party(connection, desk.bank_id, resident_id, PartyKind.PERSON)
         membership = await get_membership(connection, desk.bank_id, resident_id)

@@ -15,6 +15,7 @@ from timebank.domain.errors import (
     NotFoundError,
 )
 from timebank.ledger.ids import new_id
+from timebank.people.access import Action, Principal, Role
 from timebank.people.consents import ConsentKind, record_consents
 from timebank.people.kin import (
     check_may_redeem,
@@ -32,6 +33,7 @@ from timebank.people.kin import (
     set_minor_cap,
 )
 from timebank.people.registration import MembershipState, get_membership, local_today
+from timebank.people.targets import check_reaches_party
 from timebank.people.vault import Purpose, list_accesses
 
 DAY = timedelta(days=1)
@@ -251,6 +253,28 @@ async def test_a_helper_helps_until_it_ends(desk: Desk) -> None:
     async with desk.at() as connection:
         naming = await list_helpers(connection, desk.bank_id, helper_id)
     assert [one.ended_at is None for one in naming] == [False, False, True]
+
+
+async def test_kin_see_what_is_a_residents_and_others_see_nothing(desk: Desk) -> None:
+    guardian_id, helper_id = await desk.person(), await desk.person()
+    minor_id = await child_of(desk, guardian_id)
+    await named(desk, minor_id, helper_id, IN_A_MONTH, by_id=guardian_id)
+
+    async def sees(party_id: Any) -> bool:
+        caller = Principal(bank_id=desk.bank_id, principal_id=party_id, role=Role.RESIDENT)
+        async with desk.at() as connection:
+            try:
+                await check_reaches_party(connection, caller, Action.READ_ACCOUNT, minor_id)
+            except NotFoundError:
+                return False
+        return True
+
+    assert [await sees(party) for party in (minor_id, guardian_id, helper_id)] == [True] * 3
+    assert not await sees(await desk.member())
+    async with desk.at() as connection:
+        await end_helper(connection, desk.bank_id, minor_id, helper_id)
+        await end_guardianship(connection, desk.bank_id, minor_id, guardian_id)
+    assert [await sees(party) for party in (guardian_id, helper_id)] == [False] * 2
 
 
 async def test_a_helper_is_none_after_the_day_that_was_named(desk: Desk) -> None:
