@@ -3,8 +3,9 @@
 import asyncio
 import secrets
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -91,6 +92,40 @@ async def test_a_role_that_was_revoked_opens_nothing(door: Door) -> None:
         for grant in await list_grants(connection, door.book.bank_id, member.party_id):
             await revoke_grant(connection, door.book.bank_id, grant.grant_id)
     check_problem(await member.log_in(), "login_failed", 401)
+
+
+@pytest.mark.parametrize(
+    ("method", "lifetime", "idle"),
+    [("pin", timedelta(hours=1), 600), ("code", timedelta(days=30), 7 * 86400)],
+)
+async def test_a_residents_session_ends_by_itself(
+    door: Door, method: str, lifetime: timedelta, idle: int
+) -> None:
+    holder = await door.card_holder()
+    answer = await (holder.log_in() if method == "pin" else holder.log_in_by_code())
+    left = datetime.fromisoformat(answer.json()["expires_at"]) - datetime.now(UTC)
+    assert timedelta(0) < lifetime - left < timedelta(minutes=1)
+    assert answer.json()["idle_seconds"] == idle
+    await door.admin.execute(
+        "UPDATE session SET last_used_at = last_used_at - $2::interval WHERE session_id = $1",
+        UUID(answer.json()["session_id"]),
+        timedelta(seconds=idle),
+    )
+    check_problem(await door.caller(answer).get("/sessions/me"), "unauthenticated", 401)
+
+
+@pytest.mark.parametrize(
+    ("role", "hours", "minutes"),
+    [(Role.ADMINISTRATOR, 10, 15), (Role.COORDINATOR, 10, 30), (Role.CLERK, 12, 60)],
+)
+async def test_staff_do_not_stay_logged_in(
+    door: Door, role: Role, hours: int, minutes: int
+) -> None:
+    member = await door.member(role, new_id() if role is Role.CLERK else None)
+    session = (await member.log_in()).json()
+    left = datetime.fromisoformat(session["expires_at"]) - datetime.now(UTC)
+    assert timedelta(0) < timedelta(hours=hours) - left < timedelta(minutes=1)
+    assert session["idle_seconds"] == 60 * minutes
 
 
 # ---- What does not fit ---------------------------------------------------------------------------
