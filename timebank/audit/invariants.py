@@ -80,6 +80,11 @@ GUARDS_STAND = Invariant(
     "guards_stand",
     "The triggers, constraints, functions and rights that keep history unedited are in force.",
 )
+OWNERS_REGISTERED = Invariant(
+    31,
+    "owner_registered",
+    "Every owner of an account is in the registry, or was erased and left a bare id there.",
+)
 KINDS_FIT = Invariant(
     34,
     "account_kinds_fit",
@@ -110,6 +115,7 @@ INVARIANTS = (
     REVERSED_ONCE,
     ONE_UNIT,
     GUARDS_STAND,
+    OWNERS_REGISTERED,
     KINDS_FIT,
     OCCURRED_BEFORE,
     BANK_EXISTS,
