@@ -17,7 +17,9 @@ from tests.book import Book
 from timebank.domain.secrets import SPRAYED_CARDS, WAITS
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
+from timebank.people.cards import issue_card, revoke_card, spell_card_token
 from timebank.people.grants import OPERATOR_ID, grant_role, list_grants, revoke_grant
+from timebank.people.vault import Purpose, erase_person
 
 DAY = timedelta(days=1)
 
@@ -41,6 +43,25 @@ async def test_a_card_and_its_pin_are_good_for_looking(door: Door) -> None:
     refused = await caller.post("/credentials/pin", {"pin": "904172"})
     check_problem(refused, "stronger_login_needed", 403)
     assert (await holder.log_in()).status_code == 201
+
+
+async def test_a_card_is_scanned_or_typed(door: Door) -> None:
+    holder = await door.card_holder()
+    spelt = spell_card_token(holder.card).lower()
+    for shown in (f"https://jianxi.example/p/{holder.card}", spelt, f" {holder.card}\n"):
+        answer = await door.log_in(type="card_pin", card=shown, pin=PIN)
+        assert answer.json()["party_id"] == str(holder.resident_id)
+
+
+async def test_a_new_card_ends_what_the_old_one_could_do(door: Door) -> None:
+    holder = await door.card_holder()
+    async with door.desk.at() as connection:
+        new = await issue_card(
+            connection, door.book.bank_id, holder.resident_id, issued_by=door.desk.clerk
+        )
+    check_problem(await holder.log_in(), "login_failed")
+    answer = await door.log_in(type="card_pin", card=new, pin=PIN)
+    assert answer.json()["party_id"] == str(holder.resident_id)
 
 
 async def test_a_one_time_code_is_good_for_all_a_resident_may(door: Door) -> None:
@@ -135,12 +156,10 @@ async def test_whatever_is_wrong_is_answered_the_same(door: Door) -> None:
     holder, without_pin = await door.card_holder(), await door.card_holder(pin=None)
     erased, revoked = await door.card_holder(), await door.card_holder()
     await door.code_for(holder.resident_id)
-    await door.admin.execute(
-        "UPDATE party SET erased_at = now() WHERE party_id = $1", erased.resident_id
-    )
-    await door.admin.execute(
-        "UPDATE card SET revoked_at = now() WHERE resident_id = $1", revoked.resident_id
-    )
+    async with door.desk.at() as connection:
+        access = door.desk.access(Purpose.SUBJECT_ACCESS)
+        await erase_person(connection, access, erased.resident_id)
+        await revoke_card(connection, door.book.bank_id, revoked.resident_id)
     member, other = await door.member(), await door.member()
     by_pin: dict[str, Any] = {"type": "card_pin", "card": holder.card, "pin": PIN}
     by_code: dict[str, Any] = {"type": "one_time_code", "card": holder.card, "code": "00000000"}
@@ -209,7 +228,7 @@ async def test_whose_it_is_does_not_show_in_the_time_it_takes(
         {"type": "card_pin", "card": "c", "pin": "49271"},
         {"type": "card_pin", "card": "c", "pin": "492716\n"},
         {"type": "card_pin", "card": "c", "pin": "４９２７１６"},
-        {"type": "card_pin", "card": "c" * 65, "pin": PIN},
+        {"type": "card_pin", "card": "c" * 201, "pin": PIN},
         {"type": "card_pin", "card": "", "pin": PIN},
         {"type": "card_pin", "card": ["c"], "pin": PIN},
         {"type": "card_pin", "card": "c", "pin": PIN, "deliver": "mail"},
@@ -321,7 +340,8 @@ async def test_the_turns_of_a_sprayed_bank_are_taken_one_by_one(door: Door) -> N
 
 
 async def test_one_bank_does_not_wait_for_another(door: Door, http: httpx.AsyncClient) -> None:
-    elsewhere = Door(await Api.open(http, await Book.open(door.book.pool)), door.admin)
+    book = await Book.open(door.book.pool)
+    elsewhere = Door(await Api.open(http, book), door.desk, door.admin)
     await spray(elsewhere, SPRAYED_CARDS * 3)
     holders = [await door.card_holder() for _ in range(2)]
     assert [(await holder.log_in()).status_code for holder in holders] == [201, 201]
