@@ -17,6 +17,8 @@ from timebank.domain.errors import (
     AccountExistsError,
     AsOfInFutureError,
     DatabaseUnavailableError,
+    ExpiryRuleExistsError,
+    ExpiryRuleTooEarlyError,
     OutcomeUnknownError,
     OverloadedError,
     SchemaMismatchError,
@@ -38,6 +40,8 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "approval_maker_is_not_beneficiary": SecondPersonNeededError,
     "approval_maker_is_not_checker": SecondPersonNeededError,
     "as_of_not_in_future": AsOfInFutureError,
+    "expiry_rule_one_a_day": ExpiryRuleExistsError,
+    "expiry_rule_starts_later": ExpiryRuleTooEarlyError,
 }
 
 _WORTH_REPEATING = (

@@ -19,7 +19,7 @@ DAYS = st.integers(0, 3000).map(lambda days: FIRST_DAY + timedelta(days=days))
 
 def tags(fold: LotFold, wallet: Any, on: date) -> Counter[tuple[object, ...]]:
     found: Counter[tuple[object, ...]] = Counter()
-    for part in fold.list_parts(wallet, on):
+    for part, _ in fold.list_parts(wallet, on):
         assert part.amount > 0
         found[part.lot.origin_id, part.came_by, part.grace_until] += part.amount
     return found

@@ -213,24 +213,28 @@ class LotFold:
         """Return how many of them are past their last day."""
         return self._purse(account_id, on).count_expired()
 
-    def list_parts(self, account_id: UUID, on: date) -> list[Part]:
-        """Return the parts in the order in which they would be spent on that day."""
-        return list(self._purse(account_id, on).parts)
+    def list_parts(self, account_id: UUID, on: date) -> list[tuple[Part, date | None]]:
+        """Return the parts and their last days, in the order they would be spent in on that day."""
+        purse = self._purse(account_id, on)
+        last_days = map(purse.last_day, purse.parts)
+        return [
+            (part, None if last_day == date.max else last_day)
+            for part, last_day in zip(purse.parts, last_days, strict=True)
+        ]
 
     def list_lots(self, account_id: UUID, on: date) -> list[OpenLot]:
         """Return the unspent points by lot and last day, in the order they would be spent in."""
-        purse = self._purse(account_id, on)
-        by_lot = groupby(purse.parts, lambda part: (part.lot, purse.last_day(part)))
+        parts = self.list_parts(account_id, on)
         return [
             OpenLot(
                 lot.origin_id,
                 lot.kind,
                 lot.subject_id,
                 lot.earned_on,
-                None if last_day == date.max else last_day,
-                sum(part.amount for part in parts),
+                last_day,
+                sum(part.amount for part, _ in same),
             )
-            for (lot, last_day), parts in by_lot
+            for (lot, last_day), same in groupby(parts, lambda pair: (pair[0].lot, pair[1]))
         ]
 
     def _purse(self, account_id: UUID, on: date) -> _Purse:
