@@ -175,10 +175,10 @@ class _Writer:
         )
 
     def _unspent(self, unspent: Unspent) -> str:
-        words = self._words
-        if unspent.expires_on:
-            until = words.good_until.format(day=self._day(unspent.expires_on))
-        return self._source(unspent.source, unspent.amount) + until
+        source = self._source(unspent.source, unspent.amount)
+        if unspent.expires_on is None:
+            return source
+        return source + self._words.good_until.format(day=self._day(unspent.expires_on))
 
     def _source(self, source: Source, amount: int) -> str:
         sentence = self._words.sources.get(source.kind, self._words.other_source)
