@@ -6,6 +6,7 @@ from timebank import __version__
 from timebank.cli.benching import bench
 from timebank.cli.demo import demo
 from timebank.cli.importing import import_files
+from timebank.cli.points import points
 from timebank.cli.reconcile import reconcile
 from timebank.cli.running import COMMANDS_CONTEXT
 from timebank.cli.schema import schema
@@ -25,5 +26,5 @@ def main() -> None:
     """
 
 
-for subcommand in (demo, serve, bank, token, import_files, reconcile, bench, schema):
+for subcommand in (demo, serve, bank, token, import_files, points, reconcile, bench, schema):
     main.add_command(subcommand)

@@ -68,6 +68,7 @@ class _Use:
     def __init__(self, move: Move) -> None:
         self.began = move
         self.parts: dict[Source, int] = {}
+        self.sources: dict[UUID, Source] = {}  # by the origin of the lot
         self.held = 0
 
 
@@ -78,6 +79,7 @@ class Explainer:
         """`hear` is to be the fold's listener."""
         self._account_id = account_id
         self._arrivals: dict[UUID, Source] = {}
+        self._returned: dict[tuple[UUID, UUID], Source] = {}
         self._uses: dict[tuple[UUID | None, bool], _Use] = {}
 
     def hear(self, account_id: UUID, move: Move, parts: Sequence[Part], came_in: bool) -> None:
@@ -95,6 +97,7 @@ class Explainer:
         use.held += move.amount if is_hold else 0
         for part in parts:
             source = self._source(part)
+            use.sources[part.lot.origin_id] = source
             use.parts[source] = use.parts.get(source, 0) + part.amount
 
     def _take_back(self, move: Move, parts: Sequence[Part]) -> None:
@@ -105,6 +108,9 @@ class Explainer:
             return
         use.held -= move.amount if move.kind is TransferKind.RELEASE else 0
         for part in parts:
+            origin_id = part.lot.origin_id
+            if part.came_by == move.transfer_id and origin_id in use.sources:
+                self._returned[origin_id, part.came_by] = use.sources[origin_id]
             source = self._source(part)
             use.parts[source] = max(use.parts.get(source, 0) - part.amount, 0)
 
@@ -133,5 +139,6 @@ class Explainer:
                 )
 
     def _source(self, part: Part) -> Source:
-        """Return what brought a part here: its own origin if that was here, else a gift."""
-        return self._arrivals.get(part.lot.origin_id) or self._arrivals[part.came_by]
+        """Return what brought a part here; if a reversal did, what had brought it before."""
+        returned = self._returned.get((part.lot.origin_id, part.came_by))
+        return returned or self._arrivals[part.came_by]

@@ -60,7 +60,7 @@ _WORDS = {
         },
         other_use="{day}，转出 {n}：{sources}。",
         held="{day}，为兑换{name}预留 {n}，尚未领取：{sources}。",
-        partly_held="{day}，兑换{name}用去 {n}（其中 {held} 仍在预留）：{sources}。",
+        partly_held="{day}，兑换{name}用去 {n}（其中 {held}仍在预留）：{sources}。",
         sources={
             Kind.AWARD: "{day}服务{name}所得 {n}",
             Kind.GIFT: "{day}获赠 {n}",
@@ -88,7 +88,7 @@ _WORDS = {
         },
         other_use="{day}，轉出 {n}：{sources}。",
         held="{day}，為兌換{name}預留 {n}，尚未領取：{sources}。",
-        partly_held="{day}，兌換{name}用去 {n}（其中 {held} 仍在預留）：{sources}。",
+        partly_held="{day}，兌換{name}用去 {n}（其中 {held}仍在預留）：{sources}。",
         sources={
             Kind.AWARD: "{day}服務{name}所得 {n}",
             Kind.GIFT: "{day}獲贈 {n}",
