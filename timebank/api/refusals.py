@@ -22,6 +22,7 @@ from timebank.domain.errors import (
     InvalidInputError,
     NotFoundError,
     TimebankError,
+    TooManyAttemptsError,
     TransferRefusedError,
 )
 
@@ -32,6 +33,7 @@ _RETRY_AFTER_SECONDS = {
     "outcome_unknown": "1",
     "database_unavailable": "2",
     "schema_mismatch": "60",
+    "login_key_unfit": "60",
 }
 
 _REFUSED = "timebank_refused"
@@ -60,6 +62,8 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         code, detail, request.scope["path"], request.headers.get("accept-language", ""), faults
     )
     answer = problem_response(problem)
+    if isinstance(error, TooManyAttemptsError):
+        answer.set_header("Retry-After", str(error.wait_seconds))
     if isinstance(error, HTTPException) and (allow := (error.headers or {}).get("allow")):
         answer.set_header("Allow", allow)
     return answer

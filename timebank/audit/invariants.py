@@ -85,6 +85,11 @@ LOTS_ADD_UP = Invariant(
     "lots_add_up",
     "Lots' unspent parts add up to the balance; an expiry took no more than had expired.",
 )
+OWNERS_REGISTERED = Invariant(
+    31,
+    "owner_registered",
+    "Every owner of an account is in the registry, or was erased and left a bare id there.",
+)
 KINDS_FIT = Invariant(
     34,
     "account_kinds_fit",
@@ -116,6 +121,7 @@ INVARIANTS = (
     ONE_UNIT,
     GUARDS_STAND,
     LOTS_ADD_UP,
+    OWNERS_REGISTERED,
     KINDS_FIT,
     OCCURRED_BEFORE,
     BANK_EXISTS,
