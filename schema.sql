@@ -1664,37 +1664,45 @@ CREATE TABLE api_key (
 COMMENT ON TABLE api_key IS
     'Keys of systems. A key is a session; a rotated one has two that count, for a while.';
 
+CREATE FUNCTION count_failures(p_row login_failure) RETURNS integer
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE WHEN p_row.last_failed_at < clock_timestamp() - interval '1 day' THEN 0
+                ELSE p_row.failures END;
+$$;
+COMMENT ON FUNCTION count_failures IS 'The failures that count still: a day without one ends them.';
+
 CREATE FUNCTION charge_login(
     p_bank integer, p_method session_method, p_subject bytea, p_is_known boolean, p_waits integer[]
 ) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
+    INSERT INTO login_failure AS f
+    VALUES (p_bank, p_method, p_subject, p_is_known, 1, clock_timestamp(),
+            clock_timestamp() + make_interval(secs => p_waits[1]))
+    ON CONFLICT (bank_id, method, subject_hash) DO UPDATE
+    SET failures = count_failures(f) + 1,
+        is_known = p_is_known,
+        last_failed_at = clock_timestamp(),
+        free_at = clock_timestamp() + make_interval(
+            secs => p_waits[least(count_failures(f) + 1, cardinality(p_waits))])
+    WHERE f.free_at <= clock_timestamp();
+    IF NOT FOUND THEN  -- and if the row is gone since, somebody got in: come again
+        RETURN coalesce((
+            SELECT greatest(1, ceil(extract(epoch FROM free_at - clock_timestamp())))
+            FROM login_failure
+            WHERE bank_id = p_bank AND method = p_method AND subject_hash = p_subject), 1);
+    END IF;
     DELETE FROM login_failure WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM login_failure
         WHERE bank_id = p_bank AND method = p_method
           AND last_failed_at < clock_timestamp() - interval '1 day'
         ORDER BY last_failed_at LIMIT 2 FOR UPDATE SKIP LOCKED));
-    INSERT INTO login_failure AS f
-    VALUES (p_bank, p_method, p_subject, p_is_known, 1, clock_timestamp(),
-            clock_timestamp() + make_interval(secs => p_waits[1]))
-    ON CONFLICT (bank_id, method, subject_hash) DO UPDATE
-    SET failures = f.failures + 1,
-        is_known = p_is_known,
-        last_failed_at = clock_timestamp(),
-        free_at = clock_timestamp() + make_interval(
-            secs => p_waits[least(f.failures + 1, cardinality(p_waits))])
-    WHERE f.free_at <= clock_timestamp();
-    IF FOUND THEN
-        RETURN 0;
-    END IF;
-    RETURN (SELECT greatest(1, ceil(extract(epoch FROM free_at - clock_timestamp())))
-            FROM login_failure
-            WHERE bank_id = p_bank AND method = p_method AND subject_hash = p_subject);
+    RETURN 0;
 END $$;
 COMMENT ON FUNCTION charge_login IS
     'Counts an attempt as failed before it is looked at, so that many at once get no more than one '
     'after another. p_waits: seconds to wait after the 1st, 2nd, … failure, the last for all more. '
-    'Returns the seconds still to wait, and then counts nothing; 0: go on. Locks the row. '
-    'Rows unused for a day go, two at a time.';
+    'Returns the seconds still to wait, and then counts nothing; 0: go on. Locks the row; then two '
+    'that were unused for a day go, unless somebody holds them.';
 
 CREATE FUNCTION issue_one_time_code(
     p_bank integer, p_party uuid, p_code uuid, p_sealed_hash bytea, p_by uuid, p_lifetime interval
