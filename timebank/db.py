@@ -15,10 +15,12 @@ import msgspec
 
 from timebank.domain.errors import (
     AccountExistsError,
+    AgreementExistsError,
     AsOfInFutureError,
     DatabaseUnavailableError,
     OutcomeUnknownError,
     OverloadedError,
+    OverrideNeedsOthersError,
     SchemaMismatchError,
     TimebankError,
 )
@@ -34,6 +36,9 @@ T = TypeVar("T")
 _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "account_one_per_owner_kind_unit": AccountExistsError,
     "as_of_not_in_future": AsOfInFutureError,
+    "agreement_recorded_once": AgreementExistsError,
+    "override_by_two_persons": OverrideNeedsOthersError,
+    "override_not_for_oneself": OverrideNeedsOthersError,
 }
 
 _WORTH_REPEATING = (
