@@ -101,11 +101,13 @@ CREATE TABLE bank (
                                  CONSTRAINT bank_rate_sane
                                  CHECK (points_per_hour BETWEEN 0 AND 1000),
     cursor_key       uuid        NOT NULL DEFAULT gen_random_uuid(),
+    root_id          uuid        NOT NULL DEFAULT gen_random_uuid(),
     opened_at        timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE bank IS 'A programme with its own book.';
 COMMENT ON COLUMN bank.time_zone IS 'Turns a local date into an instant; an IANA name.';
 COMMENT ON COLUMN bank.cursor_key IS 'Signs page cursors, so that every worker accepts them.';
+COMMENT ON COLUMN bank.root_id IS 'The branch at the top of its tree; nothing hangs above it.';
 
 CREATE TABLE account (
     bank_id     integer      NOT NULL,
@@ -239,17 +241,24 @@ END $$;
 COMMENT ON FUNCTION refuse_insert_by_hand IS
     'Looks for our functions in the call stack, whose other words are in the server''s language.';
 
+CREATE FUNCTION make_append_only(p_table text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TRIGGER %1$s_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE '
+        'ON timebank.%1$s FOR EACH STATEMENT EXECUTE FUNCTION timebank.refuse_edit()', p_table);
+    EXECUTE format('ALTER TABLE timebank.%1$s ENABLE ALWAYS TRIGGER %1$s_is_append_only', p_table);
+END $$;
+COMMENT ON FUNCTION make_append_only IS 'Guards a table against update, delete and truncate.';
+
 DO $$
 DECLARE
     history text;
 BEGIN
     FOREACH history IN ARRAY ARRAY['transfer', 'posting', 'request'] LOOP
-        EXECUTE format('CREATE TRIGGER %1$s_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE '
-            'ON timebank.%1$s FOR EACH STATEMENT EXECUTE FUNCTION timebank.refuse_edit()', history);
+        PERFORM timebank.make_append_only(history);
         EXECUTE format('CREATE TRIGGER %1$s_is_written_by_functions BEFORE INSERT '
             'ON timebank.%1$s FOR EACH STATEMENT EXECUTE FUNCTION timebank.refuse_insert_by_hand()',
             history);
-        EXECUTE format('ALTER TABLE timebank.%1$s ENABLE ALWAYS TRIGGER %1$s_is_append_only, '
+        EXECUTE format('ALTER TABLE timebank.%1$s '
             'ENABLE ALWAYS TRIGGER %1$s_is_written_by_functions', history);
     END LOOP;
 END $$;
@@ -777,22 +786,284 @@ CREATE VIEW trial_balance AS
 COMMENT ON VIEW trial_balance IS 'By unit and kind; debits equal credits within each unit.';
 
 
--- ── People ──────────────────────────────────────────────────────────────────────────────────────
+-- ── Registry: who there is, and where they hang ─────────────────────────────────────────────────
 
-CREATE TYPE role AS ENUM ('resident', 'staff', 'auditor');
+CREATE TYPE party_kind AS ENUM ('person', 'merchant', 'branch', 'family', 'system');
 
-CREATE TABLE access_token (
-    token_hash   bytea       PRIMARY KEY,
-    bank_id      integer     NOT NULL,
-    principal_id uuid        NOT NULL,
-    role         role        NOT NULL,
-    expires_at   timestamptz NOT NULL,
-    issued_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
-    revoked_at   timestamptz,
-    CONSTRAINT access_token_is_sha256 CHECK (length(token_hash) = 32)
+CREATE TABLE party (
+    bank_id        integer     NOT NULL,
+    party_id       uuid        NOT NULL,
+    kind           party_kind  NOT NULL,
+    registered_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    erased_at      timestamptz,
+    PRIMARY KEY (bank_id, party_id)
 );
-COMMENT ON TABLE access_token IS 'Who may call, by the SHA-256 of an opaque bearer token.';
-COMMENT ON COLUMN access_token.principal_id IS 'For a resident, the resident_id who owns accounts.';
+COMMENT ON TABLE party IS
+    'Whoever may own accounts, act or hold a role: a random id and nothing personal. One human is '
+    'one person, whatever their roles, so that two pairs of eyes are two persons.';
+COMMENT ON COLUMN party.erased_at IS 'When the personal data was destroyed; the row stays.';
+
+CREATE TYPE branch_level AS ENUM (
+    'district',     -- 区: the root, one for a bank
+    'subdistrict',  -- 街道
+    'community',    -- 社区
+    'compound'      -- 小区
+);
+
+CREATE TABLE branch (
+    bank_id         integer      NOT NULL,
+    branch_id       uuid         NOT NULL,
+    level           branch_level NOT NULL,
+    code            text         NOT NULL
+                                 CONSTRAINT branch_code_plain
+                                 CHECK (code ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),
+    name            text         NOT NULL
+                                 CONSTRAINT branch_name_short CHECK (length(name) BETWEEN 1 AND 80),
+    community_type  text,
+    opened_at       timestamptz  NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, branch_id),
+    CONSTRAINT branch_code_unique UNIQUE (bank_id, code)
+);
+COMMENT ON TABLE branch IS 'A place in the tree; it is a party too, and owns its pools.';
+
+CREATE TABLE branch_move (
+    bank_id    integer     NOT NULL,
+    branch_id  uuid        NOT NULL,
+    parent_id  uuid,
+    moved_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT branch_moved_once_at_a_time PRIMARY KEY (bank_id, branch_id, moved_at)
+);
+COMMENT ON TABLE branch_move IS
+    'Under which parent a branch hangs from an instant on; the root has none. Append-only.';
+
+CREATE TABLE placement (
+    bank_id    integer     NOT NULL,
+    party_id   uuid        NOT NULL,
+    branch_id  uuid        NOT NULL,
+    placed_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT party_placed_once_at_a_time PRIMARY KEY (bank_id, party_id, placed_at)
+);
+COMMENT ON TABLE placement IS
+    'On which branch a party and its accounts hang from an instant on. Append-only.';
+CREATE INDEX placement_of_branch ON placement (bank_id, branch_id);
+
+CREATE FUNCTION find_branch_of(p_bank integer, p_party uuid, p_at timestamptz) RETURNS uuid
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT coalesce(
+        (SELECT branch_id FROM branch WHERE (bank_id, branch_id) = (p_bank, p_party)),
+        (SELECT branch_id FROM placement
+         WHERE bank_id = p_bank AND party_id = p_party AND placed_at <= p_at
+         ORDER BY placed_at DESC LIMIT 1),
+        (SELECT root_id FROM bank WHERE bank_id = p_bank));
+$$;
+COMMENT ON FUNCTION find_branch_of IS
+    'The branch a party hung on at an instant: a branch on itself, who was never placed (and null, '
+    'the bank''s own) on the root.';
+
+CREATE FUNCTION list_branch_path(p_bank integer, p_branch uuid, p_at timestamptz) RETURNS uuid[]
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    WITH RECURSIVE path (branch_id, height) AS (
+        SELECT p_branch, 1
+        UNION ALL
+        SELECT (SELECT parent_id FROM branch_move
+                WHERE bank_id = p_bank AND branch_id = path.branch_id AND moved_at <= p_at
+                ORDER BY moved_at DESC LIMIT 1), height + 1
+        FROM path WHERE path.branch_id IS NOT NULL AND height < 16
+    )
+    SELECT array_agg(branch_id ORDER BY height) FROM path WHERE branch_id IS NOT NULL;
+$$;
+COMMENT ON FUNCTION list_branch_path IS 'A branch and all above it, up to the root, at an instant.';
+
+CREATE FUNCTION is_within(p_bank integer, p_party uuid, p_branch uuid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT p_branch = ANY (list_branch_path(
+        p_bank, find_branch_of(p_bank, p_party, 'infinity'), 'infinity'));
+$$;
+COMMENT ON FUNCTION is_within IS 'Whether a party hangs on the branch or anywhere below it now.';
+
+CREATE FUNCTION open_bank(
+    p_code text, p_name text, p_time_zone text, p_points_per_hour integer
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    opened bank;
+BEGIN
+    INSERT INTO bank (code, name, time_zone, points_per_hour)
+    VALUES (p_code, p_name, p_time_zone, p_points_per_hour)
+    ON CONFLICT (code) DO NOTHING RETURNING * INTO opened;
+    IF opened.bank_id IS NOT NULL THEN
+        INSERT INTO party (bank_id, party_id, kind)
+        VALUES (opened.bank_id, opened.root_id, 'branch');
+        INSERT INTO branch (bank_id, branch_id, level, code, name)
+        VALUES (opened.bank_id, opened.root_id, 'district', p_code, p_name);
+        INSERT INTO branch_move (bank_id, branch_id) VALUES (opened.bank_id, opened.root_id);
+    END IF;
+END $$;
+COMMENT ON FUNCTION open_bank IS 'A bank with the root of its tree; nothing if the code is taken.';
+
+SELECT make_append_only('branch_move'), make_append_only('placement');
+
+GRANT INSERT ON party, branch, branch_move, placement TO timebank_app;
+GRANT EXECUTE ON FUNCTION open_bank TO timebank_app;
+GRANT EXECUTE ON FUNCTION find_branch_of, list_branch_path, is_within
+    TO timebank_app, timebank_auditor;
+
+
+-- ── Access: roles, sessions, four eyes, audit log ───────────────────────────────────────────────
+
+CREATE TYPE role AS ENUM (
+    'resident',       -- 储户: own accounts, and those they guard or help
+    'clerk',          -- a merchant's person at the counter
+    'merchant',       -- a merchant's own system
+    'coordinator',    -- 网格员 / 社区专干: the residents of a branch and below
+    'auditor',        -- reads and proves, changes nothing
+    'administrator',  -- people, roles and places; never posts
+    'integrator'      -- a system of the programme that posts what was approved there
+);
+
+CREATE TABLE role_grant (
+    bank_id      integer     NOT NULL,
+    grant_id     uuid        NOT NULL,
+    party_id     uuid        NOT NULL,
+    role         role        NOT NULL,
+    branch_id    uuid        NOT NULL,
+    merchant_id  uuid,
+    granted_by   uuid        NOT NULL,
+    approved_by  uuid        NOT NULL,
+    granted_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    revoked_at   timestamptz,
+    PRIMARY KEY (bank_id, grant_id),
+    CONSTRAINT role_grant_of_merchant CHECK (
+        (role IN ('clerk', 'merchant')) = (merchant_id IS NOT NULL)),
+    CONSTRAINT role_grant_not_to_oneself CHECK (party_id NOT IN (granted_by, approved_by)),
+    CONSTRAINT role_grant_not_of_resident CHECK (role <> 'resident')
+);
+COMMENT ON TABLE role_grant IS
+    'What a party is in the programme, for a branch and all below it. Residents need none.';
+COMMENT ON COLUMN role_grant.approved_by IS
+    'Another person than granted_by; both are the operator where a command made the grant.';
+CREATE UNIQUE INDEX role_granted_once ON role_grant
+    (bank_id, party_id, role, branch_id, merchant_id) NULLS NOT DISTINCT WHERE revoked_at IS NULL;
+
+CREATE TYPE session_method AS ENUM (
+    'token',     -- issued by a command or as an API key
+    'pin',       -- card and PIN: low value only
+    'code',      -- a one-time code from a service point
+    'password'   -- password and second factor
+);
+
+CREATE TABLE session (
+    token_hash    bytea          PRIMARY KEY,
+    bank_id       integer        NOT NULL,
+    session_id    uuid           NOT NULL,
+    party_id      uuid           NOT NULL,
+    role          role           NOT NULL,
+    grant_id      uuid,
+    method        session_method NOT NULL,
+    scopes        text[],
+    idle_seconds  integer,
+    issued_at     timestamptz    NOT NULL DEFAULT clock_timestamp(),
+    expires_at    timestamptz    NOT NULL,
+    last_used_at  timestamptz    NOT NULL DEFAULT clock_timestamp(),
+    revoked_at    timestamptz,
+    CONSTRAINT session_token_is_sha256 CHECK (length(token_hash) = 32),
+    CONSTRAINT session_of_a_grant CHECK ((role = 'resident') = (grant_id IS NULL)),
+    CONSTRAINT session_id_unique UNIQUE (bank_id, session_id)
+);
+COMMENT ON TABLE session IS
+    'Who may call, by the SHA-256 of an opaque token. It counts while it has not expired, was used '
+    'within idle_seconds, was not revoked, and its grant was not revoked.';
+COMMENT ON COLUMN session.scopes IS 'The only actions it is good for; null: all of its role.';
+COMMENT ON COLUMN session.last_used_at IS 'To the minute: an older one is moved on at use.';
+CREATE INDEX session_of_party ON session (bank_id, party_id) WHERE revoked_at IS NULL;
+
+CREATE TABLE audit_log (
+    bank_id      integer     NOT NULL,
+    entry_id     uuid        NOT NULL,
+    actor_id     uuid,
+    role         role,
+    action       text        NOT NULL,
+    object_id    uuid,
+    purpose      text,
+    result       text        NOT NULL,
+    request_id   text        NOT NULL,
+    recorded_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, entry_id)
+);
+COMMENT ON TABLE audit_log IS
+    'Who did or tried what to which object, with what result: ids and codes, nothing personal and '
+    'no tokens. A deed stands here in its own commit. Append-only.';
+COMMENT ON COLUMN audit_log.result IS 'done, or the code of the refusal.';
+CREATE INDEX audit_log_of_object ON audit_log (bank_id, object_id) WHERE object_id IS NOT NULL;
+
+CREATE TYPE approval_state AS ENUM (
+    'proposed',  -- -> approved, rejected; or it lapses
+    'approved',
+    'rejected'
+);
+
+CREATE TABLE approval (
+    bank_id       integer        NOT NULL,
+    approval_id   uuid           NOT NULL,
+    deed          text           NOT NULL,
+    content       json           NOT NULL,
+    content_hash  bytea          NOT NULL,
+    branch_id     uuid           NOT NULL,
+    maker_id      uuid           NOT NULL,
+    beneficiaries uuid[]         NOT NULL,
+    proposed_at   timestamptz    NOT NULL DEFAULT clock_timestamp(),
+    lapses_at     timestamptz    NOT NULL,
+    state         approval_state NOT NULL DEFAULT 'proposed',
+    checker_id    uuid,
+    decided_at    timestamptz,
+    PRIMARY KEY (bank_id, approval_id),
+    CONSTRAINT approval_content_is_sha256 CHECK (length(content_hash) = 32),
+    CONSTRAINT approval_decided_by_checker CHECK (
+        (state = 'proposed') = (checker_id IS NULL) AND
+        (state = 'proposed') = (decided_at IS NULL)),
+    CONSTRAINT approval_maker_is_not_checker CHECK (maker_id <> checker_id),
+    CONSTRAINT approval_maker_is_not_beneficiary CHECK (maker_id <> ALL (beneficiaries)),
+    CONSTRAINT approval_checker_is_not_beneficiary CHECK (checker_id <> ALL (beneficiaries))
+);
+COMMENT ON TABLE approval IS
+    'Four eyes: a deed proposed by one person and decided by another; it serves neither of them.';
+COMMENT ON COLUMN approval.content_hash IS
+    'SHA-256 of the content; who decides names it, and so decides about what they saw.';
+CREATE INDEX approval_open ON approval (bank_id, branch_id) WHERE state = 'proposed';
+
+SELECT make_append_only('audit_log');
+
+CREATE FUNCTION decide_approval(
+    p_bank integer, p_approval uuid, p_checker uuid, p_content_hash bytea, p_state approval_state
+) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    found approval;
+BEGIN
+    SELECT * INTO found FROM approval WHERE (bank_id, approval_id) = (p_bank, p_approval)
+    FOR NO KEY UPDATE;
+    IF found.state <> 'proposed' THEN
+        RETURN 'decided';
+    ELSIF found.lapses_at <= clock_timestamp() THEN
+        RETURN 'lapsed';
+    ELSIF found.content_hash <> p_content_hash THEN
+        RETURN 'content_differs';
+    END IF;
+    UPDATE approval SET state = p_state, checker_id = p_checker, decided_at = clock_timestamp()
+    WHERE (bank_id, approval_id) = (p_bank, p_approval);
+    RETURN p_state;
+END $$;
+COMMENT ON FUNCTION decide_approval IS
+    'Decides a proposal once, before it lapses, by its content; returns the state, or why not. '
+    'Whoever made it or is served by it cannot: the constraints of the table say so.';
+
+GRANT INSERT ON role_grant, session, audit_log TO timebank_app;
+GRANT INSERT (bank_id, approval_id, deed, content, content_hash, branch_id, maker_id,
+              beneficiaries, lapses_at) ON approval TO timebank_app;
+GRANT UPDATE (revoked_at) ON role_grant TO timebank_app;
+GRANT UPDATE (revoked_at, last_used_at) ON session TO timebank_app;
+GRANT EXECUTE ON FUNCTION decide_approval TO timebank_app;
+
+
+-- ── People ──────────────────────────────────────────────────────────────────────────────────────
 
 CREATE TABLE resident (
     bank_id      integer NOT NULL,
@@ -952,17 +1223,6 @@ CREATE INDEX shop_of_merchant ON shop (bank_id, merchant_id);
 COMMENT ON TABLE shop IS 'A place where a merchant hands goods over.';
 COMMENT ON COLUMN shop.branch_id IS 'The service point it stands at; null for own premises.';
 
-CREATE TABLE clerk (
-    bank_id      integer     NOT NULL,
-    merchant_id  uuid        NOT NULL,
-    clerk_id     uuid        NOT NULL,
-    shop_id      uuid,
-    enrolled_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    ended_at     timestamptz,
-    PRIMARY KEY (bank_id, merchant_id, clerk_id)
-);
-COMMENT ON TABLE clerk IS 'A person who acts for a merchant, at one shop or at all.';
-
 CREATE TABLE offer (
     bank_id         integer     NOT NULL,
     offer_id        uuid        NOT NULL,
@@ -1016,7 +1276,7 @@ CREATE TABLE cap_rule (
 );
 COMMENT ON TABLE cap_rule IS
     'Caps of a bank, versioned: the latest that is in force counts, one for a subject before the '
-    'one for all. Caps of an offer stand in the offer.';
+    'one for all. Caps of an offer stand in the offer. Append-only.';
 COMMENT ON COLUMN cap_rule.subject_id IS 'A person, merchant or clerk; the nil id is all of them.';
 COMMENT ON COLUMN cap_rule.points IS 'Null is no cap.';
 
@@ -1035,27 +1295,20 @@ COMMENT ON COLUMN cap_use.offer_id IS 'The nil id where the cap is not of an off
 COMMENT ON COLUMN cap_use.used_on IS 'The bank''s local day; -infinity for a cap in all.';
 
 CREATE TABLE cap_override (
-    bank_id       integer         NOT NULL,
-    override_id   uuid            NOT NULL,
-    scope         cap_scope       NOT NULL,
-    subject_id    uuid            NOT NULL,
-    offer_id      uuid            NOT NULL DEFAULT nil_id(),
-    amount        bigint          NOT NULL CONSTRAINT override_amount_positive CHECK (amount > 0),
-    reason        override_reason NOT NULL,
-    requested_by  uuid            NOT NULL,
-    requested_at  timestamptz     NOT NULL DEFAULT clock_timestamp(),
-    expires_at    timestamptz     NOT NULL,
-    approved_by   uuid,
-    approved_at   timestamptz,
-    used_by       uuid,
-    PRIMARY KEY (bank_id, override_id),
-    CONSTRAINT override_by_two_persons CHECK (approved_by <> requested_by),
-    CONSTRAINT override_not_for_oneself CHECK (
-        requested_by <> subject_id AND approved_by IS DISTINCT FROM subject_id),
-    CONSTRAINT override_used_when_approved CHECK (used_by IS NULL OR approved_by IS NOT NULL)
+    bank_id      integer         NOT NULL,
+    override_id  uuid            NOT NULL,
+    scope        cap_scope       NOT NULL,
+    subject_id   uuid            NOT NULL,
+    offer_id     uuid            NOT NULL DEFAULT nil_id(),
+    amount       bigint          NOT NULL CONSTRAINT override_amount_positive CHECK (amount > 0),
+    reason       override_reason NOT NULL,
+    granted_at   timestamptz     NOT NULL DEFAULT clock_timestamp(),
+    expires_at   timestamptz     NOT NULL,
+    used_by      uuid,
+    CONSTRAINT override_granted_once PRIMARY KEY (bank_id, override_id)
 );
-COMMENT ON TABLE cap_override IS
-    'Lets one act pass one cap: asked for by one person, approved by another, for neither of them.';
+COMMENT ON TABLE cap_override IS 'Lets one act pass one cap: four eyes agreed, for a reason.';
+COMMENT ON COLUMN cap_override.override_id IS 'The approval: by two persons, neither its subject.';
 COMMENT ON COLUMN cap_override.amount IS 'The most that the act may add, as its cap counts.';
 COMMENT ON COLUMN cap_override.used_by IS 'The act that passed.';
 
@@ -1128,7 +1381,8 @@ CREATE TABLE redemption_act (
 );
 CREATE INDEX redemption_act_of_hold ON redemption_act (bank_id, hold_id);
 COMMENT ON TABLE redemption_act IS
-    'Every act on a hold or a stock ever decided, done or refused, so an id is answered for ever.';
+    'Every act on a hold or a stock ever decided, done or refused, so an id is answered for ever. '
+    'Append-only.';
 COMMENT ON COLUMN redemption_act.act_id IS
     'The caller''s; of a hold it is the hold_id. The transfer that moves the points has it too.';
 COMMENT ON COLUMN redemption_act.quantity IS
@@ -1179,12 +1433,10 @@ CREATE TABLE code_attempts (
 COMMENT ON TABLE code_attempts IS
     'Wrong codes of a clerk or merchant in a stretch of 15 minutes; they take turns by its lock.';
 
-CREATE TRIGGER redemption_act_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE
-    ON redemption_act FOR EACH STATEMENT EXECUTE FUNCTION refuse_edit();
+SELECT make_append_only('redemption_act'), make_append_only('cap_rule');
 CREATE TRIGGER redemption_act_is_written_by_functions BEFORE INSERT
     ON redemption_act FOR EACH STATEMENT EXECUTE FUNCTION refuse_insert_by_hand();
-ALTER TABLE redemption_act ENABLE ALWAYS TRIGGER redemption_act_is_append_only,
-                           ENABLE ALWAYS TRIGGER redemption_act_is_written_by_functions;
+ALTER TABLE redemption_act ENABLE ALWAYS TRIGGER redemption_act_is_written_by_functions;
 
 
 -- Acts
@@ -1336,7 +1588,7 @@ DECLARE
 BEGIN
     SELECT scope INTO passed
     FROM cap_override o JOIN unnest(p_keys) k USING (scope, subject_id, offer_id)
-    WHERE (o.bank_id, o.override_id) = (p_bank, p_override) AND o.approved_by IS NOT NULL
+    WHERE (o.bank_id, o.override_id) = (p_bank, p_override)
       AND o.used_by IS NULL AND p_at < o.expires_at AND k.amount <= o.amount;
     IF NOT FOUND AND p_override IS NOT NULL THEN
         status := 'override_not_valid';
@@ -1525,7 +1777,8 @@ RETURNS TABLE (status redemption_status, cap cap_scope, wish hold)
 LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
 DECLARE
     asked     offer;
-    agreed    timestamptz := find_agreed_until(p_wish.bank_id, p_wish.merchant_id, p_wish.placed_at);
+    agreed    timestamptz := find_agreed_until(p_wish.bank_id, p_wish.merchant_id,
+                                               p_wish.placed_at);
     kind      account_kind;
     stands    bigint;
     in_stock  bigint;
@@ -1984,26 +2237,30 @@ END $$;
 COMMENT ON FUNCTION restock IS
     'Brings units into the stock of an offer, or takes lost ones out, never more than stand there.';
 
-CREATE FUNCTION approve_override(p_bank integer, p_override uuid, p_approver uuid)
-RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+CREATE FUNCTION grant_override(
+    p_bank integer, p_approval uuid, p_scope cap_scope, p_subject uuid, p_offer uuid,
+    p_amount bigint, p_reason override_reason, p_lifetime interval
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
-    UPDATE cap_override SET approved_by = p_approver, approved_at = clock_timestamp()
-    WHERE (bank_id, override_id) = (p_bank, p_override) AND clock_timestamp() < expires_at
-      AND (approved_by IS NULL OR approved_by = p_approver);
+    INSERT INTO cap_override (bank_id, override_id, scope, subject_id, offer_id, amount, reason,
+                              expires_at)
+    SELECT p_bank, p_approval, p_scope, p_subject, p_offer, p_amount, p_reason,
+           clock_timestamp() + p_lifetime
+    FROM approval
+    WHERE (bank_id, approval_id) = (p_bank, p_approval) AND state = 'approved'
+      AND deed = 'pass_cap' AND p_subject = ANY (beneficiaries);
     RETURN FOUND;
 END $$;
-COMMENT ON FUNCTION approve_override IS
-    'The second person agrees, once; false if there is no such override, or it is too late.';
+COMMENT ON FUNCTION grant_override IS
+    'Does what four eyes approved as the deed pass_cap, once; false if they did not.';
 
-GRANT INSERT ON merchant, agreement, shop, clerk, offer, offer_place, cap_rule TO timebank_app;
-GRANT INSERT (bank_id, override_id, scope, subject_id, offer_id, amount, reason, requested_by,
-              expires_at) ON cap_override TO timebank_app;
-GRANT UPDATE (ended_at) ON agreement, clerk TO timebank_app;
+GRANT INSERT ON merchant, agreement, shop, offer, offer_place, cap_rule TO timebank_app;
+GRANT UPDATE (ended_at) ON agreement TO timebank_app;
 GRANT UPDATE (closed_at) ON shop TO timebank_app;
 GRANT UPDATE (withdrawn_at) ON offer TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     quote_hold, place_hold, capture_hold, release_hold, expire_holds, refund_capture, restock,
-    issue_payment_code, renew_pickup_code, find_pickup, approve_override, find_hold_fault, nil_id
+    issue_payment_code, renew_pickup_code, find_pickup, grant_override, find_hold_fault, nil_id
     TO timebank_app;
 
 
@@ -2012,14 +2269,13 @@ GRANT EXECUTE ON FUNCTION
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
 GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
-REVOKE SELECT ON access_token FROM timebank_auditor;
+REVOKE SELECT ON session FROM timebank_auditor;
 REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
 GRANT EXECUTE ON FUNCTION
     open_accounts, lock_balances, post_transfers, post_requests, find_answer, answer_request,
     read_balance_as_of TO timebank_app;
 GRANT EXECUTE ON FUNCTION may_move TO timebank_app, timebank_auditor;
-GRANT INSERT ON bank, access_token, resident, activity, shift TO timebank_app;
-GRANT UPDATE (revoked_at) ON access_token TO timebank_app;
+GRANT INSERT ON resident, activity, shift TO timebank_app;
 
 RESET ROLE;
 RESET search_path;

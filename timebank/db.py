@@ -20,8 +20,8 @@ from timebank.domain.errors import (
     DatabaseUnavailableError,
     OutcomeUnknownError,
     OverloadedError,
-    OverrideNeedsOthersError,
     SchemaMismatchError,
+    SecondPersonNeededError,
     TimebankError,
 )
 
@@ -35,10 +35,11 @@ T = TypeVar("T")
 
 _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "account_one_per_owner_kind_unit": AccountExistsError,
+    "approval_checker_is_not_beneficiary": SecondPersonNeededError,
+    "approval_maker_is_not_beneficiary": SecondPersonNeededError,
+    "approval_maker_is_not_checker": SecondPersonNeededError,
     "as_of_not_in_future": AsOfInFutureError,
     "agreement_recorded_once": AgreementExistsError,
-    "override_by_two_persons": OverrideNeedsOthersError,
-    "override_not_for_oneself": OverrideNeedsOthersError,
 }
 
 _WORTH_REPEATING = (

@@ -51,6 +51,12 @@ class Caller:
         sent = {**self.headers, "Idempotency-Key": key or new_key(), **(headers or {})}
         return await self.http.post(V1 + path, json=body, headers=sent)
 
+    async def send(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        """Send a request of any method; one that writes goes under a new key."""
+        sent = {**self.headers, **({} if method == "GET" else {"Idempotency-Key": new_key()})}
+        content = {} if body is None else {"json": body}
+        return await self.http.request(method, V1 + path, headers=sent, **content)
+
     async def post_raw(
         self, path: str, content: Any, headers: Mapping[str, str | bytes] | None = None
     ) -> httpx.Response:
@@ -80,14 +86,14 @@ class Api:
 
     http: httpx.AsyncClient
     book: Book
-    staff: Caller
+    system: Caller
     auditor: Caller
 
     @classmethod
     async def open(cls, http: httpx.AsyncClient, book: Book) -> "Api":
-        """Issue the tokens of the bank's staff and auditor."""
-        staff, auditor = [await token_for(book, role) for role in (Role.STAFF, Role.AUDITOR)]
-        return cls(http, book, Caller(http, staff), Caller(http, auditor))
+        """Issue the tokens of the bank's integrator and auditor."""
+        system, auditor = [await token_for(book, role) for role in (Role.INTEGRATOR, Role.AUDITOR)]
+        return cls(http, book, Caller(http, system), Caller(http, auditor))
 
     @property
     def anybody(self) -> Caller:
@@ -103,7 +109,7 @@ class Api:
 
     async def pool(self, *, points: int = 0) -> UUID:
         """Open the bank's pool of points."""
-        answer = await self.staff.post("/accounts", {"kind": "pool", "unit": "points"})
+        answer = await self.system.post("/accounts", {"kind": "pool", "unit": "points"})
         pool = UUID(answer.json()["account_id"])
         if points:
             await self.book.post_all(self.book.award(pool, points))
@@ -120,11 +126,17 @@ def new_key() -> str:
 
 
 async def token_for(
-    book: Book, role: Role, principal_id: UUID | None = None, lifetime: timedelta = NINETY_DAYS
+    book: Book,
+    role: Role,
+    principal_id: UUID | None = None,
+    lifetime: timedelta = NINETY_DAYS,
+    **rest: UUID | None,
 ) -> str:
-    """Issue a token of the book's bank."""
+    """Issue a token of the book's bank; `rest` is branch_id and merchant_id."""
     async with book.pool.acquire() as connection:
-        return await issue_token(connection, book.bank_id, role, principal_id or new_id(), lifetime)
+        return await issue_token(
+            connection, book.bank_id, role, principal_id or new_id(), lifetime, **rest
+        )
 
 
 async def register(book: Book) -> UUID:

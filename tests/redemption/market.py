@@ -5,8 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-import asyncpg
-
 from tests.book import STAFF, Book
 from timebank.db import repeat_on_conflict
 from timebank.domain.ledger import AccountKind, Unit
@@ -203,12 +201,3 @@ async def open_merchant(book: Book, **agreed: Any) -> tuple[UUID, UUID]:
         )
     assert account
     return merchant_id, account.account_id
-
-
-async def backdate(superuser: asyncpg.Connection, hold_id: UUID) -> None:
-    """Make a hold overdue, as if its time had passed."""
-    await superuser.execute(
-        "UPDATE timebank.hold SET placed_at = placed_at - interval '1 day', "
-        "expires_at = placed_at WHERE hold_id = $1",
-        hold_id,
-    )

@@ -62,7 +62,7 @@ def readme_example() -> str:
 def run_example(environment: dict[str, str]) -> str:
     """Start the demo, run the README's block against it, and return what that printed."""
     with running_demo(environment) as told:
-        staff = re.search(r"STAFF=(\S+)", told)
+        staff = re.search(r"SYSTEM=(\S+)", told)
         base = re.search(r"http://127\.0\.0\.1:\d+", told)
         assert staff and base, told
         wait = (
@@ -70,7 +70,7 @@ def run_example(environment: dict[str, str]) -> str:
         )
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", wait + readme_example()],
-            env=environment | {"STAFF": staff[1], "BASE": f"{base[0]}/api/v1"},
+            env=environment | {"SYSTEM": staff[1], "BASE": f"{base[0]}/api/v1"},
             capture_output=True,
             text=True,
             timeout=60,

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import Scope
 
 from timebank.api.errors import (
     BodyTooLargeError,
@@ -33,6 +34,8 @@ _RETRY_AFTER_SECONDS = {
     "schema_mismatch": "60",
 }
 
+_REFUSED = "timebank_refused"
+
 _LITESTARS: Mapping[int, type[TimebankError]] = {
     404: NotFoundError,
     405: MethodNotAllowedError,
@@ -45,6 +48,7 @@ _LITESTARS: Mapping[int, type[TimebankError]] = {
 def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """Return the problem for any exception; what we do not know is a 500 and stands in the log."""
     code, detail, faults = describe(error)
+    request.scope["state"][_REFUSED] = code
     if code == InternalError.code:
         log.error(
             "request_failed",
@@ -59,6 +63,12 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     if isinstance(error, HTTPException) and (allow := (error.headers or {}).get("allow")):
         answer.set_header("Allow", allow)
     return answer
+
+
+def refused_code(scope: Scope) -> str | None:
+    """Return the code of the problem that the request was answered with, if any."""
+    code: str | None = scope["state"].get(_REFUSED)
+    return code
 
 
 def problem_response(problem: Problem) -> Response[Problem]:

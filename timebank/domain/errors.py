@@ -34,6 +34,42 @@ class ForbiddenError(TimebankError):
     code = "forbidden"
 
 
+class StrongerLoginNeededError(TimebankError):
+    """A card and its PIN are not enough for this. Log in with a one-time code instead."""
+
+    code = "stronger_login_needed"
+
+
+class SecondPersonNeededError(TimebankError):
+    """Another person must decide this: not who proposed it, nor whom it serves. Propose it."""
+
+    code = "second_person_needed"
+
+
+class ApprovalDecidedError(TimebankError):
+    """This proposal was decided already. Look at what became of it."""
+
+    code = "approval_decided"
+
+
+class ApprovalLapsedError(TimebankError):
+    """This proposal has lapsed. Propose it anew."""
+
+    code = "approval_lapsed"
+
+
+class ApprovalContentDiffersError(TimebankError):
+    """The proposal is not what you saw. Read it again and send its `content_hash`."""
+
+    code = "approval_content_differs"
+
+
+class CrossSiteRequestError(TimebankError):
+    """A write with a cookie must come from our own pages. Open the page and do it there."""
+
+    code = "cross_site_request"
+
+
 class InvalidInputError(TimebankError):
     """The request cannot be understood as sent. Correct what `errors` lists and send it again."""
 
@@ -84,12 +120,6 @@ class AgreementExistsError(TimebankError):
     """This merchant has an agreement of this reference. Give the new one a reference of its own."""
 
     code = "agreement_exists"
-
-
-class OverrideNeedsOthersError(TimebankError):
-    """A cap is passed by two persons who are not its subject. Ask someone else to approve."""
-
-    code = "override_needs_others"
 
 
 class IdempotencyKeyMissingError(TimebankError):

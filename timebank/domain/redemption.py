@@ -161,15 +161,6 @@ class Shop(Struct, frozen=True, kw_only=True):
     closed_at: datetime | None
 
 
-class Clerk(Struct, frozen=True, kw_only=True):
-    """A person who acts for a merchant; `shop_id` None is at all its shops."""
-
-    merchant_id: UUID
-    clerk_id: UUID
-    shop_id: UUID | None
-    ended_at: datetime | None
-
-
 class OfferTerms(Struct, frozen=True, kw_only=True):
     """What a merchant offers; a new price is a new offer.
 
@@ -292,7 +283,7 @@ LONGEST_LIFETIME = timedelta(days=30)
 
 PAYMENT_CODE_LIFETIME = timedelta(seconds=60)
 
-LONGEST_OVERRIDE = timedelta(days=7)
+OVERRIDE_LIFETIME = timedelta(days=1)
 
 
 def check_wish(wish: Wish) -> None:

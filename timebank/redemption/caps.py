@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from timebank.db import Connection, as_struct, load_queries
 from timebank.domain.errors import InvalidInputError, NotFoundError
-from timebank.domain.redemption import EVERYONE, LONGEST_OVERRIDE, CapScope, OverrideReason
+from timebank.domain.redemption import EVERYONE, OVERRIDE_LIFETIME, CapScope, OverrideReason
 
 _QUERIES = load_queries(__package__)
 _OF_OFFERS = {CapScope.OFFER_PERSON_DAY, CapScope.OFFER_PERSON}
@@ -23,18 +23,25 @@ class Cap(Struct, frozen=True, kw_only=True):
     set_by: UUID
 
 
-class Override(Struct, frozen=True, kw_only=True):
-    """A grant for one act to pass one cap; `used_by` is that act."""
+class OverrideTerms(Struct, frozen=True, kw_only=True):
+    """Which cap one act may pass, and by adding how much at most, as that cap counts.
 
-    override_id: UUID
+    `offer_id` names the offer of a cap of an offer.
+    """
+
     scope: CapScope
     subject_id: UUID
-    offer_id: UUID
     amount: int
     reason: OverrideReason
-    requested_by: UUID
+    offer_id: UUID = EVERYONE
+
+
+class Override(OverrideTerms, frozen=True, kw_only=True):
+    """A grant; `used_by` is the act that passed by it."""
+
+    override_id: UUID
+    granted_at: datetime
     expires_at: datetime
-    approved_by: UUID | None
     used_by: UUID | None
 
 
@@ -63,57 +70,43 @@ async def list_caps(connection: Connection, bank_id: int) -> list[Cap]:
     ]
 
 
-async def request_override(
+def check_override(terms: OverrideTerms) -> None:
+    """Raise InvalidInputError for terms that no cap could have; before they are proposed."""
+    if (terms.scope in _OF_OFFERS) != (terms.offer_id != EVERYONE):
+        raise InvalidInputError("A cap of an offer names it.", pointer="/offer_id")
+    if terms.amount < 1:
+        raise InvalidInputError("The amount is positive.", pointer="/amount")
+
+
+async def grant_override(
     connection: Connection,
     bank_id: int,
-    override_id: UUID,
-    scope: CapScope,
+    approval_id: UUID,
+    terms: OverrideTerms,
     *,
-    subject_id: UUID,
-    amount: int,
-    reason: OverrideReason,
-    requested_by: UUID,
-    offer_id: UUID = EVERYONE,
-    lifetime: timedelta = timedelta(days=1),
+    lifetime: timedelta = OVERRIDE_LIFETIME,
 ) -> None:
-    """Ask that one act of up to `amount` (as the cap counts) may pass a cap of the subject.
+    """Do what two persons approved as the deed `pass_cap` for the subject, in that commit.
 
-    OverrideNeedsOthersError if one asks for oneself.
+    The override's id is the approval's. NotFoundError if it was not approved so.
     """
-    if not timedelta(0) < lifetime <= LONGEST_OVERRIDE:
-        raise InvalidInputError("An override lives up to 7 days.", pointer="/lifetime")
-    if (scope in _OF_OFFERS) != (offer_id != EVERYONE) or amount < 1:
-        raise InvalidInputError("A cap of an offer names it.", pointer="/offer_id")
-    await connection.execute(
-        _QUERIES["request_override"],
+    check_override(terms)
+    granted = await connection.fetchval(
+        _QUERIES["grant_override"],
         bank_id,
-        override_id,
-        scope,
-        subject_id,
-        offer_id,
-        amount,
-        reason,
-        requested_by,
+        approval_id,
+        terms.scope,
+        terms.subject_id,
+        terms.offer_id,
+        terms.amount,
+        terms.reason,
         lifetime,
     )
-
-
-async def approve_override(
-    connection: Connection, bank_id: int, override_id: UUID, *, approved_by: UUID
-) -> None:
-    """Agree as the second person; again changes nothing.
-
-    OverrideNeedsOthersError for the one who asked and for the subject; NotFoundError when there
-    is none, it is too late, or somebody else agreed before.
-    """
-    query = _QUERIES["approve_override"]
-    if not await connection.fetchval(query, bank_id, override_id, approved_by):
+    if not granted:
         raise NotFoundError
 
 
-async def list_overrides(
-    connection: Connection, bank_id: int, *, override_id: UUID | None = None
-) -> list[Override]:
-    """Return all overrides, or the one of this id, in the order of their ids."""
-    records = await connection.fetch(_QUERIES["list_overrides"], bank_id, override_id)
+async def list_overrides(connection: Connection, bank_id: int) -> list[Override]:
+    """Return all overrides in the order of their ids, used or not."""
+    records = await connection.fetch(_QUERIES["list_overrides"], bank_id)
     return [as_struct(record, Override) for record in records]

@@ -1,4 +1,4 @@
-"""Merchants, their agreements, shops and clerks."""
+"""Merchants, their agreements and their shops; who acts for one is told by role grants."""
 
 from datetime import datetime
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from timebank.db import Connection, as_struct, load_queries
 from timebank.domain.errors import NotFoundError
 from timebank.domain.ledger import AccountKind, Unit
-from timebank.domain.redemption import Agreement, Clerk, Merchant, Shop
+from timebank.domain.redemption import Agreement, Merchant, Shop
 from timebank.ledger.accounts import ensure_account
 from timebank.ledger.ids import new_id
 
@@ -111,32 +111,6 @@ async def list_shops(connection: Connection, bank_id: int, merchant_id: UUID) ->
     """Return all shops of a merchant, closed ones too, in the order of their ids."""
     records = await connection.fetch(_QUERIES["list_shops"], bank_id, merchant_id)
     return [as_struct(record, Shop) for record in records]
-
-
-async def enrol_clerk(
-    connection: Connection,
-    bank_id: int,
-    merchant_id: UUID,
-    clerk_id: UUID,
-    *,
-    shop_id: UUID | None = None,
-) -> None:
-    """Let a person act for the merchant, at one shop or at all; again changes nothing."""
-    await get_merchant(connection, bank_id, merchant_id)
-    await connection.execute(_QUERIES["enrol_clerk"], bank_id, merchant_id, clerk_id, shop_id)
-
-
-async def end_clerk(
-    connection: Connection, bank_id: int, merchant_id: UUID, clerk_id: UUID
-) -> None:
-    """Let a person act for the merchant no longer; NotFoundError if they do not."""
-    await _must_change(connection, "end_clerk", bank_id, merchant_id, clerk_id)
-
-
-async def list_clerks(connection: Connection, bank_id: int, merchant_id: UUID) -> list[Clerk]:
-    """Return all clerks of a merchant, former ones too, in the order of their ids."""
-    records = await connection.fetch(_QUERIES["list_clerks"], bank_id, merchant_id)
-    return [as_struct(record, Clerk) for record in records]
 
 
 async def _must_change(

@@ -42,19 +42,6 @@ RETURNING closed_at;
 SELECT shop_id, merchant_id, name, branch_id, closed_at
 FROM shop WHERE bank_id = $1 AND merchant_id = $2 ORDER BY shop_id;
 
--- name: enrol_clerk
-INSERT INTO clerk (bank_id, merchant_id, clerk_id, shop_id) VALUES ($1, $2, $3, $4)
-ON CONFLICT DO NOTHING;
-
--- name: end_clerk
-UPDATE clerk SET ended_at = clock_timestamp()
-WHERE bank_id = $1 AND merchant_id = $2 AND clerk_id = $3 AND ended_at IS NULL
-RETURNING ended_at;
-
--- name: list_clerks
-SELECT merchant_id, clerk_id, shop_id, ended_at
-FROM clerk WHERE bank_id = $1 AND merchant_id = $2 ORDER BY clerk_id;
-
 
 -- ── Offers ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -145,19 +132,12 @@ INSERT INTO cap_rule (bank_id, scope, subject_id, points, set_by) VALUES ($1, $2
 SELECT scope, subject_id, points, in_force_from, set_by
 FROM cap_rule WHERE bank_id = $1 ORDER BY scope, subject_id, in_force_from;
 
--- name: request_override
-INSERT INTO cap_override (bank_id, override_id, scope, subject_id, offer_id, amount, reason,
-                          requested_by, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + $9::interval);
-
--- name: approve_override
-SELECT approve_override($1, $2, $3);
+-- name: grant_override
+SELECT grant_override($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: list_overrides
-SELECT override_id, scope, subject_id, offer_id, amount, reason, requested_by, expires_at,
-       approved_by, used_by
-FROM cap_override WHERE bank_id = $1 AND ($2::uuid IS NULL OR override_id = $2)
-ORDER BY override_id;
+SELECT override_id, scope, subject_id, offer_id, amount, reason, granted_at, expires_at, used_by
+FROM cap_override WHERE bank_id = $1 ORDER BY override_id;
 
 
 -- ── Anomalies ───────────────────────────────────────────────────────────────────────────────────
