@@ -34,6 +34,11 @@ INSTANT = timedelta(microseconds=1)
 CLERK = new_id()
 
 
+def noon_zone() -> str:
+    """A time zone in which it is about noon, so that no midnight comes into a test."""
+    return f"Etc/GMT{datetime.now(UTC).hour - 12:+}"
+
+
 @dataclass
 class Market:
     """A bank with one merchant to begin with; `pickups` are the codes of holds in sessions."""
