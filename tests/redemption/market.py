@@ -41,12 +41,16 @@ def noon_zone() -> str:
 
 @dataclass
 class Market:
-    """A bank with one merchant to begin with; `pickups` are the codes of holds in sessions."""
+    """A bank with one merchant to begin with; `pickups` are the codes of holds in sessions.
+
+    With one try, whatever comes between reaches the test.
+    """
 
     book: Book
     merchant_id: UUID
     till: UUID
     pickups: dict[UUID, str] = field(default_factory=dict)
+    tries: int = 5
 
     @classmethod
     async def open(cls, book: Book) -> "Market":
@@ -61,7 +65,7 @@ class Market:
     async def run(self, act: Any, *args: Any, **named: Any) -> Any:
         """Do an act in a transaction of its own, as the service does."""
         return await repeat_on_conflict(
-            self.book.pool, lambda c: act(c, self.bank_id, *args, **named)
+            self.book.pool, lambda c: act(c, self.bank_id, *args, **named), tries=self.tries
         )
 
     async def resident(self, points: int = 0) -> tuple[UUID, UUID]:
