@@ -118,7 +118,9 @@ CREATE TABLE account (
     opened_at   timestamptz  NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (bank_id, account_id),
     CONSTRAINT account_one_per_owner_kind_unit
-        UNIQUE NULLS NOT DISTINCT (bank_id, owner_id, kind, unit)
+        UNIQUE NULLS NOT DISTINCT (bank_id, owner_id, kind, unit),
+    CONSTRAINT account_of_redemption_counts_points
+        CHECK (unit = 'points' OR kind NOT IN ('held', 'merchant'))  -- hours are never redeemed
 );
 COMMENT ON TABLE account IS 'What never changes of an account.';
 COMMENT ON COLUMN account.owner_id IS 'A random id of the registry; null for the bank''s own.';
@@ -1868,7 +1870,8 @@ COMMENT ON FUNCTION quote_hold IS 'What place_hold would answer now. It only rea
 CREATE FUNCTION find_held_account(p_bank integer, p_source uuid) RETURNS uuid
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
     SELECT h.account_id
-    FROM account s JOIN account h ON h.bank_id = s.bank_id AND h.owner_id = s.owner_id
+    FROM account s
+    JOIN account h ON h.bank_id = s.bank_id AND h.owner_id IS NOT DISTINCT FROM s.owner_id
     WHERE (s.bank_id, s.account_id) = (p_bank, p_source) AND (h.kind, h.unit) = ('held', 'points');
 $$;
 COMMENT ON FUNCTION find_held_account IS
@@ -2260,8 +2263,8 @@ GRANT UPDATE (closed_at) ON shop TO timebank_app;
 GRANT UPDATE (withdrawn_at) ON offer TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     quote_hold, place_hold, capture_hold, release_hold, expire_holds, refund_capture, restock,
-    issue_payment_code, renew_pickup_code, find_pickup, grant_override, find_hold_fault, nil_id
-    TO timebank_app;
+    issue_payment_code, renew_pickup_code, find_pickup, grant_override TO timebank_app;
+GRANT EXECUTE ON FUNCTION find_hold_fault, find_cap, nil_id TO timebank_app, timebank_auditor;
 
 
 -- ── Roles: default deny ─────────────────────────────────────────────────────────────────────────

@@ -3,13 +3,15 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from tests.races.checks import check_books
 from tests.redemption.market import CLERK, HOUR, INSTANT, LONG_AGO, Market, open_merchant
 from timebank.domain.errors import InvalidInputError, NotFoundError
-from timebank.domain.ledger import AccountKind
+from timebank.domain.ledger import AccountKind, Unit
 from timebank.domain.redemption import Channel, HoldState
+from timebank.ledger.accounts import ensure_account
 from timebank.ledger.ids import new_id
 from timebank.redemption import holds, merchants, offers
 
@@ -89,6 +91,26 @@ async def test_a_pool_pays_and_has_it_back(market: Market) -> None:
     await market.capture(hold_id)
     assert (await market.refund(hold_id, 6)).status == "done"
     assert await market.book.balance(pool) == 10
+
+
+async def test_the_banks_own_pool_pays_again_and_again(market: Market) -> None:
+    """It has no owner; the held account beside it has none either."""
+    resident, _ = await market.resident()
+    async with market.book.pool.acquire() as connection:
+        pool = await ensure_account(connection, market.bank_id, Unit.POINTS, AccountKind.POOL, None)
+    await market.book.post_all(market.book.award(pool.account_id, 10))
+    for _ in range(2):
+        await market.release(await market.held((resident, pool.account_id), 3))
+    assert await market.book.balance(pool.account_id) == 10
+
+
+@pytest.mark.parametrize("kind", [AccountKind.HELD, AccountKind.MERCHANT])
+async def test_hours_are_never_redeemed(market: Market, kind: AccountKind) -> None:
+    with pytest.raises(asyncpg.CheckViolationError, match="account_of_redemption_counts_points"):
+        await market.book.open_account(kind, Unit.HOURS)
+    hours = await market.book.open_account(unit=Unit.HOURS, balance=60)
+    refused = await market.place(market.wish((new_id(), hours)))
+    assert refused.status == "account_not_found"
 
 
 async def test_refunds_in_parts_up_to_what_was_captured(market: Market) -> None:
