@@ -15,6 +15,8 @@ from tests.races.checks import (
     hold_up,
 )
 from tests.redemption.market import CLERK, HOUR, Market, noon_zone
+from timebank.audit.reconcile import reconcile
+from timebank.audit.snapshot import open_snapshot
 from timebank.db import Connection
 from timebank.domain.redemption import ActReason, CapScope, Channel, Wish
 from timebank.ledger.ids import new_id
@@ -188,3 +190,10 @@ async def check_released_stock_comes_back(book: Book) -> None:
     await market.release(await market.held(resident, 2, offer_id=soap))
     await market.capture(await market.held(resident, 3, offer_id=soap), 1)
     expect(await market.available(soap), 4)
+
+
+async def check_market(market: Market) -> None:
+    """The auditor finds nothing in this bank."""
+    async with open_snapshot(market.book.pool) as connection:
+        report = await reconcile(connection, market.book.bank.code)
+    expect(report.findings, [])

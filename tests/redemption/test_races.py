@@ -11,7 +11,8 @@ import asyncpg
 import pytest
 
 from tests.book import Book
-from tests.races.checks import THOROUGH, check_books
+from tests.races.checks import THOROUGH
+from tests.redemption.checks import check_market
 from tests.redemption.market import HOUR, Market, noon_zone
 from tests.redemption.test_caps import approve, hardship
 from timebank.db import open_pool
@@ -56,7 +57,7 @@ async def test_the_last_item_goes_to_one_of_a_hundred(market: Market) -> None:
         await market.restock(soap, 1)
     left = [await market.points_of(resident_id) for resident_id, _ in residents]
     assert sum(left) == 1000 - 3 * ROUNDS
-    await check_books(market.book)
+    await check_market(market)
 
 
 async def test_the_last_points_are_held_once(market: Market) -> None:
@@ -64,7 +65,7 @@ async def test_the_last_points_are_held_once(market: Market) -> None:
     await market.release(await market.held(resident))
     statuses = await at_once([market.place(market.wish(resident, 3)) for _ in range(32)])
     assert statuses == {"done": 3, "insufficient_points": 29}
-    await check_books(market.book)
+    await check_market(market)
 
 
 async def test_the_first_holds_of_a_wallet_come_at_once(market: Market) -> None:
@@ -104,7 +105,7 @@ async def test_capture_release_and_expiry_meet(market: Market, early: float) -> 
     assert await market.points_of(resident[0], AccountKind.HELD) == 0
     if early < 0:
         assert winners == {"expired": ROUNDS}
-    await check_books(market.book)
+    await check_market(market)
 
 
 async def expire_one(market: Market) -> Answer | None:
@@ -126,7 +127,7 @@ async def test_of_twenty_partial_captures_one_takes_place(market: Market) -> Non
         statuses = await at_once([market.capture(hold_id, n) for n in range(1, 21)])
         assert statuses == {"done": 1, "hold_already_captured": 19}
         assert await market.points_of(resident[0], AccountKind.HELD) == 0
-    await check_books(market.book)
+    await check_market(market)
 
 
 async def test_refunds_at_once_stay_within_the_capture(market: Market) -> None:
@@ -143,7 +144,7 @@ async def test_refunds_at_once_stay_within_the_capture(market: Market) -> None:
         assert statuses == {"done": 1, "refund_exceeds_captured": 19}
     assert await market.points_of(resident[0]) == 1000 - ROUNDS
     assert await market.available(soap) == 100 - 2 * ROUNDS
-    await check_books(market.book)
+    await check_market(market)
 
 
 @pytest.mark.parametrize("scope", [CapScope.PERSON_DAY, CapScope.MERCHANT_DAY, CapScope.CARD_DAY])
@@ -241,7 +242,7 @@ async def test_sweepers_at_once_end_each_hold_once(market: Market) -> None:
     ids = [answer.hold_id for batch in ended for answer in batch]
     assert len(ids) == len(set(ids)) == 30
     assert await market.available(soap) == 50
-    await check_books(market.book)
+    await check_market(market)
 
 
 async def test_a_busy_market_does_not_deadlock(market: Market) -> None:
@@ -283,7 +284,7 @@ async def test_a_busy_market_does_not_deadlock(market: Market) -> None:
                 await market.restock(dice.choice(soaps), dice.randint(-2, 5) or 1)
 
     await asyncio.gather(*(client(seed) for seed in range(24)))
-    await check_books(market.book)
+    await check_market(market)
     held = await market.book.pool.fetchval(
         "SELECT sum(quantity * unit_price) FROM hold WHERE bank_id = $1 AND state = 'open'",
         market.bank_id,
