@@ -28,7 +28,7 @@ from timebank.embedded import Server, running
 from timebank.ledger.ids import new_id
 
 KILLS = 200 if THOROUGH else 20
-SERVER_KILLS = 8 if THOROUGH else 1
+SERVER_KILLS = 4 if THOROUGH else 1
 ACTS = ["hold", "capture", "release", "refund"]
 COMMITTED = {Point.BEFORE_THE_REPLY, Point.AFTER_THE_REPLY}
 
