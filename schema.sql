@@ -1079,6 +1079,264 @@ COMMENT ON TABLE resident IS 'The registry of account owners: random ids, no per
 COMMENT ON COLUMN resident.source_ref IS 'The pseudonym in the rota a resident was imported from.';
 
 
+CREATE TABLE card (
+    bank_id      integer     NOT NULL,
+    card_id      uuid        NOT NULL,
+    resident_id  uuid        NOT NULL,
+    token_hash   bytea       NOT NULL,
+    issued_by    uuid        NOT NULL,
+    issued_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    revoked_at   timestamptz,
+    PRIMARY KEY (bank_id, card_id),
+    CONSTRAINT card_token_is_sha256 CHECK (length(token_hash) = 32)
+);
+COMMENT ON TABLE card IS 'Printed cards, by the SHA-256 of their 128-bit token; one at a time.';
+CREATE UNIQUE INDEX card_one_in_use ON card (bank_id, resident_id) WHERE revoked_at IS NULL;
+CREATE INDEX card_of_token ON card (token_hash);
+
+GRANT INSERT ON card TO timebank_app;
+
+
+-- ── Login: what people and systems prove themselves with ────────────────────────────────────────
+--
+-- Secrets stand here as Argon2id hashes sealed under a key that is not in the database, so that
+-- who reads it alone cannot even try a million PINs. What counts once (a code, a time step) is
+-- spent by a function in one statement: of two at once, one finds nothing left.
+
+CREATE TYPE secret_kind AS ENUM ('pin', 'password');
+
+CREATE TABLE login_secret (
+    bank_id      integer     NOT NULL,
+    party_id     uuid        NOT NULL,
+    kind         secret_kind NOT NULL,
+    sealed_hash  bytea       NOT NULL,
+    set_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, party_id, kind)
+);
+COMMENT ON TABLE login_secret IS 'The PIN and the password in force, as sealed Argon2id hashes.';
+
+CREATE TABLE one_time_code (
+    bank_id      integer     NOT NULL,
+    party_id     uuid        NOT NULL,
+    code_id      uuid        NOT NULL,
+    sealed_hash  bytea       NOT NULL,
+    issued_by    uuid        NOT NULL,
+    issued_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at   timestamptz NOT NULL,
+    used_at      timestamptz,
+    PRIMARY KEY (bank_id, party_id),
+    CONSTRAINT one_time_code_not_to_oneself CHECK (issued_by <> party_id)
+);
+COMMENT ON TABLE one_time_code IS
+    'The last code that a service point gave to a person; a new one takes the place of the old.';
+
+CREATE TABLE enrolment (
+    bank_id        integer     NOT NULL,
+    code_hash      bytea       NOT NULL,
+    party_id       uuid        NOT NULL,
+    sealed_secret  bytea,
+    invited_by     uuid        NOT NULL,
+    invited_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at     timestamptz NOT NULL,
+    used_at        timestamptz,
+    PRIMARY KEY (bank_id, code_hash),
+    CONSTRAINT enrolment_code_is_sha256 CHECK (length(code_hash) = 32)
+);
+COMMENT ON TABLE enrolment IS
+    'Invitations to set a password and a second factor, by the SHA-256 of 128 random bits.';
+COMMENT ON COLUMN enrolment.sealed_secret IS
+    'The second factor that was shown; it comes into force with the first number made from it.';
+CREATE INDEX enrolment_of_party ON enrolment (bank_id, party_id) WHERE used_at IS NULL;
+
+CREATE TABLE staff_login (
+    bank_id        integer     NOT NULL,
+    party_id       uuid        NOT NULL,
+    staff_number   text        NOT NULL
+                               CONSTRAINT staff_number_plain CHECK (staff_number ~ '^[0-9]{8}$'),
+    sealed_secret  bytea       NOT NULL,
+    last_step      bigint      NOT NULL,
+    enrolled_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, party_id),
+    CONSTRAINT staff_number_unique UNIQUE (bank_id, staff_number)
+);
+COMMENT ON TABLE staff_login IS
+    'Who logs in by password: a random number (工号) for a name, and the sealed second factor.';
+COMMENT ON COLUMN staff_login.last_step IS 'The last time step that counted; no earlier one will.';
+
+CREATE TABLE login_failure (
+    bank_id         integer        NOT NULL,
+    method          session_method NOT NULL,
+    subject_hash    bytea          NOT NULL,
+    is_known        boolean        NOT NULL,
+    failures        integer        NOT NULL,
+    last_failed_at  timestamptz    NOT NULL,
+    free_at         timestamptz    NOT NULL,
+    PRIMARY KEY (bank_id, method, subject_hash),
+    CONSTRAINT login_failure_subject_is_sha256 CHECK (length(subject_hash) = 32)
+);
+COMMENT ON TABLE login_failure IS
+    'Attempts since the last success, by the SHA-256 of the card or number that was shown, known '
+    'or not. An attempt counts as failed when it begins; a success takes the row away.';
+COMMENT ON COLUMN login_failure.free_at IS 'No attempt is looked at before.';
+CREATE INDEX login_failure_by_time ON login_failure (bank_id, method, last_failed_at);
+
+CREATE TABLE api_key (
+    bank_id              integer     NOT NULL,
+    api_key_id           uuid        NOT NULL,
+    grant_id             uuid        NOT NULL,
+    scopes               text[]      NOT NULL,
+    lifetime_days        integer     NOT NULL
+                                     CONSTRAINT api_key_expires CHECK (lifetime_days > 0),
+    session_id           uuid        NOT NULL,
+    previous_session_id  uuid,
+    issued_by            uuid        NOT NULL,
+    issued_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    rotated_at           timestamptz,
+    revoked_at           timestamptz,
+    PRIMARY KEY (bank_id, api_key_id),
+    CONSTRAINT api_key_has_scopes CHECK (cardinality(scopes) > 0)
+);
+COMMENT ON TABLE api_key IS
+    'Keys of systems. A key is a session; a rotated one has two that count, for a while.';
+
+CREATE FUNCTION charge_login(
+    p_bank integer, p_method session_method, p_subject bytea, p_is_known boolean, p_waits integer[]
+) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    DELETE FROM login_failure WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM login_failure
+        WHERE bank_id = p_bank AND method = p_method
+          AND last_failed_at < clock_timestamp() - interval '1 day'
+        ORDER BY last_failed_at LIMIT 2 FOR UPDATE SKIP LOCKED));
+    INSERT INTO login_failure AS f
+    VALUES (p_bank, p_method, p_subject, p_is_known, 1, clock_timestamp(),
+            clock_timestamp() + make_interval(secs => p_waits[1]))
+    ON CONFLICT (bank_id, method, subject_hash) DO UPDATE
+    SET failures = f.failures + 1,
+        is_known = p_is_known,
+        last_failed_at = clock_timestamp(),
+        free_at = clock_timestamp() + make_interval(
+            secs => p_waits[least(f.failures + 1, cardinality(p_waits))])
+    WHERE f.free_at <= clock_timestamp();
+    IF FOUND THEN
+        RETURN 0;
+    END IF;
+    RETURN (SELECT greatest(1, ceil(extract(epoch FROM free_at - clock_timestamp())))
+            FROM login_failure
+            WHERE bank_id = p_bank AND method = p_method AND subject_hash = p_subject);
+END $$;
+COMMENT ON FUNCTION charge_login IS
+    'Counts an attempt as failed before it is looked at, so that many at once get no more than one '
+    'after another. p_waits: seconds to wait after the 1st, 2nd, … failure, the last for all more. '
+    'Returns the seconds still to wait, and then counts nothing; 0: go on. Locks the row. '
+    'Rows unused for a day go, two at a time.';
+
+CREATE FUNCTION issue_one_time_code(
+    p_bank integer, p_party uuid, p_code uuid, p_sealed_hash bytea, p_by uuid, p_lifetime interval
+) RETURNS timestamptz LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    INSERT INTO one_time_code (bank_id, party_id, code_id, sealed_hash, issued_by, expires_at)
+    VALUES (p_bank, p_party, p_code, p_sealed_hash, p_by, clock_timestamp() + p_lifetime)
+    ON CONFLICT (bank_id, party_id) DO UPDATE
+    SET code_id = excluded.code_id, sealed_hash = excluded.sealed_hash,
+        issued_by = excluded.issued_by, issued_at = excluded.issued_at,
+        expires_at = excluded.expires_at, used_at = NULL
+    RETURNING expires_at;
+$$;
+COMMENT ON FUNCTION issue_one_time_code IS 'A new code, in the place of an earlier one.';
+
+CREATE FUNCTION use_one_time_code(p_bank integer, p_party uuid, p_code uuid) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    WITH used AS (
+        UPDATE one_time_code SET used_at = clock_timestamp()
+        WHERE bank_id = p_bank AND party_id = p_party AND code_id = p_code
+          AND used_at IS NULL AND expires_at > clock_timestamp()
+        RETURNING 1
+    )
+    SELECT EXISTS (SELECT FROM used);
+$$;
+COMMENT ON FUNCTION use_one_time_code IS 'Spends a code; false if it was spent, replaced or late.';
+
+CREATE FUNCTION use_time_step(p_bank integer, p_party uuid, p_step bigint) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    WITH used AS (
+        UPDATE staff_login SET last_step = p_step
+        WHERE bank_id = p_bank AND party_id = p_party AND last_step < p_step
+        RETURNING 1
+    )
+    SELECT EXISTS (SELECT FROM used);
+$$;
+COMMENT ON FUNCTION use_time_step IS
+    'Spends a time step of a second factor and all before it; false if it was spent.';
+
+CREATE FUNCTION complete_enrolment(
+    p_bank integer, p_code_hash bytea, p_staff_number text, p_step bigint, p_sealed_hash bytea
+) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    spent enrolment;
+    number text;
+BEGIN
+    UPDATE enrolment SET used_at = clock_timestamp()
+    WHERE bank_id = p_bank AND code_hash = p_code_hash
+      AND used_at IS NULL AND expires_at > clock_timestamp() AND sealed_secret IS NOT NULL
+    RETURNING * INTO spent;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    UPDATE enrolment SET used_at = clock_timestamp()
+    WHERE bank_id = p_bank AND party_id = spent.party_id AND used_at IS NULL;
+    INSERT INTO staff_login AS s
+    VALUES (p_bank, spent.party_id, p_staff_number, spent.sealed_secret, p_step)
+    ON CONFLICT (bank_id, party_id) DO UPDATE
+    SET sealed_secret = excluded.sealed_secret, last_step = excluded.last_step,
+        enrolled_at = clock_timestamp()
+    RETURNING s.staff_number INTO number;
+    INSERT INTO login_secret VALUES (p_bank, spent.party_id, 'password', p_sealed_hash)
+    ON CONFLICT (bank_id, party_id, kind) DO UPDATE
+    SET sealed_hash = excluded.sealed_hash, set_at = clock_timestamp();
+    RETURN number;
+END $$;
+COMMENT ON FUNCTION complete_enrolment IS
+    'Spends an invitation (and all others of that person) and puts password and second factor in '
+    'force. Returns the staff number, the earlier one where there is one; null if it was spent.';
+
+CREATE FUNCTION rotate_api_key(
+    p_bank integer, p_key uuid, p_session uuid, p_asking uuid, p_overlap interval
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    key api_key;
+    kept uuid;
+BEGIN
+    SELECT * INTO key FROM api_key
+    WHERE bank_id = p_bank AND api_key_id = p_key AND revoked_at IS NULL FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    kept := CASE WHEN key.previous_session_id = p_asking THEN p_asking ELSE key.session_id END;
+    UPDATE session SET expires_at = least(expires_at, clock_timestamp() + p_overlap)
+    WHERE bank_id = p_bank AND session_id = kept AND revoked_at IS NULL;
+    UPDATE session SET revoked_at = clock_timestamp()
+    WHERE bank_id = p_bank AND session_id IN (key.session_id, key.previous_session_id)
+      AND session_id <> kept AND revoked_at IS NULL;
+    UPDATE api_key SET session_id = p_session, previous_session_id = kept,
+                       rotated_at = clock_timestamp()
+    WHERE bank_id = p_bank AND api_key_id = p_key;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION rotate_api_key IS
+    'Puts a new session in the place of a key''s newest, which counts for p_overlap more; with the '
+    'new one there are two. Asked for by the older of two (the answer with the newer was lost), '
+    'that one is kept and the newer ends.';
+
+GRANT INSERT ON login_secret, enrolment, api_key TO timebank_app;
+GRANT UPDATE (sealed_hash, set_at) ON login_secret TO timebank_app;
+GRANT UPDATE (sealed_secret) ON enrolment TO timebank_app;
+GRANT UPDATE (revoked_at) ON api_key TO timebank_app;
+GRANT DELETE ON login_failure TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    charge_login, issue_one_time_code, use_one_time_code, use_time_step, complete_enrolment,
+    rotate_api_key TO timebank_app;
+
+
 -- ── Service ─────────────────────────────────────────────────────────────────────────────────────
 
 CREATE TABLE activity (
@@ -1153,7 +1411,7 @@ CREATE TYPE redemption_status AS ENUM (
     'done',                    -- it took effect; with every other status it had none
     'id_conflict',             -- the id is taken by other content; answered, never stored
     'hold_not_found',          -- or it is another merchant's
-    'too_many_attempts',       -- too many wrong codes of this clerk or merchant of late
+    'too_many_wrong_codes',       -- too many wrong codes of this clerk or merchant of late
     'code_not_valid',          -- unknown, used, expired, or for something else
     'hold_already_captured',
     'hold_released',
@@ -1722,7 +1980,7 @@ DECLARE
     hashed bytea := hash_code(p_bank, p_code);
 BEGIN
     IF NOT lock_attempts(p_bank, p_actor, p_merchant) THEN
-        status := 'too_many_attempts';
+        status := 'too_many_wrong_codes';
         RETURN;
     END IF;
     SELECT p.hold_id INTO hold_id FROM pickup_code p
@@ -1949,7 +2207,7 @@ BEGIN
     act := ROW(p_bank, p_hold, 'hold', NULL, NULL, p_hold, p_merchant, p_offer, p_quantity, NULL,
                p_actor, NULL, p_override, NULL, asked, wish.placed_at);
     IF NOT may_try THEN
-        act.status := 'too_many_attempts';
+        act.status := 'too_many_wrong_codes';
     ELSIF p_channel = 'code' THEN
         act.status := use_payment_code(code, p_bank, p_actor, p_merchant);
     END IF;
@@ -2074,7 +2332,7 @@ BEGIN
                quantity, NULL, p_actor, NULL, p_override, NULL, asked, stamp);
     act.status := CASE
         WHEN held.merchant_id IS DISTINCT FROM p_merchant THEN 'hold_not_found'
-        WHEN NOT may_try THEN 'too_many_attempts'::redemption_status END;
+        WHEN NOT may_try THEN 'too_many_wrong_codes'::redemption_status END;
     IF act.status IS NULL AND held.channel = 'session'
        AND NOT fits_pickup(p_bank, p_merchant, p_hold, p_code) THEN
         act.status := 'code_not_valid';
@@ -2274,6 +2532,8 @@ GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
 REVOKE SELECT ON session FROM timebank_auditor;
 REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
+REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
+    FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION
     open_accounts, lock_balances, post_transfers, post_requests, find_answer, answer_request,
     read_balance_as_of TO timebank_app;

@@ -18,6 +18,7 @@ from timebank.domain.errors import (
     AgreementExistsError,
     AsOfInFutureError,
     DatabaseUnavailableError,
+    ForbiddenError,
     OutcomeUnknownError,
     OverloadedError,
     SchemaMismatchError,
@@ -40,6 +41,7 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "approval_maker_is_not_checker": SecondPersonNeededError,
     "as_of_not_in_future": AsOfInFutureError,
     "agreement_recorded_once": AgreementExistsError,
+    "one_time_code_not_to_oneself": ForbiddenError,
 }
 
 _WORTH_REPEATING = (

@@ -164,7 +164,12 @@ async def test_the_auditor_reads_all_but_the_tokens(server: Server, worker_datab
         reading |= {"SELECT token_hash FROM session"}
         readable = set(await accepted(connection, sorted(reading)))
     assert reading - readable == {
+        "SELECT FROM enrolment",
+        "SELECT FROM login_failure",
+        "SELECT FROM login_secret",
+        "SELECT FROM one_time_code",
         "SELECT FROM session",
+        "SELECT FROM staff_login",
         "SELECT token_hash FROM session",
         "SELECT FROM code_key",
         "SELECT FROM payment_code",

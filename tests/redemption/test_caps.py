@@ -7,9 +7,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.book import STAFF
+from tests.guards.test_append_only import login
 from tests.redemption.market import CLERK, INSTANT, Market, open_merchant
 from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.domain.redemption import CapScope, Channel, OverrideReason
+from timebank.embedded import Server
 from timebank.ledger.ids import new_id
 from timebank.people.approvals import ApprovalState, decide, propose
 from timebank.redemption import caps, holds
@@ -114,15 +116,21 @@ async def test_a_day_is_the_banks(market: Market) -> None:
     assert found == day
 
 
-async def test_yesterdays_use_is_not_todays(market: Market) -> None:
-    """The instant decides which local day it is: 15:59 UTC is today in Shanghai, 16:00 tomorrow."""
-    days = await market.book.pool.fetch(
-        "SELECT (instant AT TIME ZONE time_zone)::date::text "
-        "FROM bank, unnest($2::timestamptz[]) AS instant WHERE bank_id = $1",
-        market.bank_id,
-        [datetime(2026, 3, 1, 15, 59, 59, tzinfo=UTC), datetime(2026, 3, 1, 16, tzinfo=UTC)],
-    )
-    assert [day[0] for day in days] == ["2026-03-01", "2026-03-02"]
+async def test_yesterdays_use_is_not_todays(
+    market: Market, server: Server, worker_database: str
+) -> None:
+    resident = await market.resident(100)
+    await market.cap(CapScope.PERSON_DAY, 10)
+    soap = await market.offer(per_person_day=10, per_person=15)
+    await market.held(resident, 10, offer_id=soap)
+    async with login(server, worker_database) as superuser:
+        await superuser.execute(
+            "UPDATE cap_use SET used_on = used_on - 1 WHERE bank_id = $1", market.bank_id
+        )
+    assert (await market.place(market.wish(resident, 10, offer_id=soap))).cap == "offer_person"
+    await market.held(resident, 5, offer_id=soap)
+    await market.held(resident, 5)
+    assert (await market.place(market.wish(resident))).cap == "person_day"
 
 
 @pytest.mark.parametrize("bad", [(CapScope.OFFER_PERSON, 1), (CapScope.PERSON_DAY, -1)])

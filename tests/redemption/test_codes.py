@@ -81,8 +81,8 @@ async def test_a_code_is_over_after_its_time_and_after_the_next(market: Market) 
 async def test_guessing_is_stopped_for_the_clerk_and_then_for_the_shop(market: Market) -> None:
     code = (await payment_code(market)).code
     statuses = [(await market.place(by_code(market, WRONG))).status for _ in range(6)]
-    assert statuses == ["code_not_valid"] * 5 + ["too_many_attempts"]
-    assert (await market.place(by_code(market, code.digits))).status == "too_many_attempts"
+    assert statuses == ["code_not_valid"] * 5 + ["too_many_wrong_codes"]
+    assert (await market.place(by_code(market, code.digits))).status == "too_many_wrong_codes"
 
     async def find(actor_id: object, text: str = "000000") -> RedemptionStatus:
         status, _ = await market.run(codes.find_pickup, market.merchant_id, text, actor_id=actor_id)
@@ -90,7 +90,7 @@ async def test_guessing_is_stopped_for_the_clerk_and_then_for_the_shop(market: M
 
     for clerk in (new_id(), new_id()):
         assert [await find(clerk) for _ in range(5)] == ["code_not_valid"] * 5
-    assert await find(new_id()) == "too_many_attempts"
+    assert await find(new_id()) == "too_many_wrong_codes"
 
 
 async def test_the_stop_ends_after_a_while(
@@ -99,7 +99,7 @@ async def test_the_stop_ends_after_a_while(
     code = (await payment_code(market)).code
     for _ in range(5):
         await market.place(by_code(market, WRONG))
-    assert (await market.place(by_code(market, code.digits))).status == "too_many_attempts"
+    assert (await market.place(by_code(market, code.digits))).status == "too_many_wrong_codes"
     async with login(server, worker_database) as superuser:
         await superuser.execute(
             "UPDATE code_attempts SET since = since - interval '15 minutes' WHERE bank_id = $1",
@@ -131,8 +131,8 @@ async def test_wrong_pickup_codes_are_counted(market: Market) -> None:
     hold_id = await market.held(await market.resident(10))
     wrong = "000000" if market.pickups[hold_id] != "000000" else "111111"
     statuses = [(await market.capture(hold_id, code=wrong)).status for _ in range(6)]
-    assert statuses == ["code_not_valid"] * 5 + ["too_many_attempts"]
-    assert (await market.capture(hold_id)).status == "too_many_attempts"
+    assert statuses == ["code_not_valid"] * 5 + ["too_many_wrong_codes"]
+    assert (await market.capture(hold_id)).status == "too_many_wrong_codes"
     assert (await market.capture(hold_id, actor_id=new_id())).status == "done"
 
 

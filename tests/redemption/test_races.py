@@ -220,7 +220,7 @@ async def test_a_code_shown_to_twenty_tills_pays_at_one(market: Market) -> None:
         code=issued.code.digits,
     )
     statuses = await at_once([market.place(wish) for _ in range(20)])
-    assert statuses == {"done": 1, "code_not_valid": 5, "too_many_attempts": 14}
+    assert statuses == {"done": 1, "code_not_valid": 5, "too_many_wrong_codes": 14}
 
 
 async def test_an_override_passes_one_of_twenty(market: Market) -> None:

@@ -10,6 +10,7 @@ from timebank.cli.reconcile import reconcile
 from timebank.cli.running import COMMANDS_CONTEXT
 from timebank.cli.schema import schema
 from timebank.cli.serving import serve
+from timebank.cli.staff import staff
 from timebank.cli.tokens import bank, token
 
 
@@ -25,5 +26,5 @@ def main() -> None:
     """
 
 
-for subcommand in (demo, serve, bank, token, import_files, reconcile, bench, schema):
+for subcommand in (demo, serve, bank, staff, token, import_files, reconcile, bench, schema):
     main.add_command(subcommand)

@@ -40,6 +40,29 @@ class StrongerLoginNeededError(TimebankError):
     code = "stronger_login_needed"
 
 
+class LoginFailedError(TimebankError):
+    """This did not fit together. Check what you entered, or ask at your service point."""
+
+    code = "login_failed"
+
+
+class TooManyAttemptsError(TimebankError):
+    """Too many attempts failed. Wait as long as `Retry-After` says, or get a one-time code."""
+
+    code = "too_many_attempts"
+
+    def __init__(self, wait_seconds: int = 1) -> None:
+        """`wait_seconds`: how long until the next attempt is looked at."""
+        super().__init__()
+        self.wait_seconds = wait_seconds
+
+
+class LoginKeyUnfitError(TimebankError):
+    """Login needs the key that its secrets were sealed with. TIMEBANK_LOGIN_KEY_FILE names it."""
+
+    code = "login_key_unfit"
+
+
 class SecondPersonNeededError(TimebankError):
     """Another person must decide this: not who proposed it, nor whom it serves. Propose it."""
 
@@ -79,6 +102,12 @@ class InvalidInputError(TimebankError):
         """`pointer` is the JSON Pointer of the fault, or the name of a parameter."""
         super().__init__(detail)
         self.pointer = pointer
+
+
+class WeakSecretError(InvalidInputError):
+    """This is too easy to guess. Choose another."""
+
+    code = "weak_secret"
 
 
 class AccountExistsError(TimebankError):

@@ -69,7 +69,7 @@ class RedemptionStatus(StrEnum):
     DONE = "done"
     ID_CONFLICT = "id_conflict"
     HOLD_NOT_FOUND = "hold_not_found"
-    TOO_MANY_ATTEMPTS = "too_many_attempts"
+    TOO_MANY_WRONG_CODES = "too_many_wrong_codes"
     CODE_NOT_VALID = "code_not_valid"
     HOLD_ALREADY_CAPTURED = "hold_already_captured"
     HOLD_RELEASED = "hold_released"

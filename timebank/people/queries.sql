@@ -58,6 +58,13 @@ UPDATE session SET revoked_at = clock_timestamp()
 WHERE token_hash = $1 AND revoked_at IS NULL
 RETURNING token_hash;
 
+-- name: revoke_session
+UPDATE session SET revoked_at = clock_timestamp()
+WHERE bank_id = $1 AND session_id = $2 AND revoked_at IS NULL;
+
+-- name: find_span
+SELECT session_id, expires_at, idle_seconds FROM session WHERE bank_id = $1 AND session_id = $2;
+
 -- name: revoke_sessions
 UPDATE session SET revoked_at = clock_timestamp()
 WHERE bank_id = $1 AND party_id = $2 AND revoked_at IS NULL

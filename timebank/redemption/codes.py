@@ -94,7 +94,7 @@ async def find_pickup(
 ) -> tuple[RedemptionStatus, UUID | None]:
     """Return `done` and the hold that a code opens at this merchant, whatever became of it.
 
-    Else code_not_valid, which counts as an attempt and must be committed, or too_many_attempts.
+    Else code_not_valid, which counts as an attempt and must be committed, or too_many_wrong_codes.
     """
     record = await connection.fetchrow(
         _QUERIES["find_pickup"],

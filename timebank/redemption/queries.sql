@@ -188,6 +188,7 @@ ORDER BY times DESC, a.actor_id, h.resident_id LIMIT $4;
 -- name: actors_who_guess_codes
 SELECT actor_id AS subject_id, NULL::uuid AS other_id, count(*) AS times
 FROM redemption_act
-WHERE bank_id = $1 AND recorded_at >= $2::date AND status IN ('code_not_valid', 'too_many_attempts')
+WHERE bank_id = $1 AND recorded_at >= $2::date
+  AND status IN ('code_not_valid', 'too_many_wrong_codes')
 GROUP BY actor_id HAVING count(*) >= $3
 ORDER BY times DESC, actor_id LIMIT $4;
