@@ -16,8 +16,8 @@ DO $$
 DECLARE
     role text;
 BEGIN
-    FOREACH role IN ARRAY ARRAY['timebank_owner NOLOGIN', 'timebank_app LOGIN',
-                                'timebank_auditor LOGIN'] LOOP
+    FOREACH role IN ARRAY ARRAY['timebank_owner NOLOGIN', 'timebank_vault NOLOGIN',
+                                'timebank_app LOGIN', 'timebank_auditor LOGIN'] LOOP
         BEGIN
             EXECUTE 'CREATE ROLE ' || role;
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
@@ -1066,18 +1066,123 @@ GRANT EXECUTE ON FUNCTION decide_approval TO timebank_app;
 
 
 -- ── People ──────────────────────────────────────────────────────────────────────────────────────
+--
+-- Random ids and what rules ask for. Names, birthdays and the like stand in the vault, below.
+-- lock order   A resident's row before anything that belongs to it; several by resident_id.
 
 CREATE TABLE resident (
-    bank_id      integer NOT NULL,
-    resident_id  uuid    NOT NULL,
-    source_ref   text    NOT NULL,
-    confirmed_on date    NOT NULL,
+    bank_id       integer NOT NULL,
+    resident_id   uuid    NOT NULL,
+    source_ref    text,
+    confirmed_on  date,
+    member_number text    CONSTRAINT resident_member_number_checked CHECK (
+                              member_number ~ '^[1-9][0-9]{9}$' AND
+                              member_number::bigint % 97 = 1),
+    is_minor      boolean NOT NULL DEFAULT false,
     PRIMARY KEY (bank_id, resident_id),
-    CONSTRAINT resident_source_ref_unique UNIQUE (bank_id, source_ref)
+    CONSTRAINT resident_source_ref_unique UNIQUE (bank_id, source_ref),
+    CONSTRAINT resident_member_number_unique UNIQUE (bank_id, member_number)
 );
 COMMENT ON TABLE resident IS 'The registry of account owners: random ids, no personal data.';
-COMMENT ON COLUMN resident.source_ref IS 'The pseudonym in the rota a resident was imported from.';
+COMMENT ON COLUMN resident.source_ref IS
+    'The pseudonym in the rota a resident was imported from; gone when they are erased.';
+COMMENT ON COLUMN resident.member_number IS 'Random, with two check digits; null for a pseudonym.';
+COMMENT ON COLUMN resident.is_minor IS
+    'Was under 18 when last looked at: the rules for minors then ask the vault for the birthday.';
 
+CREATE TYPE membership_state AS ENUM (
+    'applied',   -- -> approved, rejected, left
+    'approved',  -- -> left
+    'rejected',  -- -> applied
+    'left'       -- -> applied
+);
+
+CREATE TABLE membership (
+    bank_id      integer          NOT NULL,
+    resident_id  uuid             NOT NULL,
+    step         integer          NOT NULL,
+    state        membership_state NOT NULL,
+    actor_id     uuid             NOT NULL,
+    made_at      timestamptz      NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT membership_step_after_step PRIMARY KEY (bank_id, resident_id, step)
+);
+COMMENT ON TABLE membership IS
+    'Where a resident''s membership went, step by step; the last is in force. Append-only.';
+
+CREATE TABLE guardianship (
+    bank_id      integer     NOT NULL,
+    minor_id     uuid        NOT NULL,
+    guardian_id  uuid        NOT NULL,
+    sheet        integer,
+    named_by     uuid        NOT NULL,
+    named_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at     timestamptz,
+    PRIMARY KEY (bank_id, minor_id, guardian_id, named_at),
+    CONSTRAINT guardian_is_another CHECK (guardian_id <> minor_id)
+);
+COMMENT ON TABLE guardianship IS 'Who acts for a minor; it ends with the minority.';
+COMMENT ON COLUMN guardianship.sheet IS 'The paper that shows it.';
+CREATE UNIQUE INDEX guardian_named_once ON guardianship (bank_id, minor_id, guardian_id)
+    WHERE ended_at IS NULL;
+CREATE INDEX guardianship_of_guardian ON guardianship (bank_id, guardian_id)
+    WHERE ended_at IS NULL;
+
+CREATE TYPE consent_kind AS ENUM (
+    'membership',   -- to be registered and served, by the rules that were shown
+    'sensitive',    -- to sensitive data, such as the number of a document (PIPL 29)
+    'publication',  -- of the name on an honour roll (PIPL 25)
+    'helper'        -- to a family helper who sees the passbook and reserves
+);
+
+CREATE TABLE consent (
+    bank_id      integer      NOT NULL,
+    consent_id   uuid         NOT NULL,
+    party_id     uuid         NOT NULL,
+    kind         consent_kind NOT NULL,
+    given        boolean      NOT NULL,
+    by_id        uuid         NOT NULL,
+    sheet        integer,
+    recorded_by  uuid         NOT NULL,
+    recorded_at  timestamptz  NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, consent_id)
+);
+COMMENT ON TABLE consent IS
+    'What a person consented to or withdrew, by themselves or their guardian; the last of a kind '
+    'is in force. Append-only.';
+COMMENT ON COLUMN consent.sheet IS 'The paper that was signed.';
+CREATE INDEX consent_of_party ON consent (bank_id, party_id, kind, recorded_at);
+
+CREATE TABLE minor_cap (
+    bank_id         integer     NOT NULL,
+    set_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    points_at_once  bigint      NOT NULL,
+    points_a_day    bigint      NOT NULL,
+    set_by          uuid        NOT NULL,
+    CONSTRAINT minor_cap_set_once_at_a_time PRIMARY KEY (bank_id, set_at),
+    CONSTRAINT minor_cap_in_order CHECK (0 <= points_at_once AND points_at_once <= points_a_day)
+);
+COMMENT ON TABLE minor_cap IS
+    'What residents from 14 to 17 may redeem without their guardian; none while none is set. '
+    'Append-only.';
+
+CREATE TABLE family_helper (
+    bank_id      integer     NOT NULL,
+    resident_id  uuid        NOT NULL,
+    helper_id    uuid        NOT NULL,
+    named_by     uuid        NOT NULL,
+    named_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at   timestamptz NOT NULL,
+    ended_at     timestamptz,
+    PRIMARY KEY (bank_id, resident_id, helper_id, named_at),
+    CONSTRAINT helper_is_another CHECK (helper_id <> resident_id),
+    CONSTRAINT helper_for_a_year_at_most CHECK (
+        expires_at > named_at AND expires_at <= named_at + interval '8784 hours')
+);
+COMMENT ON TABLE family_helper IS
+    'Who may see a resident''s passbook and reserve for them, and never give (亲情代办).';
+CREATE UNIQUE INDEX helper_named_once ON family_helper (bank_id, resident_id, helper_id)
+    WHERE ended_at IS NULL;
+CREATE INDEX family_helper_of_helper ON family_helper (bank_id, helper_id) WHERE ended_at IS NULL;
 
 CREATE TABLE card (
     bank_id      integer     NOT NULL,
@@ -1094,7 +1199,329 @@ COMMENT ON TABLE card IS 'Printed cards, by the SHA-256 of their 128-bit token; 
 CREATE UNIQUE INDEX card_one_in_use ON card (bank_id, resident_id) WHERE revoked_at IS NULL;
 CREATE INDEX card_of_token ON card (token_hash);
 
-GRANT INSERT ON card TO timebank_app;
+CREATE FUNCTION find_membership(p_bank integer, p_resident uuid) RETURNS membership_state
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT state FROM membership WHERE bank_id = p_bank AND resident_id = p_resident
+    ORDER BY step DESC LIMIT 1;
+$$;
+COMMENT ON FUNCTION find_membership IS 'Where a membership stands; null for a pseudonym.';
+
+CREATE FUNCTION has_consent(p_bank integer, p_party uuid, p_kind consent_kind) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT coalesce((SELECT given FROM consent
+                     WHERE bank_id = p_bank AND party_id = p_party AND kind = p_kind
+                     ORDER BY recorded_at DESC, consent_id DESC LIMIT 1), false);
+$$;
+COMMENT ON FUNCTION has_consent IS 'Whether the last word of this kind was a consent.';
+
+CREATE FUNCTION is_guardian(p_bank integer, p_guardian uuid, p_minor uuid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM guardianship
+                   WHERE bank_id = p_bank AND minor_id = p_minor AND guardian_id = p_guardian
+                     AND ended_at IS NULL);
+$$;
+COMMENT ON FUNCTION is_guardian IS 'Whether somebody is a minor''s guardian now.';
+
+CREATE FUNCTION may_help(p_bank integer, p_helper uuid, p_resident uuid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM family_helper
+                   WHERE bank_id = p_bank AND resident_id = p_resident AND helper_id = p_helper
+                     AND ended_at IS NULL AND expires_at > clock_timestamp())
+       AND has_consent(p_bank, p_resident, 'helper');
+$$;
+COMMENT ON FUNCTION may_help IS 'Whether somebody is a resident''s family helper now.';
+
+CREATE FUNCTION check_person(p_bank integer, p_party uuid) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM party WHERE bank_id = p_bank AND party_id = p_party
+                   AND kind = 'person' AND erased_at IS NULL) THEN
+        RAISE EXCEPTION 'no person %', p_party
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'person_is_registered';
+    END IF;
+END $$;
+COMMENT ON FUNCTION check_person IS 'Refuses who is no person of the bank, or was erased.';
+
+CREATE FUNCTION check_membership() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+DECLARE
+    minor boolean;
+    last  membership;
+BEGIN
+    SELECT is_minor INTO minor FROM resident
+    WHERE (bank_id, resident_id) = (NEW.bank_id, NEW.resident_id) FOR NO KEY UPDATE;
+    SELECT * INTO last FROM membership
+    WHERE bank_id = NEW.bank_id AND resident_id = NEW.resident_id ORDER BY step DESC LIMIT 1;
+    NEW.step := coalesce(last.step, 0) + 1;
+    IF minor IS NULL OR (CASE coalesce(last.state, 'left')
+            WHEN 'applied' THEN NEW.state <> 'applied'
+            WHEN 'approved' THEN NEW.state = 'left'
+            ELSE NEW.state = 'applied' END) IS NOT TRUE THEN
+        RAISE EXCEPTION 'membership cannot go from % to %', last.state, NEW.state
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_step_is_lawful';
+    END IF;
+    IF NEW.state IN ('approved', 'rejected')
+            AND NEW.actor_id IN (last.actor_id, NEW.resident_id) THEN
+        RAISE EXCEPTION 'a membership is decided by another person than applied for it'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_decided_by_another';
+    END IF;
+    IF NEW.state = 'approved' AND minor AND NOT EXISTS (
+            SELECT FROM guardianship WHERE bank_id = NEW.bank_id AND minor_id = NEW.resident_id
+            AND ended_at IS NULL) THEN
+        RAISE EXCEPTION 'a minor needs a guardian'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'minor_has_guardian';
+    END IF;
+    IF NEW.state = 'approved'
+            AND NOT has_consent(NEW.bank_id, NEW.resident_id, 'membership') THEN
+        RAISE EXCEPTION 'a membership needs consent'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_is_consented_to';
+    END IF;
+    IF NEW.state = 'left' THEN
+        PERFORM revoke_card(NEW.bank_id, NEW.resident_id);
+        UPDATE session SET revoked_at = clock_timestamp()
+        WHERE bank_id = NEW.bank_id AND party_id = NEW.resident_id AND role = 'resident'
+          AND revoked_at IS NULL;
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_membership IS
+    'Keeps the steps lawful, whoever writes them; sets step. Who leaves has no card and no session '
+    'from then on. Locks the resident''s row.';
+CREATE TRIGGER membership_is_lawful BEFORE INSERT ON membership
+    FOR EACH ROW EXECUTE FUNCTION check_membership();
+
+CREATE FUNCTION check_guardianship() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_person(NEW.bank_id, NEW.guardian_id);
+    IF NOT EXISTS (SELECT FROM resident WHERE bank_id = NEW.bank_id AND is_minor
+                   AND resident_id = NEW.minor_id)
+       OR EXISTS (SELECT FROM resident WHERE bank_id = NEW.bank_id AND is_minor
+                  AND resident_id = NEW.guardian_id) THEN
+        RAISE EXCEPTION 'a guardian is an adult and guards a minor'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'guardian_is_adult_of_minor';
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_guardianship IS 'An adult guards a minor, whoever writes it.';
+CREATE TRIGGER guardianship_is_lawful BEFORE INSERT ON guardianship
+    FOR EACH ROW EXECUTE FUNCTION check_guardianship();
+
+CREATE FUNCTION check_consent() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+DECLARE
+    minor boolean := EXISTS (SELECT FROM resident WHERE bank_id = NEW.bank_id AND is_minor
+                             AND resident_id = NEW.party_id);
+BEGIN
+    PERFORM check_person(NEW.bank_id, NEW.party_id);
+    IF NOT is_guardian(NEW.bank_id, NEW.by_id, NEW.party_id)
+            AND (NEW.by_id <> NEW.party_id OR minor AND NEW.given) THEN
+        RAISE EXCEPTION 'consent is the person''s own, or a guardian''s for a minor'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'consent_by_self_or_guardian';
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_consent IS
+    'For a minor the guardian consents; the minor, too, may withdraw.';
+CREATE TRIGGER consent_is_lawful BEFORE INSERT ON consent
+    FOR EACH ROW EXECUTE FUNCTION check_consent();
+
+CREATE FUNCTION check_helper() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_person(NEW.bank_id, NEW.helper_id);
+    IF NOT has_consent(NEW.bank_id, NEW.resident_id, 'helper') THEN
+        RAISE EXCEPTION 'a helper needs the resident''s consent'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'helper_is_consented_to';
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_helper IS 'A family helper is a person whom the resident wants.';
+CREATE TRIGGER family_helper_is_lawful BEFORE INSERT ON family_helper
+    FOR EACH ROW EXECUTE FUNCTION check_helper();
+
+CREATE FUNCTION register_residents(
+    p_bank integer, p_residents uuid[], p_numbers text[], p_minor boolean[], p_actor uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO resident (bank_id, resident_id, member_number, is_minor)
+    SELECT p_bank, id, number, minor
+    FROM unnest(p_residents, p_numbers, p_minor) AS r(id, number, minor)
+    ORDER BY id
+    ON CONFLICT (bank_id, resident_id) DO UPDATE
+    SET member_number = coalesce(resident.member_number, EXCLUDED.member_number),
+        is_minor = EXCLUDED.is_minor;
+    INSERT INTO membership (bank_id, resident_id, state, actor_id)
+    SELECT p_bank, id, 'applied', p_actor FROM unnest(p_residents) AS id ORDER BY id;
+END $$;
+COMMENT ON FUNCTION register_residents IS
+    'Residents who apply for membership. One known by a pseudonym, or who comes back, keeps id, '
+    'accounts and number.';
+
+CREATE FUNCTION end_minority(p_bank integer, p_resident uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    UPDATE resident SET is_minor = false
+    WHERE bank_id = p_bank AND resident_id = p_resident AND is_minor;
+    UPDATE guardianship SET ended_at = clock_timestamp()
+    WHERE bank_id = p_bank AND minor_id = p_resident AND ended_at IS NULL;
+END $$;
+COMMENT ON FUNCTION end_minority IS 'From now on the resident acts for themselves.';
+
+CREATE FUNCTION issue_card(
+    p_bank integer, p_card uuid, p_resident uuid, p_token_hash bytea, p_issuer uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM resident WHERE (bank_id, resident_id) = (p_bank, p_resident) FOR NO KEY UPDATE;
+    IF find_membership(p_bank, p_resident) IS DISTINCT FROM 'approved' THEN
+        RAISE EXCEPTION 'a card is for approved members'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'card_is_of_member';
+    END IF;
+    PERFORM revoke_card(p_bank, p_resident);
+    INSERT INTO card (bank_id, card_id, resident_id, token_hash, issued_by)
+    VALUES (p_bank, p_card, p_resident, p_token_hash, p_issuer);
+END $$;
+COMMENT ON FUNCTION issue_card IS 'A new card for a member; the old one dies in the same commit.';
+
+CREATE FUNCTION revoke_card(p_bank integer, p_resident uuid) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    WITH dead AS (
+        UPDATE card SET revoked_at = clock_timestamp()
+        WHERE bank_id = p_bank AND resident_id = p_resident AND revoked_at IS NULL
+        RETURNING card_id)
+    SELECT EXISTS (SELECT FROM dead);
+$$;
+COMMENT ON FUNCTION revoke_card IS 'Ends the card in use; whether there was one.';
+
+CREATE FUNCTION erase_party(p_bank integer, p_party uuid, p_actor uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    UPDATE resident SET source_ref = NULL
+    WHERE (bank_id, resident_id) = (p_bank, p_party);
+    IF find_membership(p_bank, p_party) IN ('applied', 'approved') THEN
+        INSERT INTO membership (bank_id, resident_id, state, actor_id)
+        VALUES (p_bank, p_party, 'left', p_actor);
+    END IF;
+    PERFORM revoke_card(p_bank, p_party);
+    UPDATE guardianship SET ended_at = clock_timestamp()
+    WHERE bank_id = p_bank AND p_party IN (minor_id, guardian_id) AND ended_at IS NULL;
+    UPDATE family_helper SET ended_at = clock_timestamp()
+    WHERE bank_id = p_bank AND p_party IN (resident_id, helper_id) AND ended_at IS NULL;
+    UPDATE role_grant SET revoked_at = clock_timestamp()
+    WHERE bank_id = p_bank AND party_id = p_party AND revoked_at IS NULL;
+    UPDATE session SET revoked_at = clock_timestamp()
+    WHERE bank_id = p_bank AND party_id = p_party AND revoked_at IS NULL;
+    DELETE FROM login_secret WHERE bank_id = p_bank AND party_id = p_party;
+    DELETE FROM one_time_code WHERE bank_id = p_bank AND party_id = p_party;
+    DELETE FROM enrolment WHERE bank_id = p_bank AND party_id = p_party;
+    DELETE FROM staff_login WHERE bank_id = p_bank AND party_id = p_party;
+    UPDATE party SET erased_at = clock_timestamp()
+    WHERE (bank_id, party_id) = (p_bank, p_party) AND erased_at IS NULL;
+END $$;
+COMMENT ON FUNCTION erase_party IS
+    'What erasure means outside the vault, which alone may call this, when it destroys the key.';
+
+SELECT make_append_only('membership'), make_append_only('consent'), make_append_only('minor_cap');
+
+GRANT INSERT ON resident, membership, guardianship, consent, minor_cap, family_helper
+    TO timebank_app;
+GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    find_membership, has_consent, is_guardian, may_help, check_person
+    TO timebank_app, timebank_auditor;
+GRANT EXECUTE ON FUNCTION register_residents, end_minority, issue_card, revoke_card
+    TO timebank_app;
+
+
+-- ── Paper: numbered sheets ──────────────────────────────────────────────────────────────────────
+--
+-- A sheet's number on paper has two check digits more than here, so that its numbers follow
+-- one another.
+
+CREATE TYPE sheet_kind AS ENUM ('registration', 'consent', 'attendance', 'redemption');
+
+CREATE TABLE sheet_run (
+    bank_id       integer     NOT NULL,
+    first_number  integer     NOT NULL,
+    last_number   integer     NOT NULL,
+    kind          sheet_kind  NOT NULL,
+    issued_to     uuid        NOT NULL,
+    issued_by     uuid        NOT NULL,
+    issued_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, first_number),
+    CONSTRAINT sheet_run_in_order CHECK (
+        1000000 <= first_number AND first_number <= last_number AND last_number <= 9999999)
+);
+COMMENT ON TABLE sheet_run IS
+    'Sheets printed in one go, given to a branch or a coordinator. Append-only.';
+COMMENT ON COLUMN sheet_run.issued_to IS 'The party that has to account for every sheet.';
+
+CREATE TYPE sheet_fate AS ENUM ('entered', 'voided');
+
+CREATE TYPE sheet_void_reason AS ENUM ('spoilt', 'lost', 'never_used', 'filled_in_wrongly');
+
+CREATE TABLE sheet (
+    bank_id      integer           NOT NULL,
+    number       integer           NOT NULL,
+    fate         sheet_fate        NOT NULL,
+    operator_id  uuid              NOT NULL,
+    witness_id   uuid,
+    member_id    uuid,
+    subject_id   uuid,
+    void_reason  sheet_void_reason,
+    recorded_at  timestamptz       NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT sheet_used_once PRIMARY KEY (bank_id, number),
+    CONSTRAINT sheet_entered_with_witness CHECK (
+        (fate = 'entered') = (witness_id IS NOT NULL) AND
+        (fate = 'entered') = (member_id IS NOT NULL) AND
+        (fate = 'voided') = (void_reason IS NOT NULL)),
+    CONSTRAINT sheet_needs_three_persons CHECK (
+        operator_id <> witness_id AND member_id NOT IN (operator_id, witness_id))
+);
+COMMENT ON TABLE sheet IS
+    'What became of a sheet: entered for a member by an operator before a witness, or voided. '
+    'Append-only.';
+COMMENT ON COLUMN sheet.subject_id IS 'What was recorded from it: a record, a hold, a consent.';
+
+CREATE FUNCTION check_sheet() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM sheet_run WHERE bank_id = NEW.bank_id
+                   AND NEW.number BETWEEN first_number AND last_number) THEN
+        RAISE EXCEPTION 'no sheet of this number was issued'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'sheet_was_issued';
+    END IF;
+    IF NEW.fate = 'entered' THEN
+        PERFORM check_person(NEW.bank_id, NEW.operator_id);
+        PERFORM check_person(NEW.bank_id, NEW.witness_id);
+        PERFORM check_person(NEW.bank_id, NEW.member_id);
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_sheet IS 'Only printed sheets are used, by persons of the bank.';
+CREATE TRIGGER sheet_is_lawful BEFORE INSERT ON sheet
+    FOR EACH ROW EXECUTE FUNCTION check_sheet();
+
+CREATE FUNCTION issue_sheets(
+    p_bank integer, p_count integer, p_kind sheet_kind, p_issued_to uuid, p_issuer uuid
+) RETURNS sheet_run LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    first integer;
+    run   sheet_run;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('timebank sheet_run', p_bank));
+    first := coalesce((SELECT max(last_number) FROM sheet_run WHERE bank_id = p_bank), 999999) + 1;
+    INSERT INTO sheet_run (bank_id, first_number, last_number, kind, issued_to, issued_by)
+    VALUES (p_bank, first, first + p_count - 1, p_kind, p_issued_to, p_issuer)
+    RETURNING * INTO run;
+    RETURN run;
+END $$;
+COMMENT ON FUNCTION issue_sheets IS 'The next run of numbers; they never overlap.';
+
+SELECT make_append_only('sheet_run'), make_append_only('sheet');
+
+GRANT INSERT ON sheet TO timebank_app;
+GRANT EXECUTE ON FUNCTION issue_sheets TO timebank_app;
 
 
 -- ── Login: what people and systems prove themselves with ────────────────────────────────────────
@@ -1411,7 +1838,7 @@ CREATE TYPE redemption_status AS ENUM (
     'done',                    -- it took effect; with every other status it had none
     'id_conflict',             -- the id is taken by other content; answered, never stored
     'hold_not_found',          -- or it is another merchant's
-    'too_many_wrong_codes',       -- too many wrong codes of this clerk or merchant of late
+    'too_many_wrong_codes',    -- too many wrong codes of this clerk or merchant of late
     'code_not_valid',          -- unknown, used, expired, or for something else
     'hold_already_captured',
     'hold_released',
@@ -2127,10 +2554,13 @@ COMMENT ON FUNCTION quote_hold IS 'What place_hold would answer now. It only rea
 
 CREATE FUNCTION find_held_account(p_bank integer, p_source uuid) RETURNS uuid
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
-    SELECT h.account_id
-    FROM account s
-    JOIN account h ON h.bank_id = s.bank_id AND h.owner_id IS NOT DISTINCT FROM s.owner_id
-    WHERE (s.bank_id, s.account_id) = (p_bank, p_source) AND (h.kind, h.unit) = ('held', 'points');
+    SELECT CASE WHEN s.owner_id IS NULL  -- two ways, because each is a probe of the index
+        THEN (SELECT account_id FROM account
+              WHERE bank_id = p_bank AND owner_id IS NULL AND (kind, unit) = ('held', 'points'))
+        ELSE (SELECT account_id FROM account
+              WHERE bank_id = p_bank AND owner_id = s.owner_id
+                AND (kind, unit) = ('held', 'points')) END
+    FROM account s WHERE (s.bank_id, s.account_id) = (p_bank, p_source);
 $$;
 COMMENT ON FUNCTION find_held_account IS
     'Where points of this wallet or pool stand while they are held; null before the first hold.';
@@ -2525,20 +2955,461 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION find_hold_fault, find_cap, nil_id TO timebank_app, timebank_auditor;
 
 
+-- ── Vault ───────────────────────────────────────────────────────────────────────────────────────
+--
+-- Personal data, sealed before it comes here: each field under the person's own data key, each
+-- data key under a master key that no database ever sees. The owner of this schema is a role of its
+-- own; nobody else has any right on a table here. What reads a field, a key or an index writes the
+-- access log in the same call, also when there was nothing to read.
+-- lock order   master_key rows for share, then persons by person_id.
+
+GRANT USAGE ON SCHEMA timebank TO timebank_vault;
+GRANT EXECUTE ON FUNCTION refuse_edit, erase_party TO timebank_vault;
+GRANT SELECT (bank_id, time_zone) ON bank TO timebank_vault;
+RESET ROLE;
+
+CREATE SCHEMA vault AUTHORIZATION timebank_vault;
+SET ROLE timebank_vault;
+SET search_path = vault;
+
+CREATE TYPE purpose AS ENUM (
+    'registration',    -- entering somebody, looking for duplicates, deciding on a membership
+    'identification',  -- knowing somebody who stands at the counter
+    'contact',
+    'certificate',
+    'age_rule',        -- whether a minor may do something alone
+    'correction',
+    'report',          -- figures without names, such as the mix of ages
+    'subject_access',  -- the person's own wish: a copy, a correction, erasure
+    'legal_duty',
+    'key_rotation'
+);
+COMMENT ON TYPE purpose IS 'Why personal data is used; nobody reads without one.';
+
+CREATE TYPE access_act AS ENUM (
+    'register', 'read', 'look_up', 'export', 'correct', 'freeze', 'unfreeze', 'erase', 'rewrap'
+);
+
+CREATE TYPE access_outcome AS ENUM ('done', 'absent', 'frozen', 'erased');
+
+CREATE TYPE key_state AS ENUM (
+    'current',   -- seals what is new
+    'retiring',  -- still opens what was not wrapped anew yet
+    'retired'
+);
+
+CREATE TABLE master_key (
+    bank_id     integer     NOT NULL,
+    key_id      text        NOT NULL
+                            CONSTRAINT master_key_id_plain CHECK (key_id ~ '^[0-9a-f]{16}$'),
+    state       key_state   NOT NULL,
+    adopted_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, key_id)
+);
+COMMENT ON TABLE master_key IS 'Which master keys this bank''s data was sealed with, by name only.';
+CREATE UNIQUE INDEX master_key_one_current ON master_key (bank_id) WHERE state = 'current';
+
+CREATE TABLE person (
+    bank_id       integer     NOT NULL,
+    person_id     uuid        NOT NULL,
+    key_id        text,
+    wrapped_key   bytea,
+    opened_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    frozen_at     timestamptz,
+    retain_until  date,
+    erased_at     timestamptz,
+    PRIMARY KEY (bank_id, person_id),
+    CONSTRAINT person_erased_when_key_is_gone CHECK (
+        (erased_at IS NULL) = (wrapped_key IS NOT NULL) AND
+        (erased_at IS NULL) = (key_id IS NOT NULL))
+);
+COMMENT ON TABLE person IS 'A person (party_id) and the data key of their fields, wrapped.';
+COMMENT ON COLUMN person.retain_until IS 'The last local day on which a law asks to keep the data.';
+CREATE INDEX person_of_key ON person (bank_id, key_id);
+
+CREATE TABLE field (
+    bank_id    integer NOT NULL,
+    person_id  uuid    NOT NULL,
+    field      text    NOT NULL CONSTRAINT field_name_plain CHECK (field ~ '^[a-z][a-z_]{0,39}$'),
+    version    integer NOT NULL,
+    sealed     bytea   NOT NULL,
+    PRIMARY KEY (bank_id, person_id, field)
+);
+COMMENT ON TABLE field IS
+    'A field sealed with AES-256-GCM: nonce, ciphertext, tag; bound to bank, person, field and '
+    'version. A correction overwrites it.';
+
+CREATE TABLE blind_index (
+    bank_id    integer NOT NULL,
+    field      text    NOT NULL,
+    key_id     text    NOT NULL,
+    digest     bytea   NOT NULL,
+    person_id  uuid    NOT NULL,
+    PRIMARY KEY (bank_id, field, key_id, digest, person_id),
+    CONSTRAINT blind_index_is_sha256 CHECK (length(digest) = 32)
+);
+COMMENT ON TABLE blind_index IS
+    'HMAC-SHA256 of a normalised value under a key derived from the master key: finds, tells '
+    'nothing.';
+CREATE UNIQUE INDEX person_registered_once ON blind_index (bank_id, field, key_id, digest)
+    WHERE field IN ('id_document', 'import_ref');
+CREATE INDEX blind_index_of_person ON blind_index (bank_id, person_id);
+
+CREATE TABLE access_log (
+    bank_id     integer        NOT NULL,
+    entry_id    uuid           NOT NULL DEFAULT gen_random_uuid(),
+    reader_id   uuid           NOT NULL,
+    act         access_act     NOT NULL,
+    person_id   uuid,
+    fields      text[]         NOT NULL,
+    purpose     purpose        NOT NULL,
+    outcome     access_outcome NOT NULL,
+    request_id  text           NOT NULL
+                               CONSTRAINT access_request_id_short
+                               CHECK (length(request_id) BETWEEN 1 AND 255),
+    made_at     timestamptz    NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, entry_id),
+    CONSTRAINT access_names_person CHECK (
+        person_id IS NOT NULL OR act = 'look_up' AND outcome = 'absent')
+);
+COMMENT ON TABLE access_log IS
+    'Who used whose data, which fields, what for, in which request. Append-only.';
+CREATE INDEX access_log_of_person ON access_log (bank_id, person_id, made_at);
+CREATE TRIGGER access_log_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON access_log
+    FOR EACH STATEMENT EXECUTE FUNCTION timebank.refuse_edit();
+ALTER TABLE access_log ENABLE ALWAYS TRIGGER access_log_is_append_only;
+
+CREATE FUNCTION outlives_freeze(p_purpose purpose) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT p_purpose IN ('subject_access', 'legal_duty', 'key_rotation');
+$$;
+COMMENT ON FUNCTION outlives_freeze IS 'What frozen data may still be read for (PIPL 47).';
+
+CREATE FUNCTION find_outcome(p_person person, p_purpose purpose) RETURNS access_outcome
+LANGUAGE sql STABLE SET search_path = vault, pg_temp AS $$
+    SELECT CASE WHEN p_person.person_id IS NULL THEN 'absent'
+                WHEN p_person.erased_at IS NOT NULL THEN 'erased'
+                WHEN p_person.frozen_at IS NOT NULL AND NOT outlives_freeze(p_purpose) THEN 'frozen'
+                ELSE 'done' END::access_outcome;
+$$;
+COMMENT ON FUNCTION find_outcome IS 'Whether a person''s data may be used for this.';
+
+CREATE FUNCTION hold_master_keys(p_bank integer, p_first text) RETURNS SETOF text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+BEGIN
+    INSERT INTO master_key (bank_id, key_id, state)
+    SELECT p_bank, p_first, 'current' WHERE p_first IS NOT NULL
+    ON CONFLICT DO NOTHING;
+    PERFORM FROM master_key WHERE bank_id = p_bank FOR SHARE;
+    RETURN QUERY SELECT key_id FROM master_key  -- anew: a rotation may just have begun
+    WHERE bank_id = p_bank AND state <> 'retired' ORDER BY state, key_id;
+END $$;
+COMMENT ON FUNCTION hold_master_keys IS
+    'The keys in use, the current one first; p_first, if given, where there were none. Until the '
+    'end of the transaction none is taken out of use and no other becomes current.';
+
+CREATE FUNCTION add_persons(
+    p_bank integer, p_persons uuid[], p_key text, p_wrapped bytea[],
+    p_owners uuid[], p_fields text[], p_sealed bytea[],
+    p_found uuid[], p_index_fields text[], p_index_keys text[], p_digests bytea[],
+    p_reader uuid, p_purpose purpose, p_request text
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM master_key
+                   WHERE (bank_id, key_id, state) = (p_bank, p_key, 'current')) THEN
+        RAISE EXCEPTION 'new data is sealed with the current master key'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'vault_key_is_current';
+    END IF;
+    INSERT INTO person (bank_id, person_id, key_id, wrapped_key)
+    SELECT p_bank, id, p_key, wrapped FROM unnest(p_persons, p_wrapped) AS r(id, wrapped)
+    ORDER BY id;
+    INSERT INTO field (bank_id, person_id, field, version, sealed)
+    SELECT p_bank, id, name, 1, sealed FROM unnest(p_owners, p_fields, p_sealed)
+        AS r(id, name, sealed);
+    INSERT INTO blind_index (bank_id, field, key_id, digest, person_id)
+    SELECT p_bank, name, key, digest, id
+    FROM unnest(p_found, p_index_fields, p_index_keys, p_digests) AS r(id, name, key, digest)
+    ORDER BY name, key, digest;
+    INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
+                            request_id)
+    SELECT p_bank, p_reader, 'register', id, array_remove(array_agg(name ORDER BY name), NULL),
+           p_purpose, 'done', p_request
+    FROM unnest(p_persons) AS id LEFT JOIN unnest(p_owners, p_fields) AS r(owner, name)
+         ON owner = id
+    GROUP BY id;
+END $$;
+COMMENT ON FUNCTION add_persons IS
+    'Persons with a data key each, their fields (p_owners says whose), and what they are found by.';
+
+CREATE FUNCTION read_fields(
+    p_bank integer, p_persons uuid[], p_fields text[], p_export boolean,
+    p_reader uuid, p_purpose purpose, p_request text
+) RETURNS TABLE (person_id uuid, outcome access_outcome, key_id text, wrapped_key bytea,
+                 field text, version integer, sealed bytea)
+LANGUAGE sql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    WITH asked AS (
+        SELECT id, find_outcome(p, p_purpose) AS outcome, p.key_id, p.wrapped_key
+        FROM (SELECT DISTINCT id FROM unnest(p_persons) AS id) AS a
+        LEFT JOIN person p ON p.bank_id = p_bank AND p.person_id = id
+    ), logged AS (
+        INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
+                                request_id)
+        SELECT p_bank, p_reader, CASE WHEN p_export THEN 'export' ELSE 'read' END::access_act, id,
+               p_fields, p_purpose, asked.outcome, p_request
+        FROM asked
+    )
+    SELECT id, asked.outcome, asked.key_id, asked.wrapped_key, f.field, f.version, f.sealed
+    FROM asked
+    LEFT JOIN field f ON asked.outcome = 'done' AND f.bank_id = p_bank AND f.person_id = id
+                     AND f.field = ANY (p_fields)
+    ORDER BY id, f.field;
+$$;
+COMMENT ON FUNCTION read_fields IS
+    'Sealed fields and the wrapped keys to them, one row at least for each person asked for, and a '
+    'line in the log for each.';
+
+CREATE FUNCTION find_persons(
+    p_bank integer, p_fields text[], p_keys text[], p_digests bytea[], p_places integer[],
+    p_reader uuid, p_purpose purpose, p_request text
+) RETURNS TABLE (place integer, person_id uuid)
+LANGUAGE sql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    WITH found AS (
+        SELECT DISTINCT r.place, r.field, i.person_id
+        FROM unnest(p_fields, p_keys, p_digests, p_places) AS r(field, key, digest, place)
+        JOIN blind_index i ON (i.bank_id, i.field, i.key_id, i.digest)
+                            = (p_bank, r.field, r.key, r.digest)
+        JOIN person p ON (p.bank_id, p.person_id) = (i.bank_id, i.person_id)
+        WHERE find_outcome(p, p_purpose) = 'done' OR p_purpose = 'registration'
+    ), logged AS (
+        INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
+                                request_id)
+        SELECT p_bank, p_reader, 'look_up'::access_act, f.person_id, array_agg(DISTINCT f.field),
+               p_purpose, 'done'::access_outcome, p_request
+        FROM found f GROUP BY f.person_id
+        UNION ALL
+        SELECT p_bank, p_reader, 'look_up', NULL, array(SELECT DISTINCT unnest(p_fields)),
+               p_purpose, 'absent', p_request
+        WHERE NOT EXISTS (SELECT FROM found)
+    )
+    SELECT f.place, f.person_id FROM found f ORDER BY f.place, f.person_id;
+$$;
+COMMENT ON FUNCTION find_persons IS
+    'Who has one of these digests; p_places says which question each belongs to. Whoever registers '
+    'finds the frozen too.';
+
+CREATE FUNCTION open_for_correction(
+    p_bank integer, p_person uuid, p_fields text[], p_reader uuid, p_purpose purpose,
+    p_request text
+) RETURNS TABLE (outcome access_outcome, key_id text, wrapped_key bytea, field text,
+                 version integer)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    held person;
+    said access_outcome;
+BEGIN
+    SELECT * INTO held FROM person WHERE (bank_id, person_id) = (p_bank, p_person) FOR UPDATE;
+    said := find_outcome(held, p_purpose);
+    INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
+                            request_id)
+    VALUES (p_bank, p_reader, 'correct', p_person, p_fields, p_purpose, said, p_request);
+    RETURN QUERY
+    SELECT said, held.key_id, held.wrapped_key, name, coalesce(f.version, 0)
+    FROM unnest(p_fields) AS name
+    LEFT JOIN field f ON (f.bank_id, f.person_id, f.field) = (p_bank, p_person, name);
+END $$;
+COMMENT ON FUNCTION open_for_correction IS
+    'The wrapped key and the versions that new values follow. Locks the person.';
+
+CREATE FUNCTION replace_fields(
+    p_bank integer, p_person uuid, p_fields text[], p_versions integer[], p_sealed bytea[],
+    p_index_fields text[], p_index_keys text[], p_digests bytea[]
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+BEGIN
+    DELETE FROM blind_index
+    WHERE bank_id = p_bank AND person_id = p_person AND field = ANY (p_fields);
+    INSERT INTO field (bank_id, person_id, field, version, sealed)
+    SELECT p_bank, p_person, name, version, sealed
+    FROM unnest(p_fields, p_versions, p_sealed) AS r(name, version, sealed)
+    ON CONFLICT (bank_id, person_id, field) DO UPDATE
+    SET version = EXCLUDED.version, sealed = EXCLUDED.sealed
+    WHERE field.version < EXCLUDED.version;
+    INSERT INTO blind_index (bank_id, field, key_id, digest, person_id)
+    SELECT p_bank, name, key, digest, p_person
+    FROM unnest(p_index_fields, p_index_keys, p_digests) AS r(name, key, digest);
+END $$;
+COMMENT ON FUNCTION replace_fields IS
+    'Overwrites fields after open_for_correction in the same transaction; nothing is read.';
+
+CREATE FUNCTION set_freeze(
+    p_bank integer, p_person uuid, p_freeze boolean, p_retain_until date,
+    p_reader uuid, p_purpose purpose, p_request text
+) RETURNS access_outcome LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+DECLARE
+    held person;
+    said access_outcome;
+BEGIN
+    UPDATE person SET frozen_at = CASE WHEN p_freeze
+                                       THEN coalesce(frozen_at, clock_timestamp()) END,
+                      retain_until = greatest(retain_until, p_retain_until)
+    WHERE bank_id = p_bank AND person_id = p_person AND erased_at IS NULL;
+    SELECT * INTO held FROM person WHERE (bank_id, person_id) = (p_bank, p_person);
+    said := find_outcome(held, 'legal_duty');
+    INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
+                            request_id)
+    VALUES (p_bank, p_reader, CASE WHEN p_freeze THEN 'freeze' ELSE 'unfreeze' END::access_act,
+            p_person, '{}', p_purpose, said, p_request);
+    RETURN said;
+END $$;
+COMMENT ON FUNCTION set_freeze IS
+    'Freezes or unfreezes. The day up to which a law asks to keep the data only moves on.';
+
+CREATE FUNCTION erase_person(
+    p_bank integer, p_person uuid, p_reader uuid, p_purpose purpose, p_request text
+) RETURNS access_outcome LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+DECLARE
+    held person;
+    said access_outcome;
+BEGIN
+    SELECT * INTO held FROM person WHERE (bank_id, person_id) = (p_bank, p_person) FOR UPDATE;
+    said := find_outcome(held, 'legal_duty');
+    IF held.retain_until >= (SELECT (clock_timestamp() AT TIME ZONE time_zone)::date
+                             FROM timebank.bank WHERE bank_id = p_bank) THEN
+        RAISE EXCEPTION 'a law asks to keep this until %', held.retain_until
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'person_retention_is_over';
+    END IF;
+    INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
+                            request_id)
+    VALUES (p_bank, p_reader, 'erase', p_person, '{}', p_purpose, said, p_request);
+    IF said = 'done' THEN
+        UPDATE person SET key_id = NULL, wrapped_key = NULL, erased_at = clock_timestamp()
+        WHERE bank_id = p_bank AND person_id = p_person;
+        DELETE FROM field WHERE bank_id = p_bank AND person_id = p_person;
+        DELETE FROM blind_index WHERE bank_id = p_bank AND person_id = p_person;
+        PERFORM timebank.erase_party(p_bank, p_person, p_reader);
+    END IF;
+    RETURN said;
+END $$;
+COMMENT ON FUNCTION erase_person IS
+    'Destroys the person''s key, and with it every copy of a field wherever it is; here the fields '
+    'and indexes go as well. The ledger keeps its ids.';
+
+CREATE FUNCTION begin_rotation(p_bank integer, p_key text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+BEGIN
+    UPDATE master_key SET state = 'retiring'
+    WHERE bank_id = p_bank AND state = 'current' AND key_id <> p_key;
+    INSERT INTO master_key (bank_id, key_id, state) VALUES (p_bank, p_key, 'current')
+    ON CONFLICT (bank_id, key_id) DO UPDATE SET state = 'current';
+END $$;
+COMMENT ON FUNCTION begin_rotation IS
+    'Makes a key the current one; a repeat changes nothing. Waits for whoever seals with the old.';
+
+CREATE FUNCTION list_to_rewrap(
+    p_bank integer, p_limit integer, p_reader uuid, p_request text
+) RETURNS TABLE (person_id uuid, key_id text, wrapped_key bytea, field text, version integer,
+                 sealed bytea) LANGUAGE sql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    WITH old AS (
+        SELECT p.* FROM person p JOIN master_key k USING (bank_id, key_id)
+        WHERE p.bank_id = p_bank AND k.state <> 'current'
+        ORDER BY p.person_id LIMIT p_limit FOR UPDATE OF p
+    ), logged AS (
+        INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
+                                request_id)
+        SELECT p_bank, p_reader, 'rewrap', o.person_id,
+               array(SELECT DISTINCT i.field FROM blind_index i
+                     WHERE i.bank_id = p_bank AND i.person_id = o.person_id),
+               'key_rotation', 'done', p_request
+        FROM old o
+    )
+    SELECT o.person_id, o.key_id, o.wrapped_key, f.field, f.version, f.sealed
+    FROM old o LEFT JOIN field f ON f.bank_id = p_bank AND f.person_id = o.person_id
+    ORDER BY o.person_id;
+$$;
+COMMENT ON FUNCTION list_to_rewrap IS
+    'The next persons whose key is wrapped with a master key that retires, with their fields, from '
+    'which the indexes are made anew. Locks them.';
+
+CREATE FUNCTION rewrap_persons(
+    p_bank integer, p_persons uuid[], p_key text, p_wrapped bytea[],
+    p_found uuid[], p_index_fields text[], p_digests bytea[]
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+BEGIN
+    UPDATE person SET key_id = p_key, wrapped_key = wrapped
+    FROM unnest(p_persons, p_wrapped) AS r(id, wrapped)
+    WHERE bank_id = p_bank AND person_id = id AND erased_at IS NULL;
+    DELETE FROM blind_index WHERE bank_id = p_bank AND person_id = ANY (p_persons);
+    INSERT INTO blind_index (bank_id, field, key_id, digest, person_id)
+    SELECT p_bank, name, p_key, digest, id
+    FROM unnest(p_found, p_index_fields, p_digests) AS r(id, name, digest)
+    ORDER BY name, digest;
+END $$;
+COMMENT ON FUNCTION rewrap_persons IS 'What list_to_rewrap gave, under the current key.';
+
+CREATE FUNCTION finish_rotation(p_bank integer) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+DECLARE
+    old text[];
+BEGIN
+    PERFORM FROM master_key WHERE bank_id = p_bank FOR UPDATE;
+    old := array(SELECT key_id FROM master_key WHERE bank_id = p_bank AND state = 'retiring');
+    IF EXISTS (SELECT FROM person WHERE bank_id = p_bank AND key_id = ANY (old)) THEN
+        RETURN false;
+    END IF;
+    DELETE FROM blind_index WHERE bank_id = p_bank AND key_id = ANY (old);
+    UPDATE master_key SET state = 'retired' WHERE bank_id = p_bank AND key_id = ANY (old);
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION finish_rotation IS
+    'Retires the old keys; false if data came under one meanwhile, and there is more to rewrap.';
+
+CREATE FUNCTION list_master_keys() RETURNS TABLE (bank_id integer, key_id text, state key_state)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    SELECT bank_id, key_id, state FROM master_key ORDER BY bank_id, adopted_at;
+$$;
+COMMENT ON FUNCTION list_master_keys IS 'The names of the keys of every bank, oldest first.';
+
+CREATE FUNCTION count_persons(p_bank integer, OUT persons bigint, OUT to_rewrap bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    SELECT count(*), count(*) FILTER (WHERE k.state <> 'current')
+    FROM person p JOIN master_key k USING (bank_id, key_id) WHERE p.bank_id = p_bank;
+$$;
+COMMENT ON FUNCTION count_persons IS 'How many have a key, and how many are yet to be rewrapped.';
+
+CREATE FUNCTION list_accesses(p_bank integer, p_person uuid) RETURNS SETOF access_log
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    SELECT * FROM access_log
+    WHERE bank_id = p_bank AND (p_person IS NULL OR person_id = p_person)
+    ORDER BY made_at, entry_id;
+$$;
+COMMENT ON FUNCTION list_accesses IS 'Who used the data of a person, or of anybody (null).';
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA vault FROM PUBLIC;
+GRANT USAGE ON SCHEMA vault TO timebank_app, timebank_auditor;
+GRANT EXECUTE ON FUNCTION
+    hold_master_keys, add_persons, read_fields, find_persons, open_for_correction, replace_fields,
+    set_freeze, erase_person, begin_rotation, list_to_rewrap, rewrap_persons, finish_rotation,
+    list_master_keys, count_persons, list_accesses TO timebank_app;
+GRANT EXECUTE ON FUNCTION list_accesses, list_master_keys, count_persons TO timebank_auditor;
+
+RESET ROLE;
+SET ROLE timebank_owner;
+SET search_path = timebank;
+
+
 -- ── Roles: default deny ─────────────────────────────────────────────────────────────────────────
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
 GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
-REVOKE SELECT ON session FROM timebank_auditor;
 REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
+REVOKE SELECT ON session, card FROM timebank_auditor;
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION
     open_accounts, lock_balances, post_transfers, post_requests, find_answer, answer_request,
     read_balance_as_of TO timebank_app;
 GRANT EXECUTE ON FUNCTION may_move TO timebank_app, timebank_auditor;
-GRANT INSERT ON resident, activity, shift TO timebank_app;
+GRANT INSERT ON activity, shift TO timebank_app;
 
 RESET ROLE;
 RESET search_path;

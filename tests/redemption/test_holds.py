@@ -345,7 +345,7 @@ async def test_a_wish_that_makes_no_sense(market: Market, change: dict[str, obje
 async def test_holds_are_listed_newest_first(market: Market) -> None:
     resident = await market.resident(10)
     ids: list[UUID] = [await market.held(resident) for _ in range(3)]
-    listed = await market.run(holds.list_holds, resident_id=resident[0])
+    listed = await market.run(holds.list_holds_of_resident, resident[0])
     assert [hold.hold_id for hold in listed] == ids[::-1]
-    before = await market.run(holds.list_holds, merchant_id=market.merchant_id, before=ids[1])
+    before = await market.run(holds.list_holds_of_merchant, market.merchant_id, before=ids[1])
     assert [hold.hold_id for hold in before] == ids[:1]

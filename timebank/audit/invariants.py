@@ -110,6 +110,11 @@ HOURS_UNTOUCHED = Invariant(
     "hours_untouched",
     "Redemption moves points and never hours.",
 )
+OWNERS_REGISTERED = Invariant(
+    31,
+    "owner_registered",
+    "Every owner of an account is in the registry, or was erased and left a bare id there.",
+)
 KINDS_FIT = Invariant(
     34,
     "account_kinds_fit",
@@ -146,6 +151,7 @@ INVARIANTS = (
     REFUNDS_WITHIN,
     CAPS_KEPT,
     HOURS_UNTOUCHED,
+    OWNERS_REGISTERED,
     KINDS_FIT,
     OCCURRED_BEFORE,
     BANK_EXISTS,

@@ -203,6 +203,102 @@ class BankNotFoundError(TimebankError):
         super().__init__(f"There is no bank {bank}. `timebank bank open {bank} --name …` makes it.")
 
 
+class NumberMistypedError(TimebankError):
+    """This number has a slip in it: its check digits do not fit. Read it from the paper again."""
+
+    code = "number_mistyped"
+
+
+class UnsafeKeyFileError(TimebankError):
+    """The file of the master key is not safe or not a key. Make it again as the message says."""
+
+    code = "unsafe_key_file"
+
+
+class VaultKeyMissingError(TimebankError):
+    """The vault was sealed with a master key that is not here. Put its key file back."""
+
+    code = "vault_key_missing"
+
+
+class SealBrokenError(TimebankError):
+    """What the vault holds of this person was altered and is not shown. Restore a backup."""
+
+    code = "seal_broken"
+
+
+class PersonErasedError(TimebankError):
+    """This person was erased: their data cannot be read again. The book keeps their points."""
+
+    code = "person_erased"
+
+
+class PersonFrozenError(TimebankError):
+    """This person's data is frozen and kept for legal duties only. It cannot be used for this."""
+
+    code = "person_frozen"
+
+
+class RetentionRunsError(TimebankError):
+    """The law asks to keep this person's data for now. Freeze it, and erase it when that ends."""
+
+    code = "retention_runs"
+
+
+class AlreadyRegisteredError(TimebankError):
+    """Somebody with this document is registered already. Look them up instead."""
+
+    code = "already_registered"
+
+
+class PossibleDuplicateError(TimebankError):
+    """Somebody of this name and telephone is registered. Compare, then say that it is another."""
+
+    code = "possible_duplicate"
+
+
+class MembershipRefusedError(TimebankError):
+    """This membership cannot go there from where it stands. Read its state again."""
+
+    code = "membership_refused"
+
+
+class NotAMemberError(TimebankError):
+    """This is for approved members. Approve the application first."""
+
+    code = "not_a_member"
+
+
+class GuardianNeededError(TimebankError):
+    """This person is a minor: their guardian must be known, must consent, or must do it."""
+
+    code = "guardian_needed"
+
+
+class ConsentMissingError(TimebankError):
+    """Consent to this is missing or was withdrawn. Record it first, with its sheet."""
+
+    code = "consent_missing"
+
+
+class HelperRefusedError(TimebankError):
+    """This person may not help so: a helper is another person, for a year at most."""
+
+    code = "helper_refused"
+
+
+class SheetUsedError(TimebankError):
+    """A sheet of this number was entered or voided before. Look at what was recorded from it."""
+
+    code = "sheet_used"
+
+
+class SheetNotIssuedError(TimebankError):
+    """No sheet of this number was printed for this purpose. Check the number and the form."""
+
+    code = "sheet_not_issued"
+
+
 class RowFault(Struct, frozen=True):
     """What is wrong with a row of a file; `line` is where the row begins, 1 is the first."""
 

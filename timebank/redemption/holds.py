@@ -212,26 +212,38 @@ async def sweep(pool: Pool, bank_id: int) -> int:
 
 async def get_hold(connection: Connection, bank_id: int, hold_id: UUID) -> Hold:
     """Return the hold; NotFoundError if there is none. An overdue one is open until swept."""
-    record = await connection.fetchrow(
-        _QUERIES["list_holds"], bank_id, None, None, hold_id, _AFTER_ALL, 1
-    )
+    record = await connection.fetchrow(_QUERIES["find_hold"], bank_id, hold_id)
     if record is None:
         raise NotFoundError
     return as_struct(record, Hold)
 
 
-async def list_holds(
+async def list_holds_of_resident(
     connection: Connection,
     bank_id: int,
+    resident_id: UUID,
     *,
-    resident_id: UUID | None = None,
-    merchant_id: UUID | None = None,
     before: UUID = _AFTER_ALL,
     limit: int = 50,
 ) -> list[Hold]:
-    """Return holds of a resident or of a merchant, the newest ids first."""
+    """Return holds of a resident, the newest ids first."""
     records = await connection.fetch(
-        _QUERIES["list_holds"], bank_id, resident_id, merchant_id, None, before, limit
+        _QUERIES["list_holds_of_resident"], bank_id, resident_id, before, limit
+    )
+    return [as_struct(record, Hold) for record in records]
+
+
+async def list_holds_of_merchant(
+    connection: Connection,
+    bank_id: int,
+    merchant_id: UUID,
+    *,
+    before: UUID = _AFTER_ALL,
+    limit: int = 50,
+) -> list[Hold]:
+    """Return holds at a merchant, the newest ids first."""
+    records = await connection.fetch(
+        _QUERIES["list_holds_of_merchant"], bank_id, merchant_id, before, limit
     )
     return [as_struct(record, Hold) for record in records]
 

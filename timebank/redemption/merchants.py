@@ -9,6 +9,7 @@ from timebank.domain.ledger import AccountKind, Unit
 from timebank.domain.redemption import Agreement, Merchant, Shop
 from timebank.ledger.accounts import ensure_account
 from timebank.ledger.ids import new_id
+from timebank.people.parties import PartyKind, register_parties
 
 _QUERIES = load_queries(__package__)
 _BEFORE_ALL = UUID(int=0)
@@ -17,7 +18,11 @@ _BEFORE_ALL = UUID(int=0)
 async def enrol_merchant(
     connection: Connection, bank_id: int, merchant_id: UUID, name: str
 ) -> Merchant:
-    """Enrol a merchant with an account for points; one who is enrolled keeps the first name."""
+    """Enrol a party as a merchant with an account for points, registered now if it is new.
+
+    One who is enrolled keeps the first name.
+    """
+    await register_parties(connection, bank_id, PartyKind.MERCHANT, [merchant_id])
     await connection.execute(_QUERIES["enrol_merchant"], bank_id, merchant_id, name)
     await ensure_account(connection, bank_id, Unit.POINTS, AccountKind.MERCHANT, merchant_id)
     return await get_merchant(connection, bank_id, merchant_id)

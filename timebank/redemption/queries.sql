@@ -97,14 +97,22 @@ SELECT * FROM refund_capture($1, $2, $3, $4, $5, $6, $7, $8);
 -- name: expire_holds
 SELECT * FROM expire_holds($1, $2, $3);
 
--- name: list_holds
+-- name: find_hold
 SELECT hold_id, resident_id, source_account_id, merchant_id, offer_id, shop_id, channel, quantity,
        unit_price, placed_at, expires_at, state, captured, captured_by, refunded, returned, ended_at
-FROM hold
-WHERE bank_id = $1 AND ($2::uuid IS NULL OR resident_id = $2)
-  AND ($3::uuid IS NULL OR merchant_id = $3) AND ($4::uuid IS NULL OR hold_id = $4)
-  AND hold_id < $5
-ORDER BY hold_id DESC LIMIT $6;
+FROM hold WHERE bank_id = $1 AND hold_id = $2;
+
+-- name: list_holds_of_resident
+SELECT hold_id, resident_id, source_account_id, merchant_id, offer_id, shop_id, channel, quantity,
+       unit_price, placed_at, expires_at, state, captured, captured_by, refunded, returned, ended_at
+FROM hold WHERE bank_id = $1 AND resident_id = $2 AND hold_id < $3
+ORDER BY hold_id DESC LIMIT $4;
+
+-- name: list_holds_of_merchant
+SELECT hold_id, resident_id, source_account_id, merchant_id, offer_id, shop_id, channel, quantity,
+       unit_price, placed_at, expires_at, state, captured, captured_by, refunded, returned, ended_at
+FROM hold WHERE bank_id = $1 AND merchant_id = $2 AND hold_id < $3
+ORDER BY hold_id DESC LIMIT $4;
 
 -- name: list_acts
 SELECT act_id, kind, status, cap, quantity, points, actor_id, reason, recorded_at
