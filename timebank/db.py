@@ -15,6 +15,7 @@ import msgspec
 
 from timebank.domain.errors import (
     AccountExistsError,
+    AgreementExistsError,
     AlreadyRegisteredError,
     AsOfInFutureError,
     ConsentMissingError,
@@ -71,6 +72,7 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "as_of_not_in_future": AsOfInFutureError,
     "expiry_rule_one_a_day": ExpiryRuleExistsError,
     "expiry_rule_starts_later": ExpiryRuleTooEarlyError,
+    "agreement_recorded_once": AgreementExistsError,
     "one_time_code_not_to_oneself": ForbiddenError,
 }
 
