@@ -6,10 +6,13 @@ from functools import cached_property
 from typing import TypeVar
 from uuid import UUID
 
+import structlog
+
 from timebank.config import Settings
 from timebank.db import Connection, Pool, repeat_on_conflict
 from timebank.domain.errors import (
     IdempotencyKeyReusedError,
+    LoginKeyUnfitError,
     NotFoundError,
     UnauthenticatedError,
 )
@@ -26,6 +29,8 @@ from timebank.people.sessions import find_principals, hash_token
 from timebank.people.targets import check_reaches_party, needs_look
 
 Asked = TypeVar("Asked")
+
+log = structlog.get_logger()
 
 _KNOWN_ACCOUNTS_LIMIT = 100_000
 
@@ -53,8 +58,12 @@ class Desk:
 
     @cached_property
     def hasher(self) -> Hasher:
-        """What compares secrets; LoginKeyUnfitError where nobody can log in."""
-        return open_hasher(self._settings)
+        """What compares secrets; LoginKeyUnfitError where nobody can log in, the log says why."""
+        try:
+            return open_hasher(self._settings)
+        except LoginKeyUnfitError as error:
+            log.error("login_key_unfit", reason=str(error))
+            raise LoginKeyUnfitError from error
 
     def close(self) -> None:
         """Let go of the threads that compare secrets."""

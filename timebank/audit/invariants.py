@@ -110,6 +110,11 @@ HOURS_UNTOUCHED = Invariant(
     "hours_untouched",
     "Redemption moves points and never hours.",
 )
+LOTS_ADD_UP = Invariant(
+    29,
+    "lots_add_up",
+    "Lots' unspent parts add up to the balance; an expiry took no more than had expired.",
+)
 OWNERS_REGISTERED = Invariant(
     31,
     "owner_registered",
@@ -151,6 +156,7 @@ INVARIANTS = (
     REFUNDS_WITHIN,
     CAPS_KEPT,
     HOURS_UNTOUCHED,
+    LOTS_ADD_UP,
     OWNERS_REGISTERED,
     KINDS_FIT,
     OCCURRED_BEFORE,

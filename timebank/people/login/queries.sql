@@ -20,10 +20,6 @@ DELETE FROM login_failure f USING card c
 WHERE c.bank_id = $1 AND c.resident_id = $2 AND c.revoked_at IS NULL
   AND f.bank_id = c.bank_id AND f.method = 'pin' AND f.subject_hash = c.token_hash;
 
--- name: find_card_holder
-SELECT p.party_id FROM card c JOIN party p ON p.bank_id = c.bank_id AND p.party_id = c.resident_id
-WHERE c.bank_id = $1 AND c.token_hash = $2 AND c.revoked_at IS NULL AND p.erased_at IS NULL;
-
 -- name: find_secret
 SELECT sealed_hash FROM login_secret WHERE bank_id = $1 AND party_id = $2 AND kind = $3;
 
