@@ -1853,6 +1853,8 @@ COMMENT ON COLUMN shift.points IS 'What all who attended were awarded for it.';
 --                3 the payment code  4 the override  5 stock by offer_id  6 cap_use by its key
 --                7 balances by account_id, all at once  8 new rows. Each act is one function and
 --                takes what it needs of these in this order; one act is one transaction.
+--   plans        Acts turn sequential scans off: a session may have planned them when the tables
+--                were empty, and then would read all of what has grown since.
 --   repeats      An act's id is its caller's. The same content is answered as it was, refusals
 --                too; other content is an id_conflict. A unique violation or a serialization
 --                failure means that somebody came between: call again.
@@ -2389,7 +2391,8 @@ COMMENT ON FUNCTION count_failure IS 'Counts a wrong code; lock_attempts came be
 CREATE FUNCTION issue_payment_code(
     p_bank integer, p_resident uuid, p_source uuid, p_digits bytea, p_token bytea,
     p_lifetime interval
-) RETURNS timestamptz LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+) RETURNS timestamptz LANGUAGE sql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
     INSERT INTO payment_code AS c
     SELECT p_bank, p_resident, p_source, hash_code(p_bank, p_digits), hash_code(p_bank, p_token),
            clock_timestamp() + p_lifetime
@@ -2449,7 +2452,8 @@ COMMENT ON FUNCTION fits_pickup IS 'Whether this code opens this hold at this me
 CREATE FUNCTION find_pickup(
     p_bank integer, p_merchant uuid, p_actor uuid, p_code bytea,
     OUT status redemption_status, OUT hold_id uuid
-) LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     hashed bytea := hash_code(p_bank, p_code);
@@ -2584,7 +2588,8 @@ CREATE FUNCTION quote_hold(
     p_bank integer, p_resident uuid, p_source uuid, p_merchant uuid, p_offer uuid, p_shop uuid,
     p_quantity bigint, p_lifetime interval, p_channel channel, p_override uuid,
     OUT status redemption_status, OUT cap cap_scope, OUT points bigint, OUT expires_at timestamptz
-) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+) LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     asked   hold := new_wish(p_bank, NULL, p_resident, p_source, p_merchant, p_offer, p_shop,
@@ -2662,7 +2667,8 @@ CREATE FUNCTION place_hold(
     p_shop uuid, p_quantity bigint, p_lifetime interval, p_channel channel, p_override uuid,
     p_actor uuid, p_code bytea, p_pickup_digits bytea, p_pickup_token bytea,
     OUT act redemption_act, OUT is_new boolean
-) LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     asked    bytea := fingerprint_of(ROW('hold', p_resident, p_source, p_merchant, p_offer, p_shop,
                          p_quantity, p_lifetime, p_channel, p_override, p_actor, p_code)::text);
@@ -2784,7 +2790,7 @@ CREATE FUNCTION capture_hold(
     p_bank integer, p_capture uuid, p_hold uuid, p_merchant uuid, p_quantity bigint,
     p_override uuid, p_actor uuid, p_code bytea
 ) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = timebank, pg_temp AS $$
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     asked     bytea := fingerprint_of(ROW('capture', p_hold, p_merchant, p_quantity, p_override,
                                           p_actor, p_code)::text);
@@ -2842,7 +2848,7 @@ COMMENT ON FUNCTION capture_hold IS
 CREATE FUNCTION release_hold(
     p_bank integer, p_release uuid, p_hold uuid, p_reason act_reason, p_actor uuid
 ) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = timebank, pg_temp AS $$
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     asked  bytea := fingerprint_of(ROW('release', p_hold, p_reason, p_actor)::text);
     held   hold := lock_hold(p_bank, p_hold);
@@ -2867,7 +2873,7 @@ COMMENT ON FUNCTION release_hold IS 'The redemption does not take place: all goe
 
 CREATE FUNCTION expire_holds(p_bank integer, p_limit integer, p_actor uuid)
 RETURNS SETOF redemption_act LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = timebank, pg_temp AS $$
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     stamp  timestamptz := clock_timestamp();
     due    hold[] := array(
@@ -2896,7 +2902,7 @@ CREATE FUNCTION refund_capture(
     p_bank integer, p_refund uuid, p_hold uuid, p_merchant uuid, p_points bigint, p_returned bigint,
     p_reason act_reason, p_actor uuid
 ) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = timebank, pg_temp AS $$
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     asked   bytea := fingerprint_of(ROW('refund', p_hold, p_merchant, p_points, p_returned,
                                         p_reason, p_actor)::text);
@@ -2944,7 +2950,7 @@ COMMENT ON FUNCTION refund_capture IS
 CREATE FUNCTION restock(
     p_bank integer, p_restock uuid, p_offer uuid, p_units bigint, p_reason act_reason, p_actor uuid
 ) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = timebank, pg_temp AS $$
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     asked      bytea := fingerprint_of(ROW('restock', p_offer, p_units, p_reason, p_actor)::text);
     stocked    offer;

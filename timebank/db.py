@@ -70,9 +70,9 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "approval_maker_is_not_beneficiary": SecondPersonNeededError,
     "approval_maker_is_not_checker": SecondPersonNeededError,
     "as_of_not_in_future": AsOfInFutureError,
+    "agreement_recorded_once": AgreementExistsError,
     "expiry_rule_one_a_day": ExpiryRuleExistsError,
     "expiry_rule_starts_later": ExpiryRuleTooEarlyError,
-    "agreement_recorded_once": AgreementExistsError,
     "one_time_code_not_to_oneself": ForbiddenError,
 }
 

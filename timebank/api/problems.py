@@ -76,9 +76,6 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "chain_broken": ProblemKind(
         409, "同组交易被拒", "同組交易被拒", "Another transfer of the chain was refused"
     ),
-    "expiry_rule_exists": ProblemKind(
-        409, "当日已有到期规则", "當日已有到期規則", "A rule of expiry starts that day already"
-    ),
     "hold_not_found": ProblemKind(404, "没有此预留", "沒有此預留", "There is no such hold"),
     "hold_already_captured": ProblemKind(
         409, "此预留已兑换", "此預留已兌換", "The hold is captured already"
@@ -118,6 +115,9 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     ),
     "agreement_exists": ProblemKind(
         409, "协议编号已存在", "協議編號已存在", "The agreement is on record already"
+    ),
+    "expiry_rule_exists": ProblemKind(
+        409, "当日已有到期规则", "當日已有到期規則", "A rule of expiry starts that day already"
     ),
     "body_too_large": ProblemKind(413, "请求正文过大", "請求正文過大", "The body is too large"),
     "unsupported_media_type": ProblemKind(

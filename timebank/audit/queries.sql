@@ -416,9 +416,9 @@ WHERE (i.indisunique AND i.indisvalid AND i.indisready
 SELECT NULL::integer, format('role %s', login.role),
        format('no %s on %s', asked.privilege, history.name), 'granted'
 FROM unnest(array['timebank_app', 'timebank_auditor', 'timebank_vault']) AS login (role)
-CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account', 'redemption_act',
-                        'hold', 'stock', 'cap_use', 'cap_override',
-                         'expiry_rule']) AS history (name)
+CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account', 'expiry_rule',
+                        'redemption_act', 'hold', 'stock', 'cap_use', 'cap_override'])
+           AS history (name)
 CROSS JOIN unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER'])
            AS asked (privilege)
 WHERE has_table_privilege(login.role, to_regclass('timebank.' || history.name), asked.privilege)
