@@ -2078,8 +2078,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
     SELECT f.place, f.person_id FROM found f ORDER BY f.place, f.person_id;
 $$;
 COMMENT ON FUNCTION find_persons IS
-    'Who has one of these digests, at most 1000 for each; p_places says which question each belongs '
-    'to. Whoever registers finds the frozen too.';
+    'Who has one of these digests, at most 1000 for each; p_places says which question each belongs'
+    ' to. Whoever registers finds the frozen too.';
 
 CREATE FUNCTION open_for_correction(
     p_bank integer, p_person uuid, p_fields text[], p_reader uuid, p_purpose purpose,
