@@ -25,7 +25,7 @@ def tags(fold: LotFold, wallet: Any, on: date) -> Counter[tuple[object, ...]]:
     return found
 
 
-@settings(max_examples=5 * settings.default.max_examples)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(seed=st.integers(0, 2**32), acts=st.integers(1, 150))
 @example(seed=0, acts=150)
 def test_every_point_is_where_the_model_says(seed: int, acts: int) -> None:

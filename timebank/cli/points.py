@@ -14,7 +14,6 @@ from timebank.domain.expiry import FEWEST_MONTHS, WARNING_DAYS, ExpiryRule
 from timebank.domain.plain_words import Language, explain_in_words
 from timebank.ledger.banks import get_bank
 from timebank.ledger.expiry import (
-    EXPIRER_ID,
     ExpiryRun,
     expire_points,
     list_expiring,
@@ -22,6 +21,7 @@ from timebank.ledger.expiry import (
     set_expiry_rule,
 )
 from timebank.ledger.explaining import explain_balance
+from timebank.people.grants import OPERATOR_ID
 
 DAY = click.DateTime(["%Y-%m-%d"])
 BANK = click.option("--bank", "bank_code", default="demo", show_default=True, metavar="CODE")
@@ -59,7 +59,7 @@ async def rule(
     async with open_database(settings_from_environment()) as pool, transaction(pool) as connection:
         bank = await get_bank(connection, bank_code)
         new = ExpiryRule(starts_on.date(), months, grace_days)
-        await set_expiry_rule(connection, bank, new, EXPIRER_ID)
+        await set_expiry_rule(connection, bank, new, OPERATOR_ID)
     what = f"good for {months} months" if months else "good for ever"
     out.print(f"bank {bank.code}: from {new.starts_on} points are {what}", markup=False)
 
