@@ -14,6 +14,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from timebank.db import Connection, Pool, as_struct, load_queries, repeat_on_conflict
+from timebank.domain.csv_rows import refuse_if_any
 from timebank.domain.errors import RowFault, TransferRefusedError
 from timebank.domain.ledger import AccountKind, Chain, Transfer, TransferKind, TransferStatus, Unit
 from timebank.domain.rota import (
@@ -30,7 +31,7 @@ from timebank.ledger.ids import derive_id, new_id
 from timebank.ledger.transfers import lock_balances, post
 from timebank.people.residents import ensure_residents
 from timebank.service.activities import ensure_activities, list_activities
-from timebank.service.rota_files import Rota, read_rota, refuse_if_any
+from timebank.service.rota_files import Rota, read_rota
 
 _QUERIES = load_queries(__package__)
 
