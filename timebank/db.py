@@ -15,11 +15,21 @@ import msgspec
 
 from timebank.domain.errors import (
     AccountExistsError,
+    AlreadyThereError,
     AsOfInFutureError,
+    BranchClosedError,
+    BranchCodeTakenError,
+    BranchLevelError,
+    BranchNotEmptyError,
+    BranchNotFoundError,
+    CommunityTypeError,
     DatabaseUnavailableError,
+    NotFoundError,
     OutcomeUnknownError,
     OverloadedError,
     SchemaMismatchError,
+    ServicePointExistsError,
+    ServicePointLevelError,
     TimebankError,
 )
 
@@ -34,6 +44,19 @@ T = TypeVar("T")
 _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "account_one_per_owner_kind_unit": AccountExistsError,
     "as_of_not_in_future": AsOfInFutureError,
+    "branch_code_unique": BranchCodeTakenError,
+    "branch_exists": BranchNotFoundError,
+    "branch_hangs_on_level_above": BranchLevelError,
+    "branch_is_empty": BranchNotEmptyError,
+    "branch_is_open": BranchClosedError,
+    "branch_moves_elsewhere": AlreadyThereError,
+    "branch_type_of_community": CommunityTypeError,
+    "community_type_exists": CommunityTypeError,
+    "party_exists": NotFoundError,
+    "party_moves_elsewhere": AlreadyThereError,
+    "service_point_name_unique": ServicePointExistsError,
+    "service_point_on_its_level": ServicePointLevelError,
+    "service_point_one_station": ServicePointExistsError,
 }
 
 _WORTH_REPEATING = (
