@@ -4,6 +4,7 @@ import click
 
 from timebank import __version__
 from timebank.cli.benching import bench
+from timebank.cli.branches import branch
 from timebank.cli.demo import demo
 from timebank.cli.importing import import_files
 from timebank.cli.reconcile import reconcile
@@ -25,5 +26,5 @@ def main() -> None:
     """
 
 
-for subcommand in (demo, serve, bank, token, import_files, reconcile, bench, schema):
+for subcommand in (demo, serve, bank, branch, token, import_files, reconcile, bench, schema):
     main.add_command(subcommand)
