@@ -1205,15 +1205,18 @@ SET plan_cache_mode = force_custom_plan SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     is_root boolean := p_branch = (SELECT root_id FROM bank WHERE bank_id = p_bank);
+    mine    uuid[];
 BEGIN
     IF p_at < 'infinity' THEN
         PERFORM await_writers(p_at);
     END IF;
+    mine := array(SELECT branch_id FROM list_branches_below(p_bank, p_branch, p_at));
     RETURN QUERY
     WITH place AS (
         SELECT p.party_id, below.child_id
-        FROM list_branches_below(p_bank, p_branch, p_at) AS below
-        JOIN list_places(p_bank, p_at) AS p USING (branch_id)
+        FROM list_places(p_bank, p_at) AS p
+        JOIN list_branches_below(p_bank, p_branch, p_at) AS below USING (branch_id)
+        WHERE p.branch_id = ANY (mine)
     ), counted AS (
         SELECT place.child_id, a.account_id, a.unit, a.kind
         FROM place JOIN account a ON (a.bank_id, a.owner_id) = (p_bank, place.party_id)
@@ -1243,66 +1246,63 @@ COMMENT ON FUNCTION list_branch_totals IS
     'child''s total with all below it. The tree, the places and the balances as recorded by p_at; '
     'an account whose last posting is later is read by its lines, a long one by bisection.';
 
+CREATE FUNCTION list_sides(p_bank integer, p_level branch_level, p_at timestamptz)
+RETURNS TABLE (place_id uuid, side_id uuid) LANGUAGE sql STABLE AS $$
+    WITH RECURSIVE
+    parents AS MATERIALIZED (
+        SELECT p.branch_id, p.parent_id, b.level FROM timebank.list_parents(p_bank, p_at) AS p
+        JOIN timebank.branch b ON b.bank_id = p_bank AND b.branch_id = p.branch_id
+    ), side (place_id, side_id) AS (
+        SELECT branch_id, branch_id FROM parents WHERE level <= p_level
+        UNION
+        SELECT p.branch_id, side.side_id FROM side JOIN parents p ON p.parent_id = side.place_id
+        WHERE p.level > p_level
+    )
+    SELECT side.place_id, side.side_id FROM side;
+$$;
+COMMENT ON FUNCTION list_sides IS
+    'What each branch counts as, seen from a level: the one of that level above it, or itself.';
+
 CREATE FUNCTION list_branch_positions(p_bank integer, p_branch uuid, p_at timestamptz)
 RETURNS TABLE (branch_id uuid, unit unit, by_transfers bigint, by_moves bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp
-SET plan_cache_mode = force_custom_plan SET jit = off AS $$
+SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 AS $$
 #variable_conflict use_column
 DECLARE
-    at_level branch_level := (SELECT level FROM branch
-                              WHERE (bank_id, branch_id) = (p_bank, p_branch));
-    root     uuid := (SELECT root_id FROM bank WHERE bank_id = p_bank);
+    at_level branch_level;
+    root     uuid;
+    mine     uuid[];
 BEGIN
     IF p_at < 'infinity' THEN
         PERFORM await_writers(p_at);
     END IF;
+    SELECT level INTO at_level FROM branch WHERE (bank_id, branch_id) = (p_bank, p_branch);
+    SELECT root_id INTO root FROM bank WHERE bank_id = p_bank;
+    mine := array(SELECT place_id FROM list_sides(p_bank, at_level, p_at)
+                  WHERE side_id = p_branch AND p_branch <> root);
     RETURN QUERY
-    WITH RECURSIVE
-    parents AS MATERIALIZED (
-        SELECT p.*, b.level FROM list_parents(p_bank, p_at) AS p
-        JOIN branch b ON (b.bank_id, b.branch_id) = (p_bank, p.branch_id)
-    ), side (place_id, side_id) AS (  -- what each place counts as, seen from this level
-        SELECT branch_id, branch_id FROM parents WHERE level <= at_level
-        UNION
-        SELECT p.branch_id, side.side_id FROM side JOIN parents p ON p.parent_id = side.place_id
-        WHERE p.level > at_level
-    ), stay AS MATERIALIZED (  -- of all who were ever here, where from when until when
+    WITH stay AS MATERIALIZED (  -- of all who were ever here, where from when until when
         SELECT party_id, branch_id AS place_id, placed_at AS since,
                lead(placed_at, 1, 'infinity') OVER party AS until,
                lag(branch_id, 1, root) OVER party AS place_before
         FROM placement
         WHERE bank_id = p_bank AND placed_at <= p_at AND party_id IN (
-            SELECT p.party_id FROM placement p JOIN side ON side.place_id = p.branch_id
-            WHERE p.bank_id = p_bank AND p.placed_at <= p_at AND side.side_id = p_branch)
+            SELECT party_id FROM placement
+            WHERE bank_id = p_bank AND branch_id = ANY (mine) AND placed_at <= p_at)
         WINDOW party AS (PARTITION BY party_id ORDER BY placed_at)
+    ), here AS (
+        SELECT party_id, since, until FROM stay WHERE place_id = ANY (mine)
         UNION ALL
-        SELECT place_id, place_id, '-infinity', 'infinity', NULL FROM side
-        WHERE side_id = p_branch
-    ), line AS MATERIALIZED (
-        SELECT a.unit, p.amount, p.recorded_at, CASE WHEN p.amount > 0 THEN t.debit_account_id
-                                                     ELSE t.credit_account_id END AS counter_id
-        FROM stay JOIN side USING (place_id)
-        JOIN account a ON (a.bank_id, a.owner_id) = (p_bank, stay.party_id)
-        JOIN posting p ON (p.bank_id, p.account_id) = (p_bank, a.account_id)
-                      AND p.recorded_at >= since AND p.recorded_at < until
-        JOIN transfer t ON (t.bank_id, t.transfer_id) = (p_bank, p.transfer_id)
-        WHERE side.side_id = p_branch AND p.recorded_at <= p_at
-    ), moved AS (
-        SELECT a.unit, coalesce((SELECT line.balance_after FROM posting line
-                                 WHERE (line.bank_id, line.account_id, line.seq) = (
-                                     p_bank, a.account_id,
-                                     find_last_seq(p_bank, a.account_id,
-                                                   since - interval '1 microsecond', 'infinity'))
-                                ), 0) AS amount, old.side_id AS from_id, new.side_id AS to_id
-        FROM stay JOIN side new ON new.place_id = stay.place_id
-        JOIN side old ON old.place_id = stay.place_before
-        JOIN account a ON (a.bank_id, a.owner_id) = (p_bank, stay.party_id)
-        WHERE old.side_id <> new.side_id AND p_branch IN (old.side_id, new.side_id)
-    )
-    SELECT other_id, unit, sum(sent)::bigint, sum(carried)::bigint
-    FROM (
-        SELECT side.side_id AS other_id, line.unit, line.amount AS sent, 0 AS carried
-        FROM line JOIN account c ON (c.bank_id, c.account_id) = (p_bank, line.counter_id)
+        SELECT own, '-infinity', 'infinity' FROM unnest(mine) AS own
+    ), sent AS (
+        SELECT counter.place_id, a.unit, sum(line.amount) AS amount
+        FROM here
+        JOIN account a ON (a.bank_id, a.owner_id) = (p_bank, here.party_id)
+        JOIN posting line ON (line.bank_id, line.account_id) = (p_bank, a.account_id)
+                         AND line.recorded_at >= since AND line.recorded_at < until
+        JOIN transfer t ON (t.bank_id, t.transfer_id) = (p_bank, line.transfer_id)
+        JOIN account c ON (c.bank_id, c.account_id) = (
+            p_bank, CASE WHEN line.amount > 0 THEN debit_account_id ELSE credit_account_id END)
         CROSS JOIN LATERAL (SELECT coalesce(
             (SELECT b.branch_id FROM branch b
              WHERE (b.bank_id, b.branch_id) = (p_bank, c.owner_id)),
@@ -1310,14 +1310,24 @@ BEGIN
              WHERE p.bank_id = p_bank AND p.party_id = c.owner_id
                AND p.placed_at <= line.recorded_at ORDER BY p.placed_at DESC LIMIT 1),
             root) AS place_id) AS counter
-        JOIN side USING (place_id)
-        WHERE side.side_id <> p_branch
+        WHERE line.recorded_at <= p_at
+        GROUP BY counter.place_id, a.unit
+    ), flow AS (
+        SELECT place_id, unit, amount AS sent, 0 AS carried FROM sent
         UNION ALL
-        SELECT from_id, unit, 0, amount FROM moved WHERE to_id = p_branch
-        UNION ALL
-        SELECT to_id, unit, 0, -amount FROM moved WHERE from_id = p_branch
-    ) AS flow
-    GROUP BY other_id, unit HAVING sum(sent) <> 0 OR sum(carried) <> 0;
+        SELECT CASE WHEN arrives THEN place_before ELSE place_id END, a.unit, 0,
+               CASE WHEN arrives THEN balance_after ELSE -balance_after END
+        FROM (SELECT *, place_id = ANY (mine) AS arrives FROM stay
+              WHERE (place_id = ANY (mine)) <> (place_before = ANY (mine))) AS moved
+        JOIN account a ON (a.bank_id, a.owner_id) = (p_bank, moved.party_id)
+        JOIN posting line ON (line.bank_id, line.account_id, line.seq) = (
+            p_bank, a.account_id, find_last_seq(p_bank, a.account_id,
+                                                since - interval '1 microsecond', 'infinity'))
+    )
+    SELECT side_id, unit, sum(sent)::bigint, sum(carried)::bigint
+    FROM flow JOIN list_sides(p_bank, at_level, p_at) AS side USING (place_id)
+    WHERE side_id <> p_branch
+    GROUP BY side_id, unit HAVING sum(sent) <> 0 OR sum(carried) <> 0;
 END $$;
 COMMENT ON FUNCTION list_branch_positions IS
     'What the branch with all below it got from each other branch of its level, less what it gave: '
@@ -1332,7 +1342,7 @@ GRANT EXECUTE ON FUNCTION
     close_service_point TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     level_above, level_of_service_point, list_parents, list_places, list_branches_below,
-    list_branch_totals, list_branch_positions TO timebank_app, timebank_auditor;
+    list_sides, list_branch_totals, list_branch_positions TO timebank_app, timebank_auditor;
 
 
 -- ── Access: roles, sessions, four eyes, audit log ───────────────────────────────────────────────

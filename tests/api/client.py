@@ -13,6 +13,7 @@ from tests.book import Book
 from timebank.api.problems import PROBLEM_KINDS
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
+from timebank.people.parties import PartyKind, register_parties
 from timebank.people.tokens import issue_token
 
 V1 = "/api/v1"
@@ -143,6 +144,7 @@ async def register(book: Book) -> UUID:
     """Put a new resident into the registry."""
     resident_id = new_id()
     async with book.pool.acquire() as connection:
+        await register_parties(connection, book.bank_id, PartyKind.PERSON, [resident_id])
         await connection.execute(
             "INSERT INTO resident (bank_id, resident_id, source_ref, confirmed_on) "
             "VALUES ($1, $2, $3, $4)",

@@ -83,4 +83,49 @@ LEDGER = [
     ),
 ]
 
-ROWS: Sequence[Row] = [*LEDGER]
+READING_TOTALS = {Role.COORDINATOR: "branch", Role.AUDITOR: "bank", Role.INTEGRATOR: "bank"}
+KEEPING_PLACES = {Role.ADMINISTRATOR: "bank"}
+
+TREE = [
+    Row("GET /branches", dict.fromkeys([*READING_TOTALS, *KEEPING_PLACES], "any")),
+    Row("GET /branches/{branch_id:uuid}", {**READING_TOTALS, **KEEPING_PLACES}),
+    Row("GET /branches/{branch_id:uuid}/totals", READING_TOTALS),
+    Row("GET /branches/{branch_id:uuid}/positions", READING_TOTALS),
+    Row(
+        "POST /branches",
+        KEEPING_PLACES,
+        {"parent_id": "$branch_id", "code": "new", "name": "新社区"},
+        ok=201,
+        absent=422,
+    ),
+    Row(
+        "POST /branches/{branch_id:uuid}/moves",
+        KEEPING_PLACES,
+        {"parent_id": "$sibling_id"},
+        ok=201,
+        made={"branch_id": "community_id"},
+    ),
+    Row(
+        "POST /branches/{branch_id:uuid}/closure",
+        KEEPING_PLACES,
+        ok=201,
+        made={"branch_id": "community_id"},
+    ),
+    Row(
+        "POST /branches/{branch_id:uuid}/service-points",
+        KEEPING_PLACES,
+        {"kind": "centre", "name": "党群服务中心"},
+        ok=201,
+    ),
+    Row("POST /service-points/{service_point_id:uuid}/closure", KEEPING_PLACES, ok=201),
+    Row(
+        "POST /parties/{party_id:uuid}/placement",
+        {Role.COORDINATOR: "branch", **KEEPING_PLACES},
+        {"branch_id": "$community_id"},
+        ok=201,
+        absent=422,
+        made={"party_id": "owner_id"},
+    ),
+]
+
+ROWS: Sequence[Row] = [*LEDGER, *TREE]

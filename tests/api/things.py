@@ -15,9 +15,11 @@ import httpx
 from tests.api.client import Caller, register, token_for
 from tests.book import Book
 from tests.places import open_branch, place
+from timebank.domain.branches import ServicePointKind
 from timebank.domain.ledger import AccountKind
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
+from timebank.people.branches import open_service_point
 from timebank.people.parties import PartyKind, register_parties
 
 
@@ -98,12 +100,30 @@ async def _merchant(things: Things) -> UUID:
     return things.merchant_id
 
 
+async def _community(things: Things) -> UUID:
+    return await open_branch(things.book, things.branch_id)
+
+
+async def _sibling(things: Things) -> UUID:
+    return await open_branch(things.book)
+
+
+async def _service_point(things: Things) -> UUID:
+    async with things.book.pool.acquire() as connection:
+        return await open_service_point(
+            connection, things.book.bank_id, things.branch_id, ServicePointKind.CENTRE, "中心"
+        )
+
+
 MAKERS: Mapping[str, Maker] = {
     "account_id": _wallet,
     "branch_id": _branch,
+    "community_id": _community,
     "merchant_id": _merchant,
     "owner_id": _owner,
     "pool_id": _pool,
+    "service_point_id": _service_point,
+    "sibling_id": _sibling,
     "transfer_id": _transfer,
 }
 

@@ -61,6 +61,14 @@ class Action(StrEnum):
     REVERSE = "reverse"
     READ_JOURNAL = "read_journal"
     READ_TRIAL_BALANCE = "read_trial_balance"
+    READ_BRANCH = "read_branch"
+    READ_TOTALS = "read_totals"
+    OPEN_BRANCH = "open_branch"
+    MOVE_BRANCH = "move_branch"
+    CLOSE_BRANCH = "close_branch"
+    OPEN_SERVICE_POINT = "open_service_point"
+    CLOSE_SERVICE_POINT = "close_service_point"
+    PLACE_PARTY = "place_party"
 
 
 POLICY: Mapping[Action, Mapping[Role, Reach]] = {
@@ -84,6 +92,23 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
         Role.ADMINISTRATOR: Reach.BANK,
         Role.INTEGRATOR: Reach.BANK,
     },
+    Action.READ_BRANCH: {
+        Role.COORDINATOR: Reach.BRANCH,
+        Role.AUDITOR: Reach.BRANCH,
+        Role.ADMINISTRATOR: Reach.BRANCH,
+        Role.INTEGRATOR: Reach.BANK,
+    },
+    Action.READ_TOTALS: {
+        Role.COORDINATOR: Reach.BRANCH,
+        Role.AUDITOR: Reach.BRANCH,
+        Role.INTEGRATOR: Reach.BANK,
+    },
+    Action.OPEN_BRANCH: {Role.ADMINISTRATOR: Reach.BRANCH},
+    Action.MOVE_BRANCH: {Role.ADMINISTRATOR: Reach.BRANCH},
+    Action.CLOSE_BRANCH: {Role.ADMINISTRATOR: Reach.BRANCH},
+    Action.OPEN_SERVICE_POINT: {Role.ADMINISTRATOR: Reach.BRANCH},
+    Action.CLOSE_SERVICE_POINT: {Role.ADMINISTRATOR: Reach.BRANCH},
+    Action.PLACE_PARTY: {Role.COORDINATOR: Reach.BRANCH, Role.ADMINISTRATOR: Reach.BRANCH},
 }
 """Default deny: what does not stand here is refused."""
 
