@@ -1068,7 +1068,8 @@ BEGIN
        OR EXISTS (SELECT FROM list_parents(p_bank, 'infinity') AS below
                   JOIN branch b ON (b.bank_id, b.branch_id) = (p_bank, below.branch_id)
                   WHERE below.parent_id = p_branch AND b.closed_at IS NULL)
-       OR EXISTS (SELECT FROM list_places(p_bank, 'infinity') WHERE branch_id = p_branch)
+       OR EXISTS (SELECT FROM list_places(p_bank, 'infinity')
+                  WHERE branch_id = p_branch AND party_id <> p_branch)
        OR EXISTS (SELECT FROM service_point
                   WHERE bank_id = p_bank AND branch_id = p_branch AND closed_at IS NULL)
        OR EXISTS (SELECT FROM balance
@@ -1342,7 +1343,8 @@ GRANT EXECUTE ON FUNCTION
     close_service_point TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     level_above, level_of_service_point, list_parents, list_places, list_branches_below,
-    list_sides, list_branch_totals, list_branch_positions TO timebank_app, timebank_auditor;
+    list_sides TO timebank_app, timebank_auditor;
+GRANT EXECUTE ON FUNCTION list_branch_totals, list_branch_positions TO timebank_app;
 
 
 -- ── Access: roles, sessions, four eyes, audit log ───────────────────────────────────────────────
@@ -1452,7 +1454,6 @@ CREATE TABLE approval (
     state         approval_state NOT NULL DEFAULT 'proposed',
     checker_id    uuid,
     decided_at    timestamptz,
-    result        json,
     PRIMARY KEY (bank_id, approval_id),
     CONSTRAINT approval_content_is_sha256 CHECK (length(content_hash) = 32),
     CONSTRAINT approval_decided_by_checker CHECK (
@@ -1470,10 +1471,35 @@ CREATE INDEX approval_open ON approval (bank_id, branch_id) WHERE state = 'propo
 
 SELECT make_append_only('audit_log');
 
-GRANT INSERT ON role_grant, session, audit_log, approval TO timebank_app;
+CREATE FUNCTION decide_approval(
+    p_bank integer, p_approval uuid, p_checker uuid, p_content_hash bytea, p_state approval_state
+) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    found approval;
+BEGIN
+    SELECT * INTO found FROM approval WHERE (bank_id, approval_id) = (p_bank, p_approval)
+    FOR NO KEY UPDATE;
+    IF found.state <> 'proposed' THEN
+        RETURN 'decided';
+    ELSIF found.lapses_at <= clock_timestamp() THEN
+        RETURN 'lapsed';
+    ELSIF found.content_hash <> p_content_hash THEN
+        RETURN 'content_differs';
+    END IF;
+    UPDATE approval SET state = p_state, checker_id = p_checker, decided_at = clock_timestamp()
+    WHERE (bank_id, approval_id) = (p_bank, p_approval);
+    RETURN p_state;
+END $$;
+COMMENT ON FUNCTION decide_approval IS
+    'Decides a proposal once, before it lapses, by its content; returns the state, or why not. '
+    'Whoever made it or is served by it cannot: the constraints of the table say so.';
+
+GRANT INSERT ON role_grant, session, audit_log TO timebank_app;
+GRANT INSERT (bank_id, approval_id, deed, content, content_hash, branch_id, maker_id,
+              beneficiaries, lapses_at) ON approval TO timebank_app;
 GRANT UPDATE (revoked_at) ON role_grant TO timebank_app;
 GRANT UPDATE (revoked_at, last_used_at) ON session TO timebank_app;
-GRANT UPDATE (state, checker_id, decided_at, result) ON approval TO timebank_app;
+GRANT EXECUTE ON FUNCTION decide_approval TO timebank_app;
 
 
 -- ── People ──────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ from litestar import Litestar, Router
 from litestar.config.app import AppConfig
 from litestar.handlers import HTTPRouteHandler
 
-from timebank.api import accounts, branches, health, transfers
+from timebank.api import accounts, approvals, branches, health, oversight, transfers
 from timebank.api.call import Call
 from timebank.api.desk import Desk
 from timebank.api.gate import Gate
@@ -41,7 +41,14 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
     v1 = Router(
         "/api/v1",
-        route_handlers=[accounts.router, transfers.router, branches.router, health.router],
+        route_handlers=[
+            accounts.router,
+            transfers.router,
+            approvals.router,
+            oversight.router,
+            branches.router,
+            health.router,
+        ],
     )
     app = Litestar(
         [v1, explain_problem, send_asset],

@@ -28,6 +28,7 @@ from timebank.domain.errors import (
     OutcomeUnknownError,
     OverloadedError,
     SchemaMismatchError,
+    SecondPersonNeededError,
     ServicePointExistsError,
     ServicePointLevelError,
     TimebankError,
@@ -43,6 +44,9 @@ T = TypeVar("T")
 
 _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "account_one_per_owner_kind_unit": AccountExistsError,
+    "approval_checker_is_not_beneficiary": SecondPersonNeededError,
+    "approval_maker_is_not_beneficiary": SecondPersonNeededError,
+    "approval_maker_is_not_checker": SecondPersonNeededError,
     "as_of_not_in_future": AsOfInFutureError,
     "branch_code_unique": BranchCodeTakenError,
     "branch_exists": BranchNotFoundError,

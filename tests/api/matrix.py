@@ -75,7 +75,12 @@ LEDGER = [
         {Role.INTEGRATOR: "any"},  # each row has its own result
         {"rows": [{"type": "award", "account_id": "$account_id", "points": 1}]},
     ),
-    Row("POST /transfers/{transfer_id:uuid}/reversal", POSTING, {"reason": "duplicate"}, ok=201),
+    Row(
+        "POST /transfers/{transfer_id:uuid}/reversal",
+        {Role.COORDINATOR: "branch", Role.INTEGRATOR: "bank"},
+        {"reason": "duplicate"},
+        ok=201,
+    ),
     Row("GET /transfers/{transfer_id:uuid}", OVERSEEING),
     Row(
         "GET /trial-balance",
@@ -83,44 +88,76 @@ LEDGER = [
     ),
 ]
 
+PROPOSING = {Role.COORDINATOR: "branch"}
+ADMINISTERING = {Role.ADMINISTRATOR: "bank"}
+SEEING_PROPOSALS = {**PROPOSING, **ADMINISTERING, Role.AUDITOR: "bank"}
+
+FOUR_EYES = [
+    # An administrator may propose and decide, but nothing that posts.
+    Row(
+        "POST /approvals",
+        PROPOSING,
+        {"deed": "award", "account_id": "$account_id", "points": 1},
+        ok=201,
+    ),
+    Row("GET /approvals", dict.fromkeys(SEEING_PROPOSALS, "any")),
+    Row("GET /approvals/{approval_id:uuid}", SEEING_PROPOSALS),
+    Row(
+        "POST /approvals/{approval_id:uuid}/decision",
+        PROPOSING,
+        {"decision": "approved", "content_hash": "$content_hash"},
+    ),
+]
+
+OVERSIGHT = [
+    Row("GET /role-grants", dict.fromkeys([Role.ADMINISTRATOR, Role.AUDITOR], "any")),
+    Row(
+        "POST /role-grants/{grant_id:uuid}/revocation",
+        ADMINISTERING,
+        {},
+        ok=201,
+    ),
+    Row("GET /audit-log", dict.fromkeys([Role.ADMINISTRATOR, Role.AUDITOR], "any")),
+]
+
 READING_TOTALS = {Role.COORDINATOR: "branch", Role.AUDITOR: "bank", Role.INTEGRATOR: "bank"}
-KEEPING_PLACES = {Role.ADMINISTRATOR: "bank"}
 
 TREE = [
-    Row("GET /branches", dict.fromkeys([*READING_TOTALS, *KEEPING_PLACES], "any")),
-    Row("GET /branches/{branch_id:uuid}", {**READING_TOTALS, **KEEPING_PLACES}),
+    Row("GET /branches", dict.fromkeys([*READING_TOTALS, *ADMINISTERING], "any")),
+    Row("GET /branches/{branch_id:uuid}", {**READING_TOTALS, **ADMINISTERING}),
     Row("GET /branches/{branch_id:uuid}/totals", READING_TOTALS),
     Row("GET /branches/{branch_id:uuid}/positions", READING_TOTALS),
     Row(
         "POST /branches",
-        KEEPING_PLACES,
+        ADMINISTERING,
         {"parent_id": "$branch_id", "code": "new", "name": "新社区"},
         ok=201,
         absent=422,
     ),
     Row(
         "POST /branches/{branch_id:uuid}/moves",
-        KEEPING_PLACES,
+        ADMINISTERING,
         {"parent_id": "$sibling_id"},
         ok=201,
         made={"branch_id": "community_id"},
     ),
     Row(
         "POST /branches/{branch_id:uuid}/closure",
-        KEEPING_PLACES,
+        ADMINISTERING,
+        {},
         ok=201,
         made={"branch_id": "community_id"},
     ),
     Row(
         "POST /branches/{branch_id:uuid}/service-points",
-        KEEPING_PLACES,
+        ADMINISTERING,
         {"kind": "centre", "name": "党群服务中心"},
         ok=201,
     ),
-    Row("POST /service-points/{service_point_id:uuid}/closure", KEEPING_PLACES, ok=201),
+    Row("POST /service-points/{service_point_id:uuid}/closure", ADMINISTERING, {}, ok=201),
     Row(
         "POST /parties/{party_id:uuid}/placement",
-        {Role.COORDINATOR: "branch", **KEEPING_PLACES},
+        {Role.COORDINATOR: "branch", **ADMINISTERING},
         {"branch_id": "$community_id"},
         ok=201,
         absent=422,
@@ -128,4 +165,4 @@ TREE = [
     ),
 ]
 
-ROWS: Sequence[Row] = [*LEDGER, *TREE]
+ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *TREE]

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import msgspec
 
 from tests.api.client import Caller, register, token_for
 from tests.book import Book
@@ -19,7 +20,9 @@ from timebank.domain.branches import ServicePointKind
 from timebank.domain.ledger import AccountKind
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
+from timebank.people.approvals import Approval, propose
 from timebank.people.branches import open_service_point
+from timebank.people.grants import OPERATOR_ID, grant_role
 from timebank.people.parties import PartyKind, register_parties
 
 
@@ -115,10 +118,52 @@ async def _service_point(things: Things) -> UUID:
         )
 
 
+async def _approval(things: Things) -> Approval:
+    """An award that somebody else has proposed."""
+    content = {"deed": "award", "account_id": await things.get("account_id"), "points": 1}
+    async with things.book.pool.acquire() as connection:
+        return await propose(
+            connection,
+            things.book.bank_id,
+            deed="award",
+            content=msgspec.json.encode(content),
+            branch_id=things.branch_id,
+            maker_id=new_id(),
+            beneficiaries=[things.owner_id],
+        )
+
+
+async def _approval_id(things: Things) -> UUID:
+    return (await things.get("approval")).approval_id
+
+
+async def _content_hash(things: Things) -> str:
+    return (await things.get("approval")).content_hash.hex()
+
+
+async def _grant(things: Things) -> UUID:
+    person = new_id()
+    async with things.book.pool.acquire() as connection:
+        await register_parties(connection, things.book.bank_id, PartyKind.PERSON, [person])
+        return await grant_role(
+            connection,
+            things.book.bank_id,
+            person,
+            Role.AUDITOR,
+            things.branch_id,
+            granted_by=OPERATOR_ID,
+            approved_by=OPERATOR_ID,
+        )
+
+
 MAKERS: Mapping[str, Maker] = {
     "account_id": _wallet,
+    "approval": _approval,
+    "approval_id": _approval_id,
     "branch_id": _branch,
     "community_id": _community,
+    "content_hash": _content_hash,
+    "grant_id": _grant,
     "merchant_id": _merchant,
     "owner_id": _owner,
     "pool_id": _pool,

@@ -19,6 +19,7 @@ from timebank.api.wire_branches import (
     BranchPage,
     BranchView,
     ChildTotalsView,
+    ClosureBody,
     MoveBranchBody,
     OpenBranchBody,
     OpenServicePointBody,
@@ -188,7 +189,10 @@ async def move_a_branch(
     operation_id="close_branch",
 )
 async def close_a_branch(
-    request: Call, branch_id: FromPath[UUID], idempotency_key: IdempotencyKey
+    request: Call,
+    branch_id: FromPath[UUID],
+    data: JSONBody[ClosureBody],
+    idempotency_key: IdempotencyKey,
 ) -> Response[BranchView]:
     """Close a branch that nothing hangs on; it stays in the tree of the past."""
     bank_id = request.user.bank_id
@@ -235,7 +239,10 @@ async def open_a_service_point(
     operation_id="close_service_point",
 )
 async def close_a_service_point(
-    request: Call, service_point_id: FromPath[UUID], idempotency_key: IdempotencyKey
+    request: Call,
+    service_point_id: FromPath[UUID],
+    data: JSONBody[ClosureBody],
+    idempotency_key: IdempotencyKey,
 ) -> Response[ServicePointView]:
     """Close a service point."""
     bank_id = request.user.bank_id

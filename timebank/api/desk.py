@@ -86,16 +86,22 @@ class Desk:
         self, principal: Principal, account_id: UUID, action: Action = Action.READ_ACCOUNT
     ) -> Account:
         """Return the account if the principal may do this to it; NotFoundError as if absent."""
-        key = (principal.bank_id, account_id)
+        account = await self.find_account(principal.bank_id, account_id)
+        if account is None:
+            raise NotFoundError
+        await self.check_reaches(principal, action, account.owner_id)
+        return account
+
+    async def find_account(self, bank_id: int, account_id: UUID) -> Account | None:
+        """Return the account, whoever asks; None if there is none. It never changes."""
+        key = (bank_id, account_id)
         account = self._accounts.get(key)
         if account is None:
             account = await self._unseen_accounts.ask(key)
-            if account is None:
-                raise NotFoundError
-            if len(self._accounts) >= _KNOWN_ACCOUNTS_LIMIT:
-                self._accounts.clear()
-            self._accounts[key] = account
-        await self.check_reaches(principal, action, account.owner_id)
+            if account is not None:
+                if len(self._accounts) >= _KNOWN_ACCOUNTS_LIMIT:
+                    self._accounts.clear()
+                self._accounts[key] = account
         return account
 
     async def balance(self, bank_id: int, account_id: UUID) -> Balance:

@@ -37,6 +37,14 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "stronger_login_needed": ProblemKind(
         403, "请用一次性验证码登录", "請用一次性驗證碼登入", "A stronger login is needed"
     ),
+    "second_person_needed": ProblemKind(
+        403, "须由另一人批准", "須由另一人批准", "A second person must decide this"
+    ),
+    "approval_decided": ProblemKind(409, "已有决定", "已有決定", "It was decided already"),
+    "approval_lapsed": ProblemKind(409, "提议已过期", "提議已過期", "The proposal has lapsed"),
+    "approval_content_differs": ProblemKind(
+        409, "内容与所见不符", "內容與所見不符", "The content is not what was seen"
+    ),
     "cross_site_request": ProblemKind(
         403, "请从本站页面操作", "請從本站頁面操作", "The request came from another site"
     ),

@@ -42,6 +42,10 @@ class PlacementBody(Struct, forbid_unknown_fields=True):
     branch_id: UUID
 
 
+class ClosureBody(Struct, forbid_unknown_fields=True):
+    """Nothing more to say."""
+
+
 class BranchView(Struct, frozen=True, kw_only=True):
     """A branch as it is now; the root alone has no parent."""
 

@@ -40,6 +40,30 @@ class StrongerLoginNeededError(TimebankError):
     code = "stronger_login_needed"
 
 
+class SecondPersonNeededError(TimebankError):
+    """Another person must decide this: not who proposed it, nor whom it serves. Propose it."""
+
+    code = "second_person_needed"
+
+
+class ApprovalDecidedError(TimebankError):
+    """This proposal was decided already. Look at what became of it."""
+
+    code = "approval_decided"
+
+
+class ApprovalLapsedError(TimebankError):
+    """This proposal has lapsed. Propose it anew."""
+
+    code = "approval_lapsed"
+
+
+class ApprovalContentDiffersError(TimebankError):
+    """The proposal is not what you saw. Read it again and send its `content_hash`."""
+
+    code = "approval_content_differs"
+
+
 class CrossSiteRequestError(TimebankError):
     """A write with a cookie must come from our own pages. Open the page and do it there."""
 

@@ -69,7 +69,20 @@ class Action(StrEnum):
     OPEN_SERVICE_POINT = "open_service_point"
     CLOSE_SERVICE_POINT = "close_service_point"
     PLACE_PARTY = "place_party"
+    PROPOSE = "propose"
+    DECIDE = "decide"
+    READ_APPROVALS = "read_approvals"
+    AWARD_BY_HAND = "award_by_hand"
+    GIVE_BY_HAND = "give_by_hand"
+    POST_IN_BULK = "post_in_bulk"
+    GRANT_ROLE = "grant_role"
+    REVOKE_ROLE = "revoke_role"
+    READ_ROLES = "read_roles"
+    READ_AUDIT_LOG = "read_audit_log"
 
+
+_BY_COORDINATORS = {Role.COORDINATOR: Reach.BRANCH}
+_BY_ADMINISTRATORS = {Role.ADMINISTRATOR: Reach.BRANCH}
 
 POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.READ_ACCOUNT: {
@@ -81,7 +94,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.OPEN_ACCOUNT: {Role.COORDINATOR: Reach.BRANCH, Role.INTEGRATOR: Reach.BANK},
     Action.AWARD: {Role.INTEGRATOR: Reach.BANK},
     Action.TRANSFER_FROM_POOL: {Role.INTEGRATOR: Reach.BANK},
-    Action.REVERSE: {Role.INTEGRATOR: Reach.BANK},
+    Action.REVERSE: {**_BY_COORDINATORS, Role.INTEGRATOR: Reach.BANK},
     Action.READ_JOURNAL: {
         Role.COORDINATOR: Reach.BRANCH,
         Role.AUDITOR: Reach.BRANCH,
@@ -93,22 +106,36 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
         Role.INTEGRATOR: Reach.BANK,
     },
     Action.READ_BRANCH: {
-        Role.COORDINATOR: Reach.BRANCH,
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
         Role.AUDITOR: Reach.BRANCH,
-        Role.ADMINISTRATOR: Reach.BRANCH,
         Role.INTEGRATOR: Reach.BANK,
     },
     Action.READ_TOTALS: {
-        Role.COORDINATOR: Reach.BRANCH,
+        **_BY_COORDINATORS,
         Role.AUDITOR: Reach.BRANCH,
         Role.INTEGRATOR: Reach.BANK,
     },
-    Action.OPEN_BRANCH: {Role.ADMINISTRATOR: Reach.BRANCH},
-    Action.MOVE_BRANCH: {Role.ADMINISTRATOR: Reach.BRANCH},
-    Action.CLOSE_BRANCH: {Role.ADMINISTRATOR: Reach.BRANCH},
-    Action.OPEN_SERVICE_POINT: {Role.ADMINISTRATOR: Reach.BRANCH},
-    Action.CLOSE_SERVICE_POINT: {Role.ADMINISTRATOR: Reach.BRANCH},
-    Action.PLACE_PARTY: {Role.COORDINATOR: Reach.BRANCH, Role.ADMINISTRATOR: Reach.BRANCH},
+    Action.OPEN_BRANCH: _BY_ADMINISTRATORS,
+    Action.MOVE_BRANCH: _BY_ADMINISTRATORS,
+    Action.CLOSE_BRANCH: _BY_ADMINISTRATORS,
+    Action.OPEN_SERVICE_POINT: _BY_ADMINISTRATORS,
+    Action.CLOSE_SERVICE_POINT: _BY_ADMINISTRATORS,
+    Action.PLACE_PARTY: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.PROPOSE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.DECIDE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.READ_APPROVALS: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        Role.AUDITOR: Reach.BRANCH,
+    },
+    Action.AWARD_BY_HAND: _BY_COORDINATORS,
+    Action.GIVE_BY_HAND: _BY_COORDINATORS,
+    Action.POST_IN_BULK: _BY_COORDINATORS,
+    Action.GRANT_ROLE: _BY_ADMINISTRATORS,
+    Action.REVOKE_ROLE: _BY_ADMINISTRATORS,
+    Action.READ_ROLES: {**_BY_ADMINISTRATORS, Role.AUDITOR: Reach.BRANCH},
+    Action.READ_AUDIT_LOG: {Role.AUDITOR: Reach.BANK, Role.ADMINISTRATOR: Reach.BANK},
 }
 """Default deny: what does not stand here is refused."""
 

@@ -4,17 +4,19 @@ Ids and codes only. A deed is noted in its own commit; a refusal by the gate aft
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from msgspec import Struct
 
-from timebank.db import Connection, load_queries
+from timebank.db import Connection, as_struct, load_queries
 from timebank.ledger.ids import new_id
 from timebank.people.access import Principal, Role
 
 _QUERIES = load_queries(__package__)
 
 DONE = "done"
+_AFTER_ALL = UUID(int=2**128 - 1)
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):
@@ -50,6 +52,36 @@ def entry_of(
         request_id=request_id,
         purpose=purpose,
     )
+
+
+class LoggedEntry(Struct, frozen=True, kw_only=True):
+    """A line as the log keeps it."""
+
+    entry_id: UUID
+    actor_id: UUID | None
+    role: Role | None
+    action: str
+    object_id: UUID | None
+    purpose: str | None
+    result: str
+    request_id: str
+    recorded_at: datetime
+
+
+async def list_entries(
+    connection: Connection,
+    bank_id: int,
+    *,
+    before: UUID | None = None,
+    object_id: UUID | None = None,
+    actor_id: UUID | None = None,
+    limit: int = 50,
+) -> list[LoggedEntry]:
+    """Return the newest lines first, about one object or by one actor if given."""
+    records = await connection.fetch(
+        _QUERIES["list_audit_entries"], bank_id, before or _AFTER_ALL, object_id, actor_id, limit
+    )
+    return [as_struct(record, LoggedEntry) for record in records]
 
 
 async def write_entries(connection: Connection, entries: Sequence[AuditEntry]) -> None:

@@ -65,9 +65,21 @@ async def revoke_grant(connection: Connection, bank_id: int, grant_id: UUID) -> 
         raise NotFoundError
 
 
+async def get_grant(connection: Connection, bank_id: int, grant_id: UUID) -> RoleGrant:
+    """Return the grant, in force or revoked; NotFoundError if there is none."""
+    record = await connection.fetchrow(_QUERIES["find_grant"], bank_id, grant_id)
+    if record is None:
+        raise NotFoundError
+    return as_struct(record, RoleGrant)
+
+
 async def list_grants(
-    connection: Connection, bank_id: int, party_id: UUID | None = None
+    connection: Connection,
+    bank_id: int,
+    party_id: UUID | None = None,
+    *,
+    within: UUID | None = None,
 ) -> list[RoleGrant]:
-    """Return the grants in force, oldest first, of one party if given."""
-    records = await connection.fetch(_QUERIES["list_grants"], bank_id, party_id)
+    """Return the grants in force, oldest first, of one party and within one branch if given."""
+    records = await connection.fetch(_QUERIES["list_grants"], bank_id, party_id, within)
     return [as_struct(record, RoleGrant) for record in records]

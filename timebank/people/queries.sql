@@ -40,7 +40,13 @@ SELECT grant_id, party_id, role, branch_id, merchant_id, granted_by, approved_by
        revoked_at
 FROM role_grant
 WHERE bank_id = $1 AND ($2::uuid IS NULL OR party_id = $2) AND revoked_at IS NULL
+  AND ($3::uuid IS NULL OR is_within($1, branch_id, $3))
 ORDER BY granted_at, grant_id;
+
+-- name: find_grant
+SELECT grant_id, party_id, role, branch_id, merchant_id, granted_by, approved_by, granted_at,
+       revoked_at
+FROM role_grant WHERE bank_id = $1 AND grant_id = $2;
 
 -- name: open_session
 INSERT INTO session (token_hash, bank_id, session_id, party_id, role, grant_id, method, scopes,
@@ -147,9 +153,41 @@ ON CONFLICT (bank_id, code) DO UPDATE SET name = excluded.name;
 SELECT code, name FROM community_type WHERE bank_id = $1 ORDER BY code;
 
 -- name: list_branch_totals
-SELECT branch_id, unit, kind, accounts, balance FROM list_branch_totals($1, $2, coalesce($3::timestamptz, 'infinity'))
+SELECT branch_id, unit, kind, accounts, balance
+FROM list_branch_totals($1, $2, coalesce($3::timestamptz, 'infinity'))
 ORDER BY branch_id, unit, kind;
 
 -- name: list_branch_positions
-SELECT branch_id, unit, by_transfers, by_moves FROM list_branch_positions($1, $2, coalesce($3::timestamptz, 'infinity'))
+SELECT branch_id, unit, by_transfers, by_moves
+FROM list_branch_positions($1, $2, coalesce($3::timestamptz, 'infinity'))
 ORDER BY branch_id, unit;
+
+-- name: list_audit_entries
+SELECT entry_id, actor_id, role, action, object_id, purpose, result, request_id, recorded_at
+FROM audit_log
+WHERE bank_id = $1 AND entry_id < $2 AND ($3::uuid IS NULL OR object_id = $3)
+  AND ($4::uuid IS NULL OR actor_id = $4)
+ORDER BY entry_id DESC LIMIT $5;
+
+-- name: propose
+INSERT INTO approval (bank_id, approval_id, deed, content, content_hash, branch_id, maker_id,
+                      beneficiaries, lapses_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + $9)
+RETURNING approval_id, deed, content, content_hash, branch_id, maker_id, beneficiaries,
+          proposed_at, lapses_at, state, checker_id, decided_at;
+
+-- name: find_approval
+SELECT approval_id, deed, content, content_hash, branch_id, maker_id, beneficiaries, proposed_at,
+       lapses_at, state, checker_id, decided_at
+FROM approval WHERE bank_id = $1 AND approval_id = $2;
+
+-- name: list_approvals
+SELECT approval_id, deed, content, content_hash, branch_id, maker_id, beneficiaries, proposed_at,
+       lapses_at, state, checker_id, decided_at
+FROM approval
+WHERE bank_id = $1 AND approval_id < $2 AND ($3::approval_state IS NULL OR state = $3)
+  AND ($4::uuid IS NULL OR is_within($1, branch_id, $4))
+ORDER BY approval_id DESC LIMIT $5;
+
+-- name: decide_approval
+SELECT decide_approval($1, $2, $3, $4, $5);
