@@ -11,6 +11,7 @@ from timebank.audit.invariants import (
     KINDS_FIT,
     OCCURRED_BEFORE,
     ONE_UNIT,
+    PLACES_ADD_UP,
     REFUSED_MOVES_NOTHING,
     REQUEST_ANSWERED,
     REVERSED_ONCE,
@@ -35,6 +36,9 @@ CHECKS: Sequence[tuple[Invariant, str]] = (
     (ONE_UNIT, "transfers_across_units"),
     (KINDS_FIT, "transfers_of_wrong_kind"),
     (OCCURRED_BEFORE, "transfers_before_they_occurred"),
+    (PLACES_ADD_UP, "branches_out_of_place"),
+    (PLACES_ADD_UP, "things_out_of_place"),
+    (PLACES_ADD_UP, "balances_out_of_the_tree"),
     (BANK_EXISTS, "rows_of_no_bank"),
 )
 """What is asked of the rows of a bank, or of all."""

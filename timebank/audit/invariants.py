@@ -80,6 +80,11 @@ GUARDS_STAND = Invariant(
     "guards_stand",
     "The triggers, constraints, functions and rights that keep history unedited are in force.",
 )
+PLACES_ADD_UP = Invariant(
+    30,
+    "branch_totals_add_up",
+    "One root, each branch on one of the level above, and all that is held hangs in that tree.",
+)
 KINDS_FIT = Invariant(
     34,
     "account_kinds_fit",
@@ -110,6 +115,7 @@ INVARIANTS = (
     REVERSED_ONCE,
     ONE_UNIT,
     GUARDS_STAND,
+    PLACES_ADD_UP,
     KINDS_FIT,
     OCCURRED_BEFORE,
     BANK_EXISTS,
