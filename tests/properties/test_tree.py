@@ -42,6 +42,7 @@ class Town:
     def __init__(self, book: Book) -> None:
         self.book = book
         self.branches = [book.bank.root_id]
+        self.depths = [0]
         self.people: list[UUID] = []
         self.wallets: list[UUID] = []
 
@@ -50,7 +51,7 @@ class Town:
         """Open two branches of each level, a pool on one, and three residents with two units."""
         town = cls(await Book.open(pool))
         for parent in (0, 0, 1, 2, 3, 4):
-            town.branches.append(await open_branch(town.book, town.branches[parent]))
+            await town.open(parent)
         town.people = [new_id() for _ in range(3)]
         async with pool.acquire() as connection:
             await register_parties(connection, town.book.bank_id, PartyKind.PERSON, town.people)
@@ -61,18 +62,29 @@ class Town:
         await town.book.post_all(town.book.award(hours, 45, Unit.HOURS))
         return town
 
+    async def open(self, parent: int) -> None:
+        """Open a branch under the one of this place in the list."""
+        self.branches.append(await open_branch(self.book, self.branches[parent]))
+        self.depths.append(self.depths[parent] + 1)
+
+    async def move(self, first: int, second: int) -> None:
+        """Move a branch to one of those it may hang on."""
+        place = first % (len(self.branches) - 1) + 1
+        parents = [n for n, depth in enumerate(self.depths) if depth == self.depths[place] - 1]
+        parent = self.branches[parents[second % len(parents)]]
+        async with self.book.pool.acquire() as connection, connection.transaction():
+            await move_branch(connection, self.book.bank_id, self.branches[place], parent)
+
     async def act(self, act: str, first: int, second: int) -> None:
         """Do one thing; what the tree's rules refuse is left undone."""
-        branch = self.branches[first % len(self.branches)]
         other = self.branches[second % len(self.branches)]
         wallet = self.wallets[first % len(self.wallets)]
         try:
             match act:
                 case "open":
-                    self.branches.append(await open_branch(self.book, branch))
+                    await self.open(first % len(self.branches))
                 case "move":
-                    async with self.book.pool.acquire() as connection, connection.transaction():
-                        await move_branch(connection, self.book.bank_id, branch, other)
+                    await self.move(first, second)
                 case "place":
                     await place(self.book, self.people[first % len(self.people)], other)
                 case "award":

@@ -94,6 +94,17 @@ async def test_moves_under_each_other_make_no_cycle(book: Book) -> None:
     assert {one.parent_id for one in listed if one.branch_id in tops} == {book.bank.root_id}
 
 
+async def test_a_branch_is_moved_once_however_often_at_once(book: Book) -> None:
+    branch, other = await open_branch(book, await open_branch(book)), await open_branch(book)
+    async with connections(book, 2) as (first, second):
+        moving = first.transaction()
+        await moving.start()
+        await move_branch(first, book.bank_id, branch, other)
+        again = await hold_up(book, second, move_branch(second, book.bank_id, branch, other))
+        await moving.commit()
+        assert await answers_of(again) == ["CheckViolationError: branch_moves_elsewhere"]
+
+
 async def test_who_is_moved_twice_at_once_hangs_on_one(book: Book) -> None:
     branches = [await open_branch(book) for _ in range(4)]
     person = await person_on(book)
