@@ -16,8 +16,8 @@ DO $$
 DECLARE
     role text;
 BEGIN
-    FOREACH role IN ARRAY ARRAY['timebank_owner NOLOGIN', 'timebank_app LOGIN',
-                                'timebank_auditor LOGIN'] LOOP
+    FOREACH role IN ARRAY ARRAY['timebank_owner NOLOGIN', 'timebank_vault NOLOGIN',
+                                'timebank_app LOGIN', 'timebank_auditor LOGIN'] LOOP
         BEGIN
             EXECUTE 'CREATE ROLE ' || role;
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
@@ -118,7 +118,9 @@ CREATE TABLE account (
     opened_at   timestamptz  NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (bank_id, account_id),
     CONSTRAINT account_one_per_owner_kind_unit
-        UNIQUE NULLS NOT DISTINCT (bank_id, owner_id, kind, unit)
+        UNIQUE NULLS NOT DISTINCT (bank_id, owner_id, kind, unit),
+    CONSTRAINT account_of_redemption_counts_points
+        CHECK (unit = 'points' OR kind NOT IN ('held', 'merchant'))  -- hours are never redeemed
 );
 COMMENT ON TABLE account IS 'What never changes of an account.';
 COMMENT ON COLUMN account.owner_id IS 'A random id of the registry; null for the bank''s own.';
@@ -232,7 +234,7 @@ DECLARE
     callers text;
 BEGIN
     GET DIAGNOSTICS callers = PG_CONTEXT;
-    IF callers !~ '(^|[^a-z_])(post_transfers|post_requests|answer_request)\(' THEN
+    IF callers !~ '(^|[^a-z_])(post_transfers|post_requests|answer_request|record_act)\(' THEN
         RAISE EXCEPTION 'INSERT on %.% refused: history is written by post_transfers only',
             TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -784,6 +786,46 @@ CREATE VIEW trial_balance AS
     FROM account a JOIN balance b USING (bank_id, account_id)
     GROUP BY a.bank_id, a.unit, a.kind;
 COMMENT ON VIEW trial_balance IS 'By unit and kind; debits equal credits within each unit.';
+
+
+-- ── Expiry of points ────────────────────────────────────────────────────────────────────────────
+
+CREATE TABLE expiry_rule (
+    bank_id     integer     NOT NULL,
+    starts_on   date        NOT NULL,
+    months      integer     CONSTRAINT expiry_rule_gives_a_year CHECK (months BETWEEN 12 AND 1200),
+    grace_days  integer     NOT NULL
+                            CONSTRAINT expiry_rule_grace_sane CHECK (grace_days BETWEEN 0 AND 366),
+    set_by      uuid        NOT NULL,
+    set_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT expiry_rule_one_a_day PRIMARY KEY (bank_id, starts_on)
+);
+COMMENT ON TABLE expiry_rule IS
+    'From starts_on until the next rule begins, unspent points expire after so many months. A bank '
+    'without a rule lets nothing expire. Append-only.';
+COMMENT ON COLUMN expiry_rule.months IS
+    'Points are good to the end of the month that lies so many after theirs; null: for ever.';
+COMMENT ON COLUMN expiry_rule.grace_days IS
+    'How long points are good that are given back after their last day.';
+SELECT make_append_only('expiry_rule');
+
+CREATE FUNCTION set_expiry_rule(
+    p_bank integer, p_starts_on date, p_months integer, p_grace_days integer, p_set_by uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_starts_on <= (SELECT clock_timestamp() AT TIME ZONE time_zone FROM bank
+                       WHERE bank_id = p_bank)::date THEN
+        RAISE EXCEPTION 'an expiry rule that starts on % would change the past', p_starts_on
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'expiry_rule_starts_later';
+    END IF;
+    INSERT INTO expiry_rule (bank_id, starts_on, months, grace_days, set_by)
+    VALUES (p_bank, p_starts_on, p_months, p_grace_days, p_set_by);
+END $$;
+COMMENT ON FUNCTION set_expiry_rule IS
+    'Adds a rule that starts tomorrow or later by the bank''s calendar: which points were spent '
+    'first follows from the rules of the day, and no day that has begun changes.';
+
+GRANT EXECUTE ON FUNCTION set_expiry_rule TO timebank_app;
 
 
 -- ── Registry: who there is, and where they hang ─────────────────────────────────────────────────
@@ -1503,17 +1545,710 @@ GRANT EXECUTE ON FUNCTION decide_approval TO timebank_app;
 
 
 -- ── People ──────────────────────────────────────────────────────────────────────────────────────
+--
+-- Random ids and what rules ask for. Names, birthdays and the like stand in the vault, below.
+-- lock order   A resident's row before anything that belongs to it; several by resident_id.
 
 CREATE TABLE resident (
-    bank_id      integer NOT NULL,
-    resident_id  uuid    NOT NULL,
-    source_ref   text    NOT NULL,
-    confirmed_on date    NOT NULL,
+    bank_id       integer NOT NULL,
+    resident_id   uuid    NOT NULL,
+    source_ref    text,
+    confirmed_on  date,
+    member_number text    CONSTRAINT resident_member_number_checked CHECK (
+                              member_number ~ '^[1-9][0-9]{9}$' AND
+                              member_number::bigint % 97 = 1),
+    is_minor      boolean NOT NULL DEFAULT false,
     PRIMARY KEY (bank_id, resident_id),
-    CONSTRAINT resident_source_ref_unique UNIQUE (bank_id, source_ref)
+    CONSTRAINT resident_source_ref_unique UNIQUE (bank_id, source_ref),
+    CONSTRAINT resident_member_number_unique UNIQUE (bank_id, member_number)
 );
 COMMENT ON TABLE resident IS 'The registry of account owners: random ids, no personal data.';
-COMMENT ON COLUMN resident.source_ref IS 'The pseudonym in the rota a resident was imported from.';
+COMMENT ON COLUMN resident.source_ref IS
+    'The pseudonym in the rota a resident was imported from; gone when they are erased.';
+COMMENT ON COLUMN resident.member_number IS 'Random, with two check digits; null for a pseudonym.';
+COMMENT ON COLUMN resident.is_minor IS
+    'Was under 18 when last looked at: the rules for minors then ask the vault for the birthday.';
+
+CREATE TYPE membership_state AS ENUM (
+    'applied',   -- -> approved, rejected, left
+    'approved',  -- -> left
+    'rejected',  -- -> applied
+    'left'       -- -> applied
+);
+
+CREATE TABLE membership (
+    bank_id      integer          NOT NULL,
+    resident_id  uuid             NOT NULL,
+    step         integer          NOT NULL,
+    state        membership_state NOT NULL,
+    actor_id     uuid             NOT NULL,
+    made_at      timestamptz      NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT membership_step_after_step PRIMARY KEY (bank_id, resident_id, step)
+);
+COMMENT ON TABLE membership IS
+    'Where a resident''s membership went, step by step; the last is in force. Append-only.';
+
+CREATE TABLE guardianship (
+    bank_id      integer     NOT NULL,
+    minor_id     uuid        NOT NULL,
+    guardian_id  uuid        NOT NULL,
+    sheet        integer,
+    named_by     uuid        NOT NULL,
+    named_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at     timestamptz,
+    PRIMARY KEY (bank_id, minor_id, guardian_id, named_at),
+    CONSTRAINT guardian_is_another CHECK (guardian_id <> minor_id)
+);
+COMMENT ON TABLE guardianship IS 'Who acts for a minor; it ends with the minority.';
+COMMENT ON COLUMN guardianship.sheet IS 'The paper that shows it.';
+CREATE UNIQUE INDEX guardian_named_once ON guardianship (bank_id, minor_id, guardian_id)
+    WHERE ended_at IS NULL;
+CREATE INDEX guardianship_of_guardian ON guardianship (bank_id, guardian_id)
+    WHERE ended_at IS NULL;
+
+CREATE TYPE consent_kind AS ENUM (
+    'membership',   -- to be registered and served, by the rules that were shown
+    'sensitive',    -- to sensitive data, such as the number of a document (PIPL 29)
+    'publication',  -- of the name on an honour roll (PIPL 25)
+    'helper'        -- to a family helper who sees the passbook and reserves
+);
+
+CREATE TABLE consent (
+    bank_id      integer      NOT NULL,
+    consent_id   uuid         NOT NULL,
+    party_id     uuid         NOT NULL,
+    kind         consent_kind NOT NULL,
+    given        boolean      NOT NULL,
+    by_id        uuid         NOT NULL,
+    sheet        integer,
+    recorded_by  uuid         NOT NULL,
+    recorded_at  timestamptz  NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, consent_id)
+);
+COMMENT ON TABLE consent IS
+    'What a person consented to or withdrew, by themselves or their guardian; the last of a kind '
+    'is in force. Append-only.';
+COMMENT ON COLUMN consent.sheet IS 'The paper that was signed.';
+CREATE INDEX consent_of_party ON consent (bank_id, party_id, kind, recorded_at);
+
+CREATE TABLE minor_cap (
+    bank_id         integer     NOT NULL,
+    set_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    points_at_once  bigint      NOT NULL,
+    points_a_day    bigint      NOT NULL,
+    set_by          uuid        NOT NULL,
+    CONSTRAINT minor_cap_set_once_at_a_time PRIMARY KEY (bank_id, set_at),
+    CONSTRAINT minor_cap_in_order CHECK (0 <= points_at_once AND points_at_once <= points_a_day)
+);
+COMMENT ON TABLE minor_cap IS
+    'What residents from 14 to 17 may redeem without their guardian; none while none is set. '
+    'Append-only.';
+
+CREATE TABLE family_helper (
+    bank_id      integer     NOT NULL,
+    resident_id  uuid        NOT NULL,
+    helper_id    uuid        NOT NULL,
+    named_by     uuid        NOT NULL,
+    named_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at   timestamptz NOT NULL,
+    ended_at     timestamptz,
+    PRIMARY KEY (bank_id, resident_id, helper_id, named_at),
+    CONSTRAINT helper_is_another CHECK (helper_id <> resident_id),
+    CONSTRAINT helper_for_a_year_at_most CHECK (
+        expires_at > named_at AND expires_at <= named_at + interval '8784 hours')
+);
+COMMENT ON TABLE family_helper IS
+    'Who may see a resident''s passbook and reserve for them, and never give (亲情代办).';
+CREATE UNIQUE INDEX helper_named_once ON family_helper (bank_id, resident_id, helper_id)
+    WHERE ended_at IS NULL;
+CREATE INDEX family_helper_of_helper ON family_helper (bank_id, helper_id) WHERE ended_at IS NULL;
+
+CREATE TABLE card (
+    bank_id      integer     NOT NULL,
+    card_id      uuid        NOT NULL,
+    resident_id  uuid        NOT NULL,
+    token_hash   bytea       NOT NULL,
+    issued_by    uuid        NOT NULL,
+    issued_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    revoked_at   timestamptz,
+    PRIMARY KEY (bank_id, card_id),
+    CONSTRAINT card_token_is_sha256 CHECK (length(token_hash) = 32)
+);
+COMMENT ON TABLE card IS 'Printed cards, by the SHA-256 of their 128-bit token; one at a time.';
+CREATE UNIQUE INDEX card_one_in_use ON card (bank_id, resident_id) WHERE revoked_at IS NULL;
+CREATE INDEX card_of_token ON card (token_hash);
+
+CREATE FUNCTION find_membership(p_bank integer, p_resident uuid) RETURNS membership_state
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT state FROM membership WHERE bank_id = p_bank AND resident_id = p_resident
+    ORDER BY step DESC LIMIT 1;
+$$;
+COMMENT ON FUNCTION find_membership IS 'Where a membership stands; null for a pseudonym.';
+
+CREATE FUNCTION has_consent(p_bank integer, p_party uuid, p_kind consent_kind) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT coalesce((SELECT given FROM consent
+                     WHERE bank_id = p_bank AND party_id = p_party AND kind = p_kind
+                     ORDER BY recorded_at DESC, consent_id DESC LIMIT 1), false);
+$$;
+COMMENT ON FUNCTION has_consent IS 'Whether the last word of this kind was a consent.';
+
+CREATE FUNCTION is_guardian(p_bank integer, p_guardian uuid, p_minor uuid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM guardianship
+                   WHERE bank_id = p_bank AND minor_id = p_minor AND guardian_id = p_guardian
+                     AND ended_at IS NULL);
+$$;
+COMMENT ON FUNCTION is_guardian IS 'Whether somebody is a minor''s guardian now.';
+
+CREATE FUNCTION may_help(p_bank integer, p_helper uuid, p_resident uuid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM family_helper
+                   WHERE bank_id = p_bank AND resident_id = p_resident AND helper_id = p_helper
+                     AND ended_at IS NULL AND expires_at > clock_timestamp())
+       AND has_consent(p_bank, p_resident, 'helper');
+$$;
+COMMENT ON FUNCTION may_help IS 'Whether somebody is a resident''s family helper now.';
+
+CREATE FUNCTION check_person(p_bank integer, p_party uuid) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM party WHERE bank_id = p_bank AND party_id = p_party
+                   AND kind = 'person' AND erased_at IS NULL) THEN
+        RAISE EXCEPTION 'no person %', p_party
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'person_is_registered';
+    END IF;
+END $$;
+COMMENT ON FUNCTION check_person IS 'Refuses who is no person of the bank, or was erased.';
+
+CREATE FUNCTION check_membership() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+DECLARE
+    minor boolean;
+    last  membership;
+BEGIN
+    SELECT is_minor INTO minor FROM resident
+    WHERE (bank_id, resident_id) = (NEW.bank_id, NEW.resident_id) FOR NO KEY UPDATE;
+    SELECT * INTO last FROM membership
+    WHERE bank_id = NEW.bank_id AND resident_id = NEW.resident_id ORDER BY step DESC LIMIT 1;
+    NEW.step := coalesce(last.step, 0) + 1;
+    IF minor IS NULL OR (CASE coalesce(last.state, 'left')
+            WHEN 'applied' THEN NEW.state <> 'applied'
+            WHEN 'approved' THEN NEW.state = 'left'
+            ELSE NEW.state = 'applied' END) IS NOT TRUE THEN
+        RAISE EXCEPTION 'membership cannot go from % to %', last.state, NEW.state
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_step_is_lawful';
+    END IF;
+    IF NEW.state IN ('approved', 'rejected')
+            AND NEW.actor_id IN (last.actor_id, NEW.resident_id) THEN
+        RAISE EXCEPTION 'a membership is decided by another person than applied for it'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_decided_by_another';
+    END IF;
+    IF NEW.state = 'approved' AND minor AND NOT EXISTS (
+            SELECT FROM guardianship WHERE bank_id = NEW.bank_id AND minor_id = NEW.resident_id
+            AND ended_at IS NULL) THEN
+        RAISE EXCEPTION 'a minor needs a guardian'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'minor_has_guardian';
+    END IF;
+    IF NEW.state = 'approved'
+            AND NOT has_consent(NEW.bank_id, NEW.resident_id, 'membership') THEN
+        RAISE EXCEPTION 'a membership needs consent'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_is_consented_to';
+    END IF;
+    IF NEW.state = 'left' THEN
+        PERFORM revoke_card(NEW.bank_id, NEW.resident_id);
+        UPDATE session SET revoked_at = clock_timestamp()
+        WHERE bank_id = NEW.bank_id AND party_id = NEW.resident_id AND role = 'resident'
+          AND revoked_at IS NULL;
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_membership IS
+    'Keeps the steps lawful, whoever writes them; sets step. Who leaves has no card and no session '
+    'from then on. Locks the resident''s row.';
+CREATE TRIGGER membership_is_lawful BEFORE INSERT ON membership
+    FOR EACH ROW EXECUTE FUNCTION check_membership();
+
+CREATE FUNCTION check_guardianship() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_person(NEW.bank_id, NEW.guardian_id);
+    IF NOT EXISTS (SELECT FROM resident WHERE bank_id = NEW.bank_id AND is_minor
+                   AND resident_id = NEW.minor_id)
+       OR EXISTS (SELECT FROM resident WHERE bank_id = NEW.bank_id AND is_minor
+                  AND resident_id = NEW.guardian_id) THEN
+        RAISE EXCEPTION 'a guardian is an adult and guards a minor'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'guardian_is_adult_of_minor';
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_guardianship IS 'An adult guards a minor, whoever writes it.';
+CREATE TRIGGER guardianship_is_lawful BEFORE INSERT ON guardianship
+    FOR EACH ROW EXECUTE FUNCTION check_guardianship();
+
+CREATE FUNCTION check_consent() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+DECLARE
+    minor boolean := EXISTS (SELECT FROM resident WHERE bank_id = NEW.bank_id AND is_minor
+                             AND resident_id = NEW.party_id);
+BEGIN
+    PERFORM check_person(NEW.bank_id, NEW.party_id);
+    IF NOT is_guardian(NEW.bank_id, NEW.by_id, NEW.party_id)
+            AND (NEW.by_id <> NEW.party_id OR minor AND NEW.given) THEN
+        RAISE EXCEPTION 'consent is the person''s own, or a guardian''s for a minor'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'consent_by_self_or_guardian';
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_consent IS
+    'For a minor the guardian consents; the minor, too, may withdraw.';
+CREATE TRIGGER consent_is_lawful BEFORE INSERT ON consent
+    FOR EACH ROW EXECUTE FUNCTION check_consent();
+
+CREATE FUNCTION check_helper() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_person(NEW.bank_id, NEW.helper_id);
+    IF NOT has_consent(NEW.bank_id, NEW.resident_id, 'helper') THEN
+        RAISE EXCEPTION 'a helper needs the resident''s consent'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'helper_is_consented_to';
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_helper IS 'A family helper is a person whom the resident wants.';
+CREATE TRIGGER family_helper_is_lawful BEFORE INSERT ON family_helper
+    FOR EACH ROW EXECUTE FUNCTION check_helper();
+
+CREATE FUNCTION register_residents(
+    p_bank integer, p_residents uuid[], p_numbers text[], p_minor boolean[], p_actor uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO resident (bank_id, resident_id, member_number, is_minor)
+    SELECT p_bank, id, number, minor
+    FROM unnest(p_residents, p_numbers, p_minor) AS r(id, number, minor)
+    ORDER BY id
+    ON CONFLICT (bank_id, resident_id) DO UPDATE
+    SET member_number = coalesce(resident.member_number, EXCLUDED.member_number),
+        is_minor = EXCLUDED.is_minor;
+    INSERT INTO membership (bank_id, resident_id, state, actor_id)
+    SELECT p_bank, id, 'applied', p_actor FROM unnest(p_residents) AS id ORDER BY id;
+END $$;
+COMMENT ON FUNCTION register_residents IS
+    'Residents who apply for membership. One known by a pseudonym, or who comes back, keeps id, '
+    'accounts and number.';
+
+CREATE FUNCTION end_minority(p_bank integer, p_resident uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    UPDATE resident SET is_minor = false
+    WHERE bank_id = p_bank AND resident_id = p_resident AND is_minor;
+    UPDATE guardianship SET ended_at = clock_timestamp()
+    WHERE bank_id = p_bank AND minor_id = p_resident AND ended_at IS NULL;
+END $$;
+COMMENT ON FUNCTION end_minority IS 'From now on the resident acts for themselves.';
+
+CREATE FUNCTION issue_card(
+    p_bank integer, p_card uuid, p_resident uuid, p_token_hash bytea, p_issuer uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM resident WHERE (bank_id, resident_id) = (p_bank, p_resident) FOR NO KEY UPDATE;
+    IF find_membership(p_bank, p_resident) IS DISTINCT FROM 'approved' THEN
+        RAISE EXCEPTION 'a card is for approved members'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'card_is_of_member';
+    END IF;
+    PERFORM revoke_card(p_bank, p_resident);
+    INSERT INTO card (bank_id, card_id, resident_id, token_hash, issued_by)
+    VALUES (p_bank, p_card, p_resident, p_token_hash, p_issuer);
+END $$;
+COMMENT ON FUNCTION issue_card IS 'A new card for a member; the old one dies in the same commit.';
+
+CREATE FUNCTION revoke_card(p_bank integer, p_resident uuid) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    WITH dead AS (
+        UPDATE card SET revoked_at = clock_timestamp()
+        WHERE bank_id = p_bank AND resident_id = p_resident AND revoked_at IS NULL
+        RETURNING card_id)
+    SELECT EXISTS (SELECT FROM dead);
+$$;
+COMMENT ON FUNCTION revoke_card IS 'Ends the card in use; whether there was one.';
+
+CREATE FUNCTION erase_party(p_bank integer, p_party uuid, p_actor uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    UPDATE resident SET source_ref = NULL
+    WHERE (bank_id, resident_id) = (p_bank, p_party);
+    IF find_membership(p_bank, p_party) IN ('applied', 'approved') THEN
+        INSERT INTO membership (bank_id, resident_id, state, actor_id)
+        VALUES (p_bank, p_party, 'left', p_actor);
+    END IF;
+    PERFORM revoke_card(p_bank, p_party);
+    UPDATE guardianship SET ended_at = clock_timestamp()
+    WHERE bank_id = p_bank AND p_party IN (minor_id, guardian_id) AND ended_at IS NULL;
+    UPDATE family_helper SET ended_at = clock_timestamp()
+    WHERE bank_id = p_bank AND p_party IN (resident_id, helper_id) AND ended_at IS NULL;
+    UPDATE role_grant SET revoked_at = clock_timestamp()
+    WHERE bank_id = p_bank AND party_id = p_party AND revoked_at IS NULL;
+    UPDATE session SET revoked_at = clock_timestamp()
+    WHERE bank_id = p_bank AND party_id = p_party AND revoked_at IS NULL;
+    DELETE FROM login_secret WHERE bank_id = p_bank AND party_id = p_party;
+    DELETE FROM one_time_code WHERE bank_id = p_bank AND party_id = p_party;
+    DELETE FROM enrolment WHERE bank_id = p_bank AND party_id = p_party;
+    DELETE FROM staff_login WHERE bank_id = p_bank AND party_id = p_party;
+    UPDATE party SET erased_at = clock_timestamp()
+    WHERE (bank_id, party_id) = (p_bank, p_party) AND erased_at IS NULL;
+END $$;
+COMMENT ON FUNCTION erase_party IS
+    'What erasure means outside the vault, which alone may call this, when it destroys the key.';
+
+SELECT make_append_only('membership'), make_append_only('consent'), make_append_only('minor_cap');
+
+GRANT INSERT ON resident, membership, guardianship, consent, minor_cap, family_helper
+    TO timebank_app;
+GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    find_membership, has_consent, is_guardian, may_help, check_person
+    TO timebank_app, timebank_auditor;
+GRANT EXECUTE ON FUNCTION register_residents, end_minority, issue_card, revoke_card
+    TO timebank_app;
+
+
+-- ── Paper: numbered sheets ──────────────────────────────────────────────────────────────────────
+--
+-- A sheet's number on paper has two check digits more than here, so that its numbers follow
+-- one another.
+
+CREATE TYPE sheet_kind AS ENUM ('registration', 'consent', 'attendance', 'redemption');
+
+CREATE TABLE sheet_run (
+    bank_id       integer     NOT NULL,
+    first_number  integer     NOT NULL,
+    last_number   integer     NOT NULL,
+    kind          sheet_kind  NOT NULL,
+    issued_to     uuid        NOT NULL,
+    issued_by     uuid        NOT NULL,
+    issued_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, first_number),
+    CONSTRAINT sheet_run_in_order CHECK (
+        1000000 <= first_number AND first_number <= last_number AND last_number <= 9999999)
+);
+COMMENT ON TABLE sheet_run IS
+    'Sheets printed in one go, given to a branch or a coordinator. Append-only.';
+COMMENT ON COLUMN sheet_run.issued_to IS 'The party that has to account for every sheet.';
+
+CREATE TYPE sheet_fate AS ENUM ('entered', 'voided');
+
+CREATE TYPE sheet_void_reason AS ENUM ('spoilt', 'lost', 'never_used', 'filled_in_wrongly');
+
+CREATE TABLE sheet (
+    bank_id      integer           NOT NULL,
+    number       integer           NOT NULL,
+    fate         sheet_fate        NOT NULL,
+    operator_id  uuid              NOT NULL,
+    witness_id   uuid,
+    member_id    uuid,
+    subject_id   uuid,
+    void_reason  sheet_void_reason,
+    recorded_at  timestamptz       NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT sheet_used_once PRIMARY KEY (bank_id, number),
+    CONSTRAINT sheet_entered_with_witness CHECK (
+        (fate = 'entered') = (witness_id IS NOT NULL) AND
+        (fate = 'entered') = (member_id IS NOT NULL) AND
+        (fate = 'voided') = (void_reason IS NOT NULL)),
+    CONSTRAINT sheet_needs_three_persons CHECK (
+        operator_id <> witness_id AND member_id NOT IN (operator_id, witness_id))
+);
+COMMENT ON TABLE sheet IS
+    'What became of a sheet: entered for a member by an operator before a witness, or voided. '
+    'Append-only.';
+COMMENT ON COLUMN sheet.subject_id IS 'What was recorded from it: a record, a hold, a consent.';
+
+CREATE FUNCTION check_sheet() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM sheet_run WHERE bank_id = NEW.bank_id
+                   AND NEW.number BETWEEN first_number AND last_number) THEN
+        RAISE EXCEPTION 'no sheet of this number was issued'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'sheet_was_issued';
+    END IF;
+    IF NEW.fate = 'entered' THEN
+        PERFORM check_person(NEW.bank_id, NEW.operator_id);
+        PERFORM check_person(NEW.bank_id, NEW.witness_id);
+        PERFORM check_person(NEW.bank_id, NEW.member_id);
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_sheet IS 'Only printed sheets are used, by persons of the bank.';
+CREATE TRIGGER sheet_is_lawful BEFORE INSERT ON sheet
+    FOR EACH ROW EXECUTE FUNCTION check_sheet();
+
+CREATE FUNCTION issue_sheets(
+    p_bank integer, p_count integer, p_kind sheet_kind, p_issued_to uuid, p_issuer uuid
+) RETURNS sheet_run LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    first integer;
+    run   sheet_run;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('timebank sheet_run', p_bank));
+    first := coalesce((SELECT max(last_number) FROM sheet_run WHERE bank_id = p_bank), 999999) + 1;
+    INSERT INTO sheet_run (bank_id, first_number, last_number, kind, issued_to, issued_by)
+    VALUES (p_bank, first, first + p_count - 1, p_kind, p_issued_to, p_issuer)
+    RETURNING * INTO run;
+    RETURN run;
+END $$;
+COMMENT ON FUNCTION issue_sheets IS 'The next run of numbers; they never overlap.';
+
+SELECT make_append_only('sheet_run'), make_append_only('sheet');
+
+GRANT INSERT ON sheet TO timebank_app;
+GRANT EXECUTE ON FUNCTION issue_sheets TO timebank_app;
+
+
+-- ── Login: what people and systems prove themselves with ────────────────────────────────────────
+--
+-- Secrets stand here as Argon2id hashes sealed under a key that is not in the database, so that
+-- who reads it alone cannot even try a million PINs. What counts once (a code, a time step) is
+-- spent by a function in one statement: of two at once, one finds nothing left.
+
+CREATE TYPE secret_kind AS ENUM ('pin', 'password');
+
+CREATE TABLE login_secret (
+    bank_id      integer     NOT NULL,
+    party_id     uuid        NOT NULL,
+    kind         secret_kind NOT NULL,
+    sealed_hash  bytea       NOT NULL,
+    set_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, party_id, kind)
+);
+COMMENT ON TABLE login_secret IS 'The PIN and the password in force, as sealed Argon2id hashes.';
+
+CREATE TABLE one_time_code (
+    bank_id      integer     NOT NULL,
+    party_id     uuid        NOT NULL,
+    code_id      uuid        NOT NULL,
+    sealed_hash  bytea       NOT NULL,
+    issued_by    uuid        NOT NULL,
+    issued_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at   timestamptz NOT NULL,
+    used_at      timestamptz,
+    PRIMARY KEY (bank_id, party_id),
+    CONSTRAINT one_time_code_not_to_oneself CHECK (issued_by <> party_id)
+);
+COMMENT ON TABLE one_time_code IS
+    'The last code that a service point gave to a person; a new one takes the place of the old.';
+
+CREATE TABLE enrolment (
+    bank_id        integer     NOT NULL,
+    code_hash      bytea       NOT NULL,
+    party_id       uuid        NOT NULL,
+    sealed_secret  bytea,
+    invited_by     uuid        NOT NULL,
+    invited_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at     timestamptz NOT NULL,
+    used_at        timestamptz,
+    PRIMARY KEY (bank_id, code_hash),
+    CONSTRAINT enrolment_code_is_sha256 CHECK (length(code_hash) = 32)
+);
+COMMENT ON TABLE enrolment IS
+    'Invitations to set a password and a second factor, by the SHA-256 of 128 random bits.';
+COMMENT ON COLUMN enrolment.sealed_secret IS
+    'The second factor that was shown; it comes into force with the first number made from it.';
+CREATE INDEX enrolment_of_party ON enrolment (bank_id, party_id) WHERE used_at IS NULL;
+
+CREATE TABLE staff_login (
+    bank_id        integer     NOT NULL,
+    party_id       uuid        NOT NULL,
+    staff_number   text        NOT NULL
+                               CONSTRAINT staff_number_plain CHECK (staff_number ~ '^[0-9]{8}$'),
+    sealed_secret  bytea       NOT NULL,
+    last_step      bigint      NOT NULL,
+    enrolled_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, party_id),
+    CONSTRAINT staff_number_unique UNIQUE (bank_id, staff_number)
+);
+COMMENT ON TABLE staff_login IS
+    'Who logs in by password: a random number (工号) for a name, and the sealed second factor.';
+COMMENT ON COLUMN staff_login.last_step IS 'The last time step that counted; no earlier one will.';
+
+CREATE TABLE login_failure (
+    bank_id         integer        NOT NULL,
+    method          session_method NOT NULL,
+    subject_hash    bytea          NOT NULL,
+    is_known        boolean        NOT NULL,
+    failures        integer        NOT NULL,
+    last_failed_at  timestamptz    NOT NULL,
+    free_at         timestamptz    NOT NULL,
+    PRIMARY KEY (bank_id, method, subject_hash),
+    CONSTRAINT login_failure_subject_is_sha256 CHECK (length(subject_hash) = 32)
+);
+COMMENT ON TABLE login_failure IS
+    'Attempts since the last success, by the SHA-256 of the card or number that was shown, known '
+    'or not. An attempt counts as failed when it begins; a success takes the row away.';
+COMMENT ON COLUMN login_failure.free_at IS 'No attempt is looked at before.';
+CREATE INDEX login_failure_by_time ON login_failure (bank_id, method, last_failed_at);
+
+CREATE TABLE api_key (
+    bank_id              integer     NOT NULL,
+    api_key_id           uuid        NOT NULL,
+    grant_id             uuid        NOT NULL,
+    scopes               text[]      NOT NULL,
+    lifetime_days        integer     NOT NULL
+                                     CONSTRAINT api_key_expires CHECK (lifetime_days > 0),
+    session_id           uuid        NOT NULL,
+    previous_session_id  uuid,
+    issued_by            uuid        NOT NULL,
+    issued_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    rotated_at           timestamptz,
+    revoked_at           timestamptz,
+    PRIMARY KEY (bank_id, api_key_id),
+    CONSTRAINT api_key_has_scopes CHECK (cardinality(scopes) > 0)
+);
+COMMENT ON TABLE api_key IS
+    'Keys of systems. A key is a session; a rotated one has two that count, for a while.';
+
+CREATE FUNCTION count_failures(p_row login_failure) RETURNS integer
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE WHEN p_row.last_failed_at < clock_timestamp() - interval '1 day' THEN 0
+                ELSE p_row.failures END;
+$$;
+COMMENT ON FUNCTION count_failures IS 'The failures that count still: a day without one ends them.';
+
+CREATE FUNCTION charge_login(
+    p_bank integer, p_method session_method, p_subject bytea, p_is_known boolean, p_waits integer[]
+) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO login_failure AS f
+    VALUES (p_bank, p_method, p_subject, p_is_known, 1, clock_timestamp(),
+            clock_timestamp() + make_interval(secs => p_waits[1]))
+    ON CONFLICT (bank_id, method, subject_hash) DO UPDATE
+    SET failures = count_failures(f) + 1,
+        is_known = p_is_known,
+        last_failed_at = clock_timestamp(),
+        free_at = clock_timestamp() + make_interval(
+            secs => p_waits[least(count_failures(f) + 1, cardinality(p_waits))])
+    WHERE f.free_at <= clock_timestamp();
+    IF NOT FOUND THEN  -- and if the row is gone since, somebody got in: come again
+        RETURN coalesce((
+            SELECT greatest(1, ceil(extract(epoch FROM free_at - clock_timestamp())))
+            FROM login_failure
+            WHERE bank_id = p_bank AND method = p_method AND subject_hash = p_subject), 1);
+    END IF;
+    DELETE FROM login_failure WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM login_failure
+        WHERE bank_id = p_bank AND method = p_method
+          AND last_failed_at < clock_timestamp() - interval '1 day'
+        ORDER BY last_failed_at LIMIT 2 FOR UPDATE SKIP LOCKED));
+    RETURN 0;
+END $$;
+COMMENT ON FUNCTION charge_login IS
+    'Counts an attempt as failed before it is looked at, so that many at once get no more than one '
+    'after another. p_waits: seconds to wait after the 1st, 2nd, … failure, the last for all more. '
+    'Returns the seconds still to wait, and then counts nothing; 0: go on. Locks the row; then two '
+    'that were unused for a day go, unless somebody holds them.';
+
+CREATE FUNCTION issue_one_time_code(
+    p_bank integer, p_party uuid, p_code uuid, p_sealed_hash bytea, p_by uuid, p_lifetime interval
+) RETURNS timestamptz LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    INSERT INTO one_time_code (bank_id, party_id, code_id, sealed_hash, issued_by, expires_at)
+    VALUES (p_bank, p_party, p_code, p_sealed_hash, p_by, clock_timestamp() + p_lifetime)
+    ON CONFLICT (bank_id, party_id) DO UPDATE
+    SET code_id = excluded.code_id, sealed_hash = excluded.sealed_hash,
+        issued_by = excluded.issued_by, issued_at = excluded.issued_at,
+        expires_at = excluded.expires_at, used_at = NULL
+    RETURNING expires_at;
+$$;
+COMMENT ON FUNCTION issue_one_time_code IS 'A new code, in the place of an earlier one.';
+
+CREATE FUNCTION use_one_time_code(p_bank integer, p_party uuid, p_code uuid) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    WITH used AS (
+        UPDATE one_time_code SET used_at = clock_timestamp()
+        WHERE bank_id = p_bank AND party_id = p_party AND code_id = p_code
+          AND used_at IS NULL AND expires_at > clock_timestamp()
+        RETURNING 1
+    )
+    SELECT EXISTS (SELECT FROM used);
+$$;
+COMMENT ON FUNCTION use_one_time_code IS 'Spends a code; false if it was spent, replaced or late.';
+
+CREATE FUNCTION use_time_step(p_bank integer, p_party uuid, p_step bigint) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    WITH used AS (
+        UPDATE staff_login SET last_step = p_step
+        WHERE bank_id = p_bank AND party_id = p_party AND last_step < p_step
+        RETURNING 1
+    )
+    SELECT EXISTS (SELECT FROM used);
+$$;
+COMMENT ON FUNCTION use_time_step IS
+    'Spends a time step of a second factor and all before it; false if it was spent.';
+
+CREATE FUNCTION complete_enrolment(
+    p_bank integer, p_code_hash bytea, p_staff_number text, p_step bigint, p_sealed_hash bytea
+) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    spent enrolment;
+    number text;
+BEGIN
+    UPDATE enrolment SET used_at = clock_timestamp()
+    WHERE bank_id = p_bank AND code_hash = p_code_hash
+      AND used_at IS NULL AND expires_at > clock_timestamp() AND sealed_secret IS NOT NULL
+    RETURNING * INTO spent;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    UPDATE enrolment SET used_at = clock_timestamp()
+    WHERE bank_id = p_bank AND party_id = spent.party_id AND used_at IS NULL;
+    INSERT INTO staff_login AS s
+    VALUES (p_bank, spent.party_id, p_staff_number, spent.sealed_secret, p_step)
+    ON CONFLICT (bank_id, party_id) DO UPDATE
+    SET sealed_secret = excluded.sealed_secret, last_step = excluded.last_step,
+        enrolled_at = clock_timestamp()
+    RETURNING s.staff_number INTO number;
+    INSERT INTO login_secret VALUES (p_bank, spent.party_id, 'password', p_sealed_hash)
+    ON CONFLICT (bank_id, party_id, kind) DO UPDATE
+    SET sealed_hash = excluded.sealed_hash, set_at = clock_timestamp();
+    RETURN number;
+END $$;
+COMMENT ON FUNCTION complete_enrolment IS
+    'Spends an invitation (and all others of that person) and puts password and second factor in '
+    'force. Returns the staff number, the earlier one where there is one; null if it was spent.';
+
+CREATE FUNCTION rotate_api_key(
+    p_bank integer, p_key uuid, p_session uuid, p_asking uuid, p_overlap interval
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    key api_key;
+    kept uuid;
+BEGIN
+    SELECT * INTO key FROM api_key
+    WHERE bank_id = p_bank AND api_key_id = p_key AND revoked_at IS NULL FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    kept := CASE WHEN key.previous_session_id = p_asking THEN p_asking ELSE key.session_id END;
+    UPDATE session SET expires_at = least(expires_at, clock_timestamp() + p_overlap)
+    WHERE bank_id = p_bank AND session_id = kept AND revoked_at IS NULL;
+    UPDATE session SET revoked_at = clock_timestamp()
+    WHERE bank_id = p_bank AND session_id IN (key.session_id, key.previous_session_id)
+      AND session_id <> kept AND revoked_at IS NULL;
+    UPDATE api_key SET session_id = p_session, previous_session_id = kept,
+                       rotated_at = clock_timestamp()
+    WHERE bank_id = p_bank AND api_key_id = p_key;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION rotate_api_key IS
+    'Puts a new session in the place of a key''s newest, which counts for p_overlap more; with the '
+    'new one there are two. Asked for by the older of two (the answer with the newer was lost), '
+    'that one is kept and the newer ends.';
+
+GRANT INSERT ON login_secret, enrolment, api_key TO timebank_app;
+GRANT UPDATE (sealed_hash, set_at) ON login_secret TO timebank_app;
+GRANT UPDATE (sealed_secret) ON enrolment TO timebank_app;
+GRANT UPDATE (revoked_at) ON api_key TO timebank_app;
+GRANT DELETE ON login_failure TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    charge_login, issue_one_time_code, use_one_time_code, use_time_step, complete_enrolment,
+    rotate_api_key TO timebank_app;
 
 
 -- ── Service ─────────────────────────────────────────────────────────────────────────────────────
@@ -1542,17 +2277,1636 @@ COMMENT ON TABLE shift IS 'A shift of a rota that was imported and awarded; it i
 COMMENT ON COLUMN shift.points IS 'What all who attended were awarded for it.';
 
 
+-- ── Redemption ──────────────────────────────────────────────────────────────────────────────────
+--
+-- A hold moves points from a wallet or pool to the held account of the same owner; a capture moves
+-- them on to the merchant and the rest back; release and expiry move all of them back; a refund
+-- moves them from the merchant to where they were held from. Every transfer of a hold carries the
+-- hold's id as its subject. Stock and caps move in the same commit.
+--
+--   quantity     Units of an offer; of an open amount the points themselves, at a unit_price of 1.
+--   hold         placed_at <= t < expires_at: half-open, by the database's clock.
+--   a day        The bank's local day. Caps count a hold on the day it was placed; what was not
+--                captured is given back to that day; a refund gives nothing back.
+--   lock order   1 the hold's row (the sweeper passes over what others have)  2 code_attempts
+--                3 the payment code  4 the override  5 stock by offer_id  6 cap_use by its key
+--                7 balances by account_id, all at once  8 new rows. Each act is one function and
+--                takes what it needs of these in this order; one act is one transaction.
+--   plans        Acts turn sequential scans off: a session may have planned them when the tables
+--                were empty, and then would read all of what has grown since.
+--   repeats      An act's id is its caller's. The same content is answered as it was, refusals
+--                too; other content is an id_conflict. A unique violation or a serialization
+--                failure means that somebody came between: call again.
+
+CREATE FUNCTION nil_id() RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT uuid '00000000-0000-0000-0000-000000000000';
+$$;
+COMMENT ON FUNCTION nil_id IS 'Stands in a key where it is of all, or of none.';
+
+CREATE TYPE hold_state AS ENUM ('open', 'captured', 'released', 'expired');
+
+CREATE TYPE act_kind AS ENUM ('hold', 'capture', 'release', 'expire', 'refund', 'restock');
+
+CREATE TYPE channel AS ENUM (
+    'session',  -- the resident, logged in; a pick-up code is shown when the goods are fetched
+    'code',     -- at the counter, by a payment code
+    'card'      -- at the counter, by the printed card and its PIN
+);
+COMMENT ON TYPE channel IS 'How the resident agreed to a hold.';
+
+CREATE TYPE cap_scope AS ENUM (
+    'person_day',        -- points a resident holds in a day
+    'card_day',          -- of these, by the printed card
+    'merchant_day',      -- points held at a merchant in a day
+    'clerk_day',         -- points that one actor captures in a day
+    'offer_person_day',  -- units of an offer for a resident in a day
+    'offer_person'       -- units of an offer for a resident in all
+);
+
+CREATE TYPE redemption_status AS ENUM (
+    'done',                    -- it took effect; with every other status it had none
+    'id_conflict',             -- the id is taken by other content; answered, never stored
+    'hold_not_found',          -- or it is another merchant's
+    'too_many_wrong_codes',    -- too many wrong codes of this clerk or merchant of late
+    'code_not_valid',          -- unknown, used, expired, or for something else
+    'hold_already_captured',
+    'hold_released',
+    'hold_expired',
+    'hold_not_captured',       -- a refund came before the capture
+    'merchant_not_active',     -- no agreement is in force
+    'offer_not_valid',         -- unknown, another merchant's, withdrawn, or out of its time
+    'place_not_valid',         -- not a shop of this merchant, or not one of the offer's
+    'amount_out_of_range',
+    'account_not_found',       -- not a wallet or pool of points
+    'capture_exceeds_hold',
+    'refund_exceeds_captured',
+    'return_exceeds_captured',
+    'override_not_valid',
+    'out_of_stock',
+    'cap_exceeded',            -- cap says which
+    'insufficient_points',
+    'merchant_lacks_points'    -- the merchant was settled with or gave them on
+);
+
+CREATE TYPE act_reason AS ENUM (
+    'changed_mind', 'goods_returned', 'goods_faulty', 'not_handed_over', 'charged_wrongly',
+    'opening', 'delivery', 'loss', 'recount'
+);
+COMMENT ON TYPE act_reason IS 'Why there was a release, a refund or a restock: a code, no text.';
+
+CREATE TYPE override_reason AS ENUM ('hardship', 'bulk_for_household', 'event', 'correction');
+
+CREATE TABLE merchant (
+    bank_id      integer     NOT NULL,
+    merchant_id  uuid        NOT NULL,
+    name         text        NOT NULL
+                             CONSTRAINT merchant_name_short CHECK (length(name) BETWEEN 1 AND 80),
+    enrolled_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, merchant_id)
+);
+COMMENT ON TABLE merchant IS 'Who takes points for goods; active while an agreement is in force.';
+
+CREATE TABLE agreement (
+    bank_id      integer     NOT NULL,
+    merchant_id  uuid        NOT NULL,
+    reference    text        NOT NULL CONSTRAINT agreement_reference_short
+                             CHECK (length(reference) BETWEEN 1 AND 80),
+    valid_from   timestamptz NOT NULL,
+    valid_until  timestamptz NOT NULL,
+    recorded_by  uuid        NOT NULL,
+    recorded_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at     timestamptz,
+    CONSTRAINT agreement_recorded_once PRIMARY KEY (bank_id, merchant_id, reference),
+    CONSTRAINT agreement_ends_after_it_begins CHECK (valid_from < valid_until)
+);
+COMMENT ON TABLE agreement IS
+    'What binds a merchant to take points. A hold does not outlive the agreement it was placed in.';
+COMMENT ON COLUMN agreement.valid_until IS 'Half-open; infinity if it has no end.';
+COMMENT ON COLUMN agreement.ended_at IS 'When it was ended before its time.';
+
+CREATE TABLE shop (
+    bank_id      integer     NOT NULL,
+    shop_id      uuid        NOT NULL,
+    merchant_id  uuid        NOT NULL,
+    name         text        NOT NULL
+                             CONSTRAINT shop_name_short CHECK (length(name) BETWEEN 1 AND 80),
+    branch_id    uuid,
+    opened_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    closed_at    timestamptz,
+    PRIMARY KEY (bank_id, shop_id)
+);
+CREATE INDEX shop_of_merchant ON shop (bank_id, merchant_id);
+COMMENT ON TABLE shop IS 'A place where a merchant hands goods over.';
+COMMENT ON COLUMN shop.branch_id IS 'The service point it stands at; null for own premises.';
+
+CREATE TABLE offer (
+    bank_id         integer     NOT NULL,
+    offer_id        uuid        NOT NULL,
+    merchant_id     uuid        NOT NULL,
+    title           text        NOT NULL
+                                CONSTRAINT offer_title_short CHECK (length(title) BETWEEN 1 AND 80),
+    price           bigint      NOT NULL CONSTRAINT offer_price_positive
+                                CHECK (price BETWEEN 1 AND (1::bigint << 53) - 1),
+    is_stocked      boolean     NOT NULL,
+    per_person_day  bigint      CONSTRAINT offer_day_cap_positive CHECK (per_person_day > 0),
+    per_person      bigint      CONSTRAINT offer_cap_positive CHECK (per_person > 0),
+    valid_from      timestamptz NOT NULL,
+    valid_until     timestamptz NOT NULL,
+    listed_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    withdrawn_at    timestamptz,
+    PRIMARY KEY (bank_id, offer_id),
+    CONSTRAINT offer_ends_after_it_begins CHECK (valid_from < valid_until)
+);
+CREATE INDEX offer_of_merchant ON offer (bank_id, merchant_id, offer_id);
+COMMENT ON TABLE offer IS
+    'A thing and its price in points. It never changes but to be withdrawn: a new price is a new '
+    'offer, so that what was promised stands.';
+COMMENT ON COLUMN offer.is_stocked IS 'Whether stock is counted; if not, there is no end of it.';
+
+CREATE TABLE offer_place (
+    bank_id   integer NOT NULL,
+    offer_id  uuid    NOT NULL,
+    shop_id   uuid    NOT NULL,
+    PRIMARY KEY (bank_id, offer_id, shop_id)
+);
+COMMENT ON TABLE offer_place IS 'Where an offer is picked up; without a row, at any shop.';
+
+CREATE TABLE stock (
+    bank_id    integer NOT NULL,
+    offer_id   uuid    NOT NULL,
+    available  bigint  NOT NULL DEFAULT 0
+                       CONSTRAINT stock_not_negative CHECK (available >= 0),
+    PRIMARY KEY (bank_id, offer_id)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE stock IS 'Units that are neither held nor handed over; rebuilt by the audit.';
+
+CREATE TABLE cap_rule (
+    bank_id        integer     NOT NULL,
+    scope          cap_scope   NOT NULL CONSTRAINT cap_rule_not_of_an_offer
+                               CHECK (scope NOT IN ('offer_person_day', 'offer_person')),
+    subject_id     uuid        NOT NULL DEFAULT nil_id(),
+    in_force_from  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    points         bigint      CONSTRAINT cap_rule_not_negative CHECK (points >= 0),
+    set_by         uuid        NOT NULL,
+    CONSTRAINT cap_rule_set_once PRIMARY KEY (bank_id, scope, subject_id, in_force_from)
+);
+COMMENT ON TABLE cap_rule IS
+    'Caps of a bank, versioned: the latest that is in force counts, one for a subject before the '
+    'one for all. Caps of an offer stand in the offer. Append-only.';
+COMMENT ON COLUMN cap_rule.subject_id IS 'A person, merchant or clerk; the nil id is all of them.';
+COMMENT ON COLUMN cap_rule.points IS 'Null is no cap.';
+
+CREATE TABLE cap_use (
+    bank_id     integer   NOT NULL,
+    scope       cap_scope NOT NULL,
+    subject_id  uuid      NOT NULL,
+    offer_id    uuid      NOT NULL,
+    used_on     date      NOT NULL,
+    used        bigint    NOT NULL DEFAULT 0 CONSTRAINT cap_use_not_negative CHECK (used >= 0),
+    PRIMARY KEY (bank_id, scope, subject_id, offer_id, used_on)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE cap_use IS
+    'What was used of each cap, rebuilt by the audit; who counts in it has locked it.';
+COMMENT ON COLUMN cap_use.offer_id IS 'The nil id where the cap is not of an offer.';
+COMMENT ON COLUMN cap_use.used_on IS 'The bank''s local day; -infinity for a cap in all.';
+
+CREATE TABLE cap_override (
+    bank_id      integer         NOT NULL,
+    override_id  uuid            NOT NULL,
+    scope        cap_scope       NOT NULL,
+    subject_id   uuid            NOT NULL,
+    offer_id     uuid            NOT NULL DEFAULT nil_id(),
+    amount       bigint          NOT NULL CONSTRAINT override_amount_positive CHECK (amount > 0),
+    reason       override_reason NOT NULL,
+    granted_at   timestamptz     NOT NULL DEFAULT clock_timestamp(),
+    expires_at   timestamptz     NOT NULL,
+    used_by      uuid,
+    CONSTRAINT override_granted_once PRIMARY KEY (bank_id, override_id)
+);
+COMMENT ON TABLE cap_override IS 'Lets one act pass one cap: four eyes agreed, for a reason.';
+COMMENT ON COLUMN cap_override.override_id IS 'The approval: by two persons, neither its subject.';
+COMMENT ON COLUMN cap_override.amount IS 'The most that the act may add, as its cap counts.';
+COMMENT ON COLUMN cap_override.used_by IS 'The act that passed.';
+
+CREATE TABLE hold (
+    bank_id              integer     NOT NULL,
+    hold_id              uuid        NOT NULL,
+    resident_id          uuid        NOT NULL,
+    source_account_id    uuid        NOT NULL,
+    held_account_id      uuid        NOT NULL,
+    merchant_account_id  uuid        NOT NULL,
+    merchant_id          uuid        NOT NULL,
+    offer_id             uuid,
+    shop_id              uuid,
+    channel              channel     NOT NULL,
+    quantity             bigint      NOT NULL
+                                     CONSTRAINT hold_quantity_positive CHECK (quantity > 0),
+    unit_price           bigint      NOT NULL
+                                     CONSTRAINT hold_price_positive CHECK (unit_price > 0),
+    placed_at            timestamptz NOT NULL,
+    placed_on            date        NOT NULL,
+    expires_at           timestamptz NOT NULL,
+    state                hold_state  NOT NULL DEFAULT 'open',
+    captured             bigint      NOT NULL DEFAULT 0,
+    captured_by          uuid,
+    refunded             bigint      NOT NULL DEFAULT 0,
+    returned             bigint      NOT NULL DEFAULT 0,
+    ended_at             timestamptz,
+    PRIMARY KEY (bank_id, hold_id),
+    CONSTRAINT hold_expires_after_it_was_placed CHECK (placed_at < expires_at),
+    CONSTRAINT hold_captured_within_what_was_held CHECK (captured BETWEEN 0 AND quantity),
+    CONSTRAINT hold_captured_iff_captured CHECK ((state = 'captured') = (captured > 0)),
+    CONSTRAINT hold_ended_iff_not_open CHECK ((state = 'open') = (ended_at IS NULL)),
+    CONSTRAINT hold_refunded_within_what_was_captured
+        CHECK (refunded BETWEEN 0 AND captured * unit_price),
+    CONSTRAINT hold_returned_within_what_was_captured CHECK (returned BETWEEN 0 AND captured)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE hold IS 'A redemption and how far it came; rebuilt from its acts by the audit.';
+COMMENT ON COLUMN hold.resident_id IS 'Whose redemption it is, also when a pool pays.';
+COMMENT ON COLUMN hold.offer_id IS 'Null for an open amount.';
+COMMENT ON COLUMN hold.shop_id IS 'Where it is picked up, if that matters.';
+COMMENT ON COLUMN hold.captured IS 'Quantity that was captured; the rest went back at once.';
+COMMENT ON COLUMN hold.refunded IS 'Points given back after the capture.';
+COMMENT ON COLUMN hold.returned IS 'Quantity of goods that came back with refunds.';
+
+CREATE INDEX hold_due ON hold (bank_id, expires_at) WHERE state = 'open';
+CREATE INDEX hold_of_resident ON hold (bank_id, resident_id, hold_id);
+CREATE INDEX hold_of_merchant ON hold (bank_id, merchant_id, hold_id);
+
+CREATE TABLE redemption_act (
+    bank_id      integer           NOT NULL,
+    act_id       uuid              NOT NULL,
+    kind         act_kind          NOT NULL,
+    status       redemption_status NOT NULL,
+    cap          cap_scope,
+    hold_id      uuid,
+    merchant_id  uuid,
+    offer_id     uuid,
+    quantity     bigint,
+    points       bigint,
+    actor_id     uuid              NOT NULL,
+    reason       act_reason,
+    override_id  uuid,
+    expires_at   timestamptz,
+    fingerprint  bytea             NOT NULL,
+    recorded_at  timestamptz       NOT NULL,
+    CONSTRAINT act_decided_once PRIMARY KEY (bank_id, act_id),
+    CONSTRAINT act_conflict_not_stored CHECK (status <> 'id_conflict'),
+    CONSTRAINT act_names_the_cap_that_stopped_it CHECK (
+        (status = 'cap_exceeded') = (cap IS NOT NULL))
+);
+CREATE INDEX redemption_act_of_hold ON redemption_act (bank_id, hold_id);
+COMMENT ON TABLE redemption_act IS
+    'Every act on a hold or a stock ever decided, done or refused, so an id is answered for ever. '
+    'Append-only.';
+COMMENT ON COLUMN redemption_act.act_id IS
+    'The caller''s; of a hold it is the hold_id. The transfer that moves the points has it too.';
+COMMENT ON COLUMN redemption_act.quantity IS
+    'Units held, captured, given back or restocked (negative: taken out), or points if open.';
+COMMENT ON COLUMN redemption_act.points IS 'What it moved, or was asked to move.';
+COMMENT ON COLUMN redemption_act.fingerprint IS 'SHA-256 of all that was asked.';
+
+CREATE TABLE code_key (
+    bank_id  integer PRIMARY KEY,
+    key      bytea   NOT NULL DEFAULT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+);
+COMMENT ON TABLE code_key IS
+    'A secret of each bank that no login reads: six digits would be guessed from a plain hash.';
+
+CREATE TABLE payment_code (
+    bank_id            integer     NOT NULL,
+    resident_id        uuid        NOT NULL,
+    source_account_id  uuid        NOT NULL,
+    digits_hash        bytea       NOT NULL,
+    token_hash         bytea       NOT NULL,
+    expires_at         timestamptz NOT NULL,
+    used_at            timestamptz,
+    PRIMARY KEY (bank_id, resident_id),
+    CONSTRAINT payment_digits_unique UNIQUE (bank_id, digits_hash),
+    CONSTRAINT payment_token_unique UNIQUE (bank_id, token_hash)
+);
+COMMENT ON TABLE payment_code IS 'The latest code of each resident; a new one ends the one before.';
+
+CREATE TABLE pickup_code (
+    bank_id      integer NOT NULL,
+    hold_id      uuid    NOT NULL,
+    merchant_id  uuid    NOT NULL,
+    digits_hash  bytea   NOT NULL,
+    token_hash   bytea   NOT NULL,
+    PRIMARY KEY (bank_id, hold_id),
+    CONSTRAINT pickup_digits_unique UNIQUE (bank_id, merchant_id, digits_hash),
+    CONSTRAINT pickup_token_unique UNIQUE (bank_id, merchant_id, token_hash)
+);
+COMMENT ON TABLE pickup_code IS 'What opens a hold at its merchant, and nowhere else.';
+
+CREATE TABLE code_attempts (
+    bank_id     integer     NOT NULL,
+    subject_id  uuid        NOT NULL,
+    since       timestamptz NOT NULL DEFAULT '-infinity',
+    failures    integer     NOT NULL DEFAULT 0,
+    PRIMARY KEY (bank_id, subject_id)
+);
+COMMENT ON TABLE code_attempts IS
+    'Wrong codes of a clerk or merchant in a stretch of 15 minutes; they take turns by its lock.';
+
+SELECT make_append_only('redemption_act'), make_append_only('cap_rule');
+CREATE TRIGGER redemption_act_is_written_by_functions BEFORE INSERT
+    ON redemption_act FOR EACH STATEMENT EXECUTE FUNCTION refuse_insert_by_hand();
+ALTER TABLE redemption_act ENABLE ALWAYS TRIGGER redemption_act_is_written_by_functions;
+
+
+-- Acts
+
+CREATE FUNCTION find_act(p_bank integer, p_act uuid, p_fingerprint bytea) RETURNS redemption_act
+LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    known redemption_act;
+BEGIN
+    SELECT * INTO known FROM redemption_act WHERE (bank_id, act_id) = (p_bank, p_act);
+    IF known.fingerprint = p_fingerprint THEN
+        RETURN known;
+    ELSIF FOUND OR EXISTS (SELECT FROM transfer WHERE (bank_id, transfer_id) = (p_bank, p_act)) THEN
+        known := NULL;
+        known.act_id := p_act;
+        known.status := 'id_conflict';
+        RETURN known;
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION find_act IS
+    'What was answered to this id before, a conflict if it was asked something else, or null.';
+
+CREATE FUNCTION record_act(p_act redemption_act) RETURNS redemption_act
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO redemption_act SELECT p_act.*;
+    RETURN p_act;
+END $$;
+COMMENT ON FUNCTION record_act IS 'Writes what was decided, and returns it.';
+
+CREATE FUNCTION fingerprint_of(p_asked text) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
+    SELECT sha256(convert_to(p_asked, 'UTF8'));
+$$;
+COMMENT ON FUNCTION fingerprint_of IS 'SHA-256 of a row of all that was asked, as text.';
+
+CREATE FUNCTION local_day(p_bank integer, p_at timestamptz) RETURNS date
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT (p_at AT TIME ZONE time_zone)::date FROM bank WHERE bank_id = p_bank;
+$$;
+COMMENT ON FUNCTION local_day IS 'The day of an instant where the bank is.';
+
+CREATE FUNCTION post_redemption(
+    p_bank integer, p_hold uuid, p_actor uuid, p_ids uuid[], p_kinds transfer_kind[],
+    p_debits uuid[], p_credits uuid[], p_amounts bigint[]
+) RETURNS void LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    size     integer[] := ARRAY[cardinality(p_ids)];
+    decided  transfer_status[];
+BEGIN
+    SELECT statuses INTO decided FROM post_transfers(
+        p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts,
+        array_fill(NULL::timestamptz, size), array_fill(p_actor, size),
+        array_fill(CASE WHEN cardinality(p_ids) > 1 THEN p_ids[1] END, size),
+        array_fill(p_hold, size), array_fill(NULL::uuid, size),
+        array_fill(NULL::reversal_reason, size));
+    IF 'posted' <> ANY (decided) THEN
+        RAISE EXCEPTION 'hold %: the ledger answered %', p_hold, decided;
+    END IF;
+END $$;
+COMMENT ON FUNCTION post_redemption IS
+    'Posts the transfers of an act as one chain. All was decided under locks before, so a refusal '
+    'is a fault of ours and undoes the act.';
+
+
+-- Caps
+
+CREATE TYPE cap_key AS (
+    scope       cap_scope,
+    subject_id  uuid,
+    offer_id    uuid,
+    used_on     date,
+    amount      bigint
+);
+COMMENT ON TYPE cap_key IS 'A row of cap_use and what an act adds to it.';
+
+CREATE FUNCTION caps_of_hold(p_hold hold, p_quantity bigint) RETURNS cap_key[]
+LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
+    SELECT array_agg(ROW(scope, subject_id, offer_id, used_on, amount)::cap_key)
+    FROM (VALUES
+        ('person_day'::cap_scope, p_hold.resident_id, nil_id(), p_hold.placed_on,
+         p_quantity * p_hold.unit_price, true),
+        ('card_day', p_hold.resident_id, nil_id(), p_hold.placed_on,
+         p_quantity * p_hold.unit_price, p_hold.channel = 'card'),
+        ('merchant_day', p_hold.merchant_id, nil_id(), p_hold.placed_on,
+         p_quantity * p_hold.unit_price, true),
+        ('offer_person_day', p_hold.resident_id, p_hold.offer_id, p_hold.placed_on, p_quantity,
+         p_hold.offer_id IS NOT NULL),
+        ('offer_person', p_hold.resident_id, p_hold.offer_id, '-infinity', p_quantity,
+         p_hold.offer_id IS NOT NULL)
+    ) AS key (scope, subject_id, offer_id, used_on, amount, counts)
+    WHERE counts AND subject_id IS NOT NULL;
+$$;
+COMMENT ON FUNCTION caps_of_hold IS 'The caps a hold counts in, and by how much for a quantity.';
+
+CREATE FUNCTION find_cap(
+    p_bank integer, p_scope cap_scope, p_subject uuid, p_offer uuid, p_at timestamptz
+) RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    cap bigint;
+BEGIN
+    IF p_scope IN ('offer_person_day', 'offer_person') THEN
+        RETURN (SELECT CASE p_scope WHEN 'offer_person' THEN per_person ELSE per_person_day END
+                FROM offer WHERE (bank_id, offer_id) = (p_bank, p_offer));
+    END IF;
+    SELECT points INTO cap FROM cap_rule
+    WHERE bank_id = p_bank AND scope = p_scope AND in_force_from <= p_at
+      AND subject_id IN (p_subject, nil_id())
+    ORDER BY subject_id = p_subject DESC, in_force_from DESC LIMIT 1;
+    RETURN CASE WHEN FOUND THEN cap WHEN p_scope = 'card_day' THEN 0 END;
+END $$;
+COMMENT ON FUNCTION find_cap IS
+    'The cap in force, or null for none. A printed card, which can be lost, buys nothing until its '
+    'bank sets a cap.';
+
+CREATE FUNCTION lock_stock_and_caps(p_bank integer, p_offers uuid[], p_keys cap_key[])
+RETURNS void LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM stock WHERE bank_id = p_bank AND offer_id = ANY (p_offers)
+    ORDER BY offer_id FOR NO KEY UPDATE;
+    INSERT INTO cap_use (bank_id, scope, subject_id, offer_id, used_on)
+    SELECT DISTINCT p_bank, scope, subject_id, offer_id, used_on FROM unnest(p_keys)
+    ORDER BY scope, subject_id, offer_id, used_on
+    ON CONFLICT DO NOTHING;
+    PERFORM FROM cap_use u JOIN unnest(p_keys) k USING (scope, subject_id, offer_id, used_on)
+    WHERE u.bank_id = p_bank
+    ORDER BY u.scope, u.subject_id, u.offer_id, u.used_on FOR NO KEY UPDATE OF u;
+END $$;
+COMMENT ON FUNCTION lock_stock_and_caps IS
+    'Steps 5 and 6 of the lock order. New rows of cap_use are made in the order of their keys too: '
+    'whoever waits for one has passed all before it.';
+
+CREATE FUNCTION add_to_caps(p_bank integer, p_keys cap_key[]) RETURNS void
+LANGUAGE sql SET search_path = timebank, pg_temp AS $$
+    UPDATE cap_use u SET used = u.used + k.amount
+    FROM unnest(p_keys) k
+    WHERE u.bank_id = p_bank AND k.amount <> 0
+      AND (u.scope, u.subject_id, u.offer_id, u.used_on)
+          = (k.scope, k.subject_id, k.offer_id, k.used_on);
+$$;
+COMMENT ON FUNCTION add_to_caps IS 'Counts what an act adds; keys are locked and name a row once.';
+
+CREATE FUNCTION find_cap_fault(
+    p_bank integer, p_keys cap_key[], p_override uuid, p_at timestamptz,
+    OUT status redemption_status, OUT cap cap_scope
+) LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    passed cap_scope;
+BEGIN
+    SELECT scope INTO passed
+    FROM cap_override o JOIN unnest(p_keys) k USING (scope, subject_id, offer_id)
+    WHERE (o.bank_id, o.override_id) = (p_bank, p_override)
+      AND o.used_by IS NULL AND p_at < o.expires_at AND k.amount <= o.amount;
+    IF NOT FOUND AND p_override IS NOT NULL THEN
+        status := 'override_not_valid';
+        RETURN;
+    END IF;
+    SELECT k.scope INTO cap
+    FROM unnest(p_keys) k LEFT JOIN cap_use u
+         ON (u.bank_id, u.scope, u.subject_id, u.offer_id, u.used_on)
+            = (p_bank, k.scope, k.subject_id, k.offer_id, k.used_on)
+    WHERE k.scope IS DISTINCT FROM passed AND coalesce(u.used, 0) + k.amount
+          > find_cap(p_bank, k.scope, k.subject_id, k.offer_id, p_at)
+    ORDER BY k.scope LIMIT 1;
+    status := CASE WHEN cap IS NOT NULL THEN 'cap_exceeded' END;
+END $$;
+COMMENT ON FUNCTION find_cap_fault IS
+    'The first cap that an act would exceed, an override that does not fit, or null. A reader '
+    'without the locks gets a quote.';
+
+
+-- Codes
+
+CREATE FUNCTION hash_code(p_bank integer, p_code bytea) RETURNS bytea
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO code_key (bank_id) SELECT p_bank
+    WHERE NOT EXISTS (SELECT FROM code_key WHERE bank_id = p_bank)
+    ON CONFLICT DO NOTHING;
+    RETURN (SELECT sha256(key || p_code) FROM code_key WHERE bank_id = p_bank);
+END $$;
+COMMENT ON FUNCTION hash_code IS
+    'What is kept of a code. p_code is its SHA-256, of a fixed length, so no longer message can be '
+    'made from it, and no log of parameters shows a code.';
+
+CREATE FUNCTION lock_attempts(p_bank integer, p_actor uuid, p_merchant uuid) RETURNS boolean
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO code_attempts (bank_id, subject_id)
+    SELECT p_bank, subject FROM unnest(ARRAY[p_actor, p_merchant]) AS subject ORDER BY subject
+    ON CONFLICT DO NOTHING;
+    PERFORM FROM code_attempts WHERE bank_id = p_bank AND subject_id IN (p_actor, p_merchant)
+    ORDER BY subject_id FOR NO KEY UPDATE;
+    RETURN NOT EXISTS (
+        SELECT FROM code_attempts
+        WHERE bank_id = p_bank AND subject_id IN (p_actor, p_merchant)
+          AND since > clock_timestamp() - interval '15 minutes'
+          AND failures >= CASE subject_id WHEN p_merchant THEN 15 ELSE 5 END);
+END $$;
+COMMENT ON FUNCTION lock_attempts IS
+    'Whether this clerk may try a code now: after 5 wrong ones, or 15 at the merchant, in 15 '
+    'minutes no more are looked at, so eight digits that live a minute are not found by guessing.';
+
+CREATE FUNCTION count_failure(p_bank integer, p_actor uuid, p_merchant uuid) RETURNS void
+LANGUAGE sql SET search_path = timebank, pg_temp AS $$
+    UPDATE code_attempts
+    SET failures = CASE WHEN since > clock_timestamp() - interval '15 minutes'
+                        THEN failures + 1 ELSE 1 END,
+        since = CASE WHEN since > clock_timestamp() - interval '15 minutes'
+                     THEN since ELSE clock_timestamp() END
+    WHERE bank_id = p_bank AND subject_id IN (p_actor, p_merchant);
+$$;
+COMMENT ON FUNCTION count_failure IS 'Counts a wrong code; lock_attempts came before.';
+
+CREATE FUNCTION issue_payment_code(
+    p_bank integer, p_resident uuid, p_source uuid, p_digits bytea, p_token bytea,
+    p_lifetime interval
+) RETURNS timestamptz LANGUAGE sql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+    INSERT INTO payment_code AS c
+    SELECT p_bank, p_resident, p_source, hash_code(p_bank, p_digits), hash_code(p_bank, p_token),
+           clock_timestamp() + p_lifetime
+    ON CONFLICT (bank_id, resident_id) DO UPDATE
+    SET source_account_id = excluded.source_account_id, digits_hash = excluded.digits_hash,
+        token_hash = excluded.token_hash, expires_at = excluded.expires_at, used_at = NULL
+    RETURNING c.expires_at;
+$$;
+COMMENT ON FUNCTION issue_payment_code IS
+    'Gives a resident a new code that pays from this account, once, and ends the one before. A '
+    'unique violation means that another''s has these digits: call again with others.';
+
+CREATE FUNCTION set_pickup_code(p_hold hold, p_digits bytea, p_token bytea) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    digits bytea := hash_code(p_hold.bank_id, p_digits);
+BEGIN
+    DELETE FROM pickup_code p USING hold h
+    WHERE (p.bank_id, p.merchant_id, p.digits_hash) = (p_hold.bank_id, p_hold.merchant_id, digits)
+      AND (h.bank_id, h.hold_id) = (p.bank_id, p.hold_id) AND h.state <> 'open';
+    INSERT INTO pickup_code
+    VALUES (p_hold.bank_id, p_hold.hold_id, p_hold.merchant_id, digits,
+            hash_code(p_hold.bank_id, p_token))
+    ON CONFLICT (bank_id, hold_id) DO UPDATE
+    SET digits_hash = excluded.digits_hash, token_hash = excluded.token_hash;
+END $$;
+COMMENT ON FUNCTION set_pickup_code IS
+    'Gives an open hold a code, which may have been that of one that ended. A unique violation '
+    'means that another open hold of the merchant has these digits: call again with others.';
+
+CREATE FUNCTION renew_pickup_code(p_bank integer, p_hold uuid, p_digits bytea, p_token bytea)
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    held hold;
+BEGIN
+    SELECT * INTO held FROM hold WHERE (bank_id, hold_id) = (p_bank, p_hold) FOR NO KEY UPDATE;
+    IF held.state = 'open' AND held.channel = 'session' THEN
+        PERFORM set_pickup_code(held, p_digits, p_token);
+        RETURN true;
+    END IF;
+    RETURN false;
+END $$;
+COMMENT ON FUNCTION renew_pickup_code IS
+    'Gives an open hold another code, since nobody can read the one before; false if it has none.';
+
+CREATE FUNCTION fits_pickup(p_bank integer, p_merchant uuid, p_hold uuid, p_code bytea)
+RETURNS boolean LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    hashed bytea := hash_code(p_bank, p_code);
+BEGIN
+    RETURN EXISTS (SELECT FROM pickup_code
+                   WHERE (bank_id, hold_id, merchant_id) = (p_bank, p_hold, p_merchant)
+                     AND hashed IN (digits_hash, token_hash));
+END $$;
+COMMENT ON FUNCTION fits_pickup IS 'Whether this code opens this hold at this merchant.';
+
+CREATE FUNCTION find_pickup(
+    p_bank integer, p_merchant uuid, p_actor uuid, p_code bytea,
+    OUT status redemption_status, OUT hold_id uuid
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    hashed bytea := hash_code(p_bank, p_code);
+BEGIN
+    IF NOT lock_attempts(p_bank, p_actor, p_merchant) THEN
+        status := 'too_many_wrong_codes';
+        RETURN;
+    END IF;
+    SELECT p.hold_id INTO hold_id FROM pickup_code p
+    WHERE p.bank_id = p_bank AND p.merchant_id = p_merchant
+      AND hashed IN (p.digits_hash, p.token_hash);
+    status := CASE WHEN FOUND THEN 'done' ELSE 'code_not_valid' END;
+    IF status <> 'done' THEN
+        PERFORM count_failure(p_bank, p_actor, p_merchant);
+    END IF;
+END $$;
+COMMENT ON FUNCTION find_pickup IS
+    'The hold that a code opens at this merchant. Another merchant''s looks like none, and a wrong '
+    'code is counted: commit it.';
+
+
+-- Holding
+
+CREATE FUNCTION find_offer_fault(p_wish hold, p_at timestamptz) RETURNS redemption_status
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE
+        WHEN p_wish.offer_id IS NOT NULL AND NOT EXISTS (
+            SELECT FROM offer
+            WHERE (bank_id, offer_id) = (p_wish.bank_id, p_wish.offer_id)
+              AND merchant_id = p_wish.merchant_id AND withdrawn_at IS NULL
+              AND valid_from <= p_at AND p_at < valid_until)
+            THEN 'offer_not_valid'::redemption_status
+        WHEN p_wish.shop_id IS NOT NULL AND NOT EXISTS (
+            SELECT FROM shop
+            WHERE (bank_id, shop_id) = (p_wish.bank_id, p_wish.shop_id)
+              AND merchant_id = p_wish.merchant_id AND closed_at IS NULL)
+            THEN 'place_not_valid'
+        WHEN EXISTS (
+            SELECT FROM offer_place WHERE (bank_id, offer_id) = (p_wish.bank_id, p_wish.offer_id)
+        ) AND NOT EXISTS (
+            SELECT FROM offer_place
+            WHERE (bank_id, offer_id, shop_id)
+                  = (p_wish.bank_id, p_wish.offer_id, p_wish.shop_id))
+            THEN 'place_not_valid'
+    END;
+$$;
+COMMENT ON FUNCTION find_offer_fault IS 'Why this cannot be had of the merchant there, or null.';
+
+CREATE FUNCTION find_agreed_until(p_bank integer, p_merchant uuid, p_at timestamptz)
+RETURNS timestamptz LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT max(least(valid_until, ended_at)) FROM agreement
+    WHERE bank_id = p_bank AND merchant_id = p_merchant
+      AND valid_from <= p_at AND p_at < least(valid_until, ended_at);
+$$;
+COMMENT ON FUNCTION find_agreed_until IS
+    'Until when the agreements in force bind the merchant; null if none does.';
+
+CREATE FUNCTION judge_hold(p_wish hold, p_override uuid)
+RETURNS TABLE (status redemption_status, cap cap_scope, wish hold)
+LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    asked     offer;
+    agreed    timestamptz := find_agreed_until(p_wish.bank_id, p_wish.merchant_id,
+                                               p_wish.placed_at);
+    kind      account_kind;
+    stands    bigint;
+    in_stock  bigint;
+BEGIN
+    wish := p_wish;
+    SELECT * INTO asked FROM offer WHERE (bank_id, offer_id) = (wish.bank_id, wish.offer_id);
+    wish.unit_price := coalesce(asked.price, 1);
+    wish.expires_at := least(wish.expires_at, asked.valid_until, agreed);
+    SELECT account_id INTO wish.merchant_account_id FROM account
+    WHERE bank_id = wish.bank_id AND owner_id = wish.merchant_id
+      AND (account.kind, unit) = ('merchant', 'points');
+    SELECT a.kind, b.balance INTO kind, stands
+    FROM account a JOIN balance b USING (bank_id, account_id)
+    WHERE (bank_id, account_id) = (wish.bank_id, wish.source_account_id) AND unit = 'points';
+    SELECT available INTO in_stock FROM stock
+    WHERE (bank_id, offer_id) = (wish.bank_id, wish.offer_id);
+    status := CASE WHEN agreed IS NULL OR wish.merchant_account_id IS NULL
+                   THEN 'merchant_not_active'::redemption_status
+                   ELSE find_offer_fault(wish, wish.placed_at) END;
+    status := coalesce(status, CASE
+        WHEN (wish.quantity BETWEEN 1 AND ((1::bigint << 53) - 1) / wish.unit_price) IS NOT TRUE
+            THEN 'amount_out_of_range'::redemption_status
+        WHEN kind IS NULL OR kind NOT IN ('wallet', 'pool') THEN 'account_not_found'
+        WHEN asked.is_stocked AND wish.quantity > coalesce(in_stock, 0) THEN 'out_of_stock' END);
+    IF status IS NULL THEN
+        SELECT fault.status, fault.cap INTO status, cap
+        FROM find_cap_fault(wish.bank_id, caps_of_hold(wish, wish.quantity), p_override,
+                            wish.placed_at) AS fault;
+    END IF;
+    status := coalesce(status, CASE
+        WHEN stands < wish.quantity * wish.unit_price THEN 'insufficient_points'::redemption_status
+        ELSE 'done' END);
+    RETURN NEXT;
+END $$;
+COMMENT ON FUNCTION judge_hold IS
+    'Decides on a hold at the instant it is placed, and completes it by price and end: it lives no '
+    'longer than its offer and the agreement. Under the locks of place_hold this is the decision, '
+    'without them a quote.';
+
+CREATE FUNCTION new_wish(
+    p_bank integer, p_hold uuid, p_resident uuid, p_source uuid, p_merchant uuid, p_offer uuid,
+    p_shop uuid, p_quantity bigint, p_lifetime interval, p_channel channel
+) RETURNS hold LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    wish hold;
+BEGIN
+    wish.bank_id := p_bank;
+    wish.hold_id := p_hold;
+    wish.resident_id := p_resident;
+    wish.source_account_id := p_source;
+    wish.merchant_id := p_merchant;
+    wish.offer_id := p_offer;
+    wish.shop_id := p_shop;
+    wish.channel := p_channel;
+    wish.quantity := p_quantity;
+    wish.placed_at := clock_timestamp();
+    wish.placed_on := local_day(p_bank, wish.placed_at);
+    wish.expires_at := wish.placed_at + p_lifetime;
+    wish.state := 'open';
+    wish.captured := 0;
+    wish.refunded := 0;
+    wish.returned := 0;
+    RETURN wish;
+END $$;
+COMMENT ON FUNCTION new_wish IS 'A hold that is asked for now, before anything is decided.';
+
+CREATE FUNCTION quote_hold(
+    p_bank integer, p_resident uuid, p_source uuid, p_merchant uuid, p_offer uuid, p_shop uuid,
+    p_quantity bigint, p_lifetime interval, p_channel channel, p_override uuid,
+    OUT status redemption_status, OUT cap cap_scope, OUT points bigint, OUT expires_at timestamptz
+) LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    asked   hold := new_wish(p_bank, NULL, p_resident, p_source, p_merchant, p_offer, p_shop,
+                             p_quantity, p_lifetime, p_channel);
+    judged  record;
+BEGIN
+    SELECT * INTO judged FROM judge_hold(asked, p_override);
+    status := judged.status;
+    cap := judged.cap;
+    expires_at := (judged.wish).expires_at;
+    points := CASE WHEN status <> 'amount_out_of_range'
+                   THEN p_quantity * (judged.wish).unit_price END;
+END $$;
+COMMENT ON FUNCTION quote_hold IS 'What place_hold would answer now. It only reads.';
+
+CREATE FUNCTION find_held_account(p_bank integer, p_source uuid) RETURNS uuid
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE WHEN s.owner_id IS NULL  -- two ways, because each is a probe of the index
+        THEN (SELECT account_id FROM account
+              WHERE bank_id = p_bank AND owner_id IS NULL AND (kind, unit) = ('held', 'points'))
+        ELSE (SELECT account_id FROM account
+              WHERE bank_id = p_bank AND owner_id = s.owner_id
+                AND (kind, unit) = ('held', 'points')) END
+    FROM account s WHERE (s.bank_id, s.account_id) = (p_bank, p_source);
+$$;
+COMMENT ON FUNCTION find_held_account IS
+    'Where points of this wallet or pool stand while they are held; null before the first hold.';
+
+CREATE FUNCTION open_held_account(p_bank integer, p_source uuid) RETURNS uuid
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    RETURN (SELECT opened.account_id
+            FROM account s CROSS JOIN LATERAL open_accounts(
+                p_bank, ARRAY[gen_random_uuid()], '{points}', '{held}', ARRAY[s.owner_id]) AS opened
+            WHERE (s.bank_id, s.account_id) = (p_bank, p_source));
+EXCEPTION WHEN unique_violation THEN
+    RAISE EXCEPTION 'the held account has just been opened' USING ERRCODE = '40001';
+END $$;
+COMMENT ON FUNCTION open_held_account IS
+    'At the first hold. Whoever loses the race calls again and then locks it in its place.';
+
+CREATE FUNCTION lock_payment_code(p_bank integer, p_code bytea) RETURNS payment_code
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    code    payment_code;
+    hashed  bytea;
+BEGIN
+    IF p_code IS NOT NULL THEN
+        hashed := hash_code(p_bank, p_code);
+        SELECT * INTO code FROM payment_code
+        WHERE bank_id = p_bank AND (digits_hash = hashed OR token_hash = hashed)
+        FOR NO KEY UPDATE;
+    END IF;
+    RETURN code;
+END $$;
+COMMENT ON FUNCTION lock_payment_code IS 'The row of a code, valid or not, or one of nulls.';
+
+CREATE FUNCTION use_payment_code(p_code payment_code, p_bank integer, p_actor uuid, p_merchant uuid)
+RETURNS redemption_status LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    UPDATE payment_code SET used_at = clock_timestamp()
+    WHERE (bank_id, resident_id) = (p_bank, p_code.resident_id)
+      AND used_at IS NULL AND clock_timestamp() < expires_at;
+    IF NOT FOUND THEN
+        PERFORM count_failure(p_bank, p_actor, p_merchant);
+        RETURN 'code_not_valid';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION use_payment_code IS
+    'Uses up a locked code, whatever becomes of the hold; says why not, or null.';
+
+CREATE FUNCTION place_hold(
+    p_bank integer, p_hold uuid, p_resident uuid, p_source uuid, p_merchant uuid, p_offer uuid,
+    p_shop uuid, p_quantity bigint, p_lifetime interval, p_channel channel, p_override uuid,
+    p_actor uuid, p_code bytea, p_pickup_digits bytea, p_pickup_token bytea,
+    OUT act redemption_act, OUT is_new boolean
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked    bytea := fingerprint_of(ROW('hold', p_resident, p_source, p_merchant, p_offer, p_shop,
+                         p_quantity, p_lifetime, p_channel, p_override, p_actor, p_code)::text);
+    may_try  boolean := p_code IS NULL OR lock_attempts(p_bank, p_actor, p_merchant);
+    code     payment_code := lock_payment_code(p_bank, p_code);
+    wish     hold := new_wish(p_bank, p_hold, coalesce(p_resident, code.resident_id),
+                         coalesce(p_source, code.source_account_id), p_merchant, p_offer, p_shop,
+                         p_quantity, p_lifetime, p_channel);
+    judged   record;
+BEGIN
+    PERFORM FROM cap_override WHERE (bank_id, override_id) = (p_bank, p_override) FOR NO KEY UPDATE;
+    PERFORM lock_stock_and_caps(p_bank, ARRAY[p_offer], caps_of_hold(wish, 0));
+    wish.held_account_id := find_held_account(p_bank, wish.source_account_id);
+    PERFORM lock_balances(p_bank, ARRAY[wish.source_account_id, wish.held_account_id]);
+    act := find_act(p_bank, p_hold, asked);
+    is_new := act.act_id IS NULL;
+    IF NOT is_new THEN
+        RETURN;
+    END IF;
+    act := ROW(p_bank, p_hold, 'hold', NULL, NULL, p_hold, p_merchant, p_offer, p_quantity, NULL,
+               p_actor, NULL, p_override, NULL, asked, wish.placed_at);
+    IF NOT may_try THEN
+        act.status := 'too_many_wrong_codes';
+    ELSIF p_channel = 'code' THEN
+        act.status := use_payment_code(code, p_bank, p_actor, p_merchant);
+    END IF;
+    IF act.status IS NULL THEN
+        SELECT * INTO judged FROM judge_hold(wish, p_override);
+        wish := judged.wish;
+        act.status := judged.status;
+        act.cap := judged.cap;
+    END IF;
+    IF act.status <> 'done' THEN
+        act := record_act(act);
+        RETURN;
+    END IF;
+    act.points := wish.quantity * wish.unit_price;
+    act.expires_at := wish.expires_at;
+    wish.held_account_id := coalesce(wish.held_account_id,
+                                     open_held_account(p_bank, wish.source_account_id));
+    PERFORM post_redemption(p_bank, p_hold, p_actor, ARRAY[p_hold], '{hold}',
+                            ARRAY[wish.source_account_id], ARRAY[wish.held_account_id],
+                            ARRAY[act.points]);
+    UPDATE stock SET available = available - wish.quantity
+    WHERE (bank_id, offer_id) = (p_bank, p_offer);
+    PERFORM add_to_caps(p_bank, caps_of_hold(wish, wish.quantity));
+    UPDATE cap_override SET used_by = p_hold WHERE (bank_id, override_id) = (p_bank, p_override);
+    INSERT INTO hold SELECT wish.*;
+    IF p_channel = 'session' THEN
+        PERFORM set_pickup_code(wish, p_pickup_digits, p_pickup_token);
+    END IF;
+    act := record_act(act);
+END $$;
+COMMENT ON FUNCTION place_hold IS
+    'Holds points and stock for a redemption. By a payment code, which says whose and from where, '
+    'resident and source are null; the code is used up even if the hold is refused. p_lifetime is '
+    'positive. In a session the pick-up code comes with it, but not when it is answered again.';
+
+
+-- Ending
+
+CREATE FUNCTION lock_hold(p_bank integer, p_hold uuid) RETURNS hold
+LANGUAGE sql SET search_path = timebank, pg_temp AS $$
+    SELECT * FROM hold WHERE (bank_id, hold_id) = (p_bank, p_hold) FOR NO KEY UPDATE;
+$$;
+COMMENT ON FUNCTION lock_hold IS 'The hold under its lock, or one of nulls.';
+
+CREATE FUNCTION find_hold_fault(p_held hold, p_at timestamptz) RETURNS redemption_status
+LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE
+        WHEN p_held.hold_id IS NULL THEN 'hold_not_found'::redemption_status
+        WHEN p_held.state = 'captured' THEN 'hold_already_captured'
+        WHEN p_held.state = 'released' THEN 'hold_released'
+        WHEN p_held.state = 'expired' OR p_at >= p_held.expires_at THEN 'hold_expired'
+    END;
+$$;
+COMMENT ON FUNCTION find_hold_fault IS
+    'Why this hold can be neither captured nor released at this instant, or null.';
+
+CREATE FUNCTION close_hold(p_held hold, p_act redemption_act, p_captured bigint)
+RETURNS redemption_act LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    bank  integer := p_held.bank_id;
+    rest  bigint := p_held.quantity - p_captured;
+BEGIN
+    PERFORM post_redemption(
+        bank, p_held.hold_id, p_act.actor_id, array_agg(id ORDER BY place),
+        array_agg(kind ORDER BY place), array_agg(p_held.held_account_id),
+        array_agg(credit ORDER BY place), array_agg(units * p_held.unit_price ORDER BY place))
+    FROM (VALUES
+        (1, p_act.act_id, 'capture'::transfer_kind, p_held.merchant_account_id, p_captured),
+        (2, CASE p_captured WHEN 0 THEN p_act.act_id ELSE derive_uuid(p_act.act_id, 'rest') END,
+         'release', p_held.source_account_id, rest)
+    ) AS leg (place, id, kind, credit, units) WHERE units > 0;
+    IF rest > 0 THEN
+        UPDATE stock SET available = available + rest
+        WHERE (bank_id, offer_id) = (bank, p_held.offer_id);
+        PERFORM add_to_caps(bank, caps_of_hold(p_held, -rest));
+    END IF;
+    UPDATE hold SET captured = p_captured, ended_at = p_act.recorded_at,
+                    captured_by = CASE WHEN p_captured > 0 THEN p_act.actor_id END,
+                    state = CASE p_act.kind WHEN 'capture' THEN 'captured'::hold_state
+                                            WHEN 'release' THEN 'released' ELSE 'expired' END
+    WHERE (bank_id, hold_id) = (bank, p_held.hold_id);
+    RETURN record_act(p_act);
+END $$;
+COMMENT ON FUNCTION close_hold IS
+    'Ends an open hold under its locks: points go to the merchant for what is captured, and back '
+    'for the rest, which the stock and the caps of its day have again.';
+
+CREATE FUNCTION derive_uuid(p_parent uuid, p_name text) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT overlay(overlay(encode(substr(
+        sha256(uuid_send(p_parent) || convert_to(p_name, 'UTF8')), 1, 16), 'hex')
+        PLACING '8' FROM 13) PLACING '8' FROM 17)::uuid;
+$$;
+COMMENT ON FUNCTION derive_uuid IS 'The one id (UUIDv8) that a name has under a parent.';
+
+CREATE FUNCTION capture_hold(
+    p_bank integer, p_capture uuid, p_hold uuid, p_merchant uuid, p_quantity bigint,
+    p_override uuid, p_actor uuid, p_code bytea
+) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked     bytea := fingerprint_of(ROW('capture', p_hold, p_merchant, p_quantity, p_override,
+                                          p_actor, p_code)::text);
+    held      hold := lock_hold(p_bank, p_hold);
+    may_try   boolean := p_code IS NULL OR lock_attempts(p_bank, p_actor, p_merchant);
+    stamp     timestamptz := clock_timestamp();
+    quantity  bigint := coalesce(p_quantity, held.quantity);
+    clerk     cap_key[] := ARRAY[ROW('clerk_day', p_actor, nil_id(), local_day(p_bank, stamp),
+                                     quantity * held.unit_price)::cap_key];
+    act       redemption_act;
+BEGIN
+    PERFORM FROM cap_override WHERE (bank_id, override_id) = (p_bank, p_override) FOR NO KEY UPDATE;
+    IF quantity < held.quantity THEN
+        PERFORM lock_stock_and_caps(p_bank, ARRAY[held.offer_id], caps_of_hold(held, 0) || clerk);
+    ELSE
+        PERFORM lock_stock_and_caps(p_bank, NULL, clerk);
+    END IF;
+    act := find_act(p_bank, p_capture, asked);
+    IF act.act_id IS NOT NULL THEN
+        RETURN act;
+    END IF;
+    act := ROW(p_bank, p_capture, 'capture', NULL, NULL, p_hold, p_merchant, held.offer_id,
+               quantity, NULL, p_actor, NULL, p_override, NULL, asked, stamp);
+    act.status := CASE
+        WHEN held.merchant_id IS DISTINCT FROM p_merchant THEN 'hold_not_found'
+        WHEN NOT may_try THEN 'too_many_wrong_codes'::redemption_status END;
+    IF act.status IS NULL AND held.channel = 'session'
+       AND NOT fits_pickup(p_bank, p_merchant, p_hold, p_code) THEN
+        act.status := 'code_not_valid';
+        IF p_code IS NOT NULL THEN
+            PERFORM count_failure(p_bank, p_actor, p_merchant);
+        END IF;
+    END IF;
+    act.status := coalesce(act.status, find_hold_fault(held, stamp), CASE
+        WHEN quantity < 1 THEN 'amount_out_of_range'::redemption_status
+        WHEN quantity > held.quantity THEN 'capture_exceeds_hold' END);
+    IF act.status IS NULL THEN
+        SELECT fault.status, fault.cap INTO act.status, act.cap
+        FROM find_cap_fault(p_bank, clerk, p_override, stamp) AS fault;
+    END IF;
+    IF act.status IS NOT NULL THEN
+        RETURN record_act(act);
+    END IF;
+    act.status := 'done';
+    act.points := quantity * held.unit_price;
+    PERFORM add_to_caps(p_bank, clerk);
+    UPDATE cap_override SET used_by = p_capture WHERE (bank_id, override_id) = (p_bank, p_override);
+    RETURN close_hold(held, act, quantity);
+END $$;
+COMMENT ON FUNCTION capture_hold IS
+    'The goods are handed over: the merchant has the points of a quantity (null: all), the rest '
+    'goes back. A hold placed in a session needs its pick-up code; a hold of another merchant '
+    'looks like none.';
+
+CREATE FUNCTION release_hold(
+    p_bank integer, p_release uuid, p_hold uuid, p_reason act_reason, p_actor uuid
+) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked  bytea := fingerprint_of(ROW('release', p_hold, p_reason, p_actor)::text);
+    held   hold := lock_hold(p_bank, p_hold);
+    stamp  timestamptz := clock_timestamp();
+    act    redemption_act;
+BEGIN
+    PERFORM lock_stock_and_caps(p_bank, ARRAY[held.offer_id], caps_of_hold(held, 0));
+    act := find_act(p_bank, p_release, asked);
+    IF act.act_id IS NOT NULL THEN
+        RETURN act;
+    END IF;
+    act := ROW(p_bank, p_release, 'release', NULL, NULL, p_hold, held.merchant_id, held.offer_id,
+               held.quantity, held.quantity * held.unit_price, p_actor, p_reason, NULL, NULL, asked,
+               stamp);
+    act.status := coalesce(find_hold_fault(held, stamp), 'done');
+    IF act.status <> 'done' THEN
+        RETURN record_act(act);
+    END IF;
+    RETURN close_hold(held, act, 0);
+END $$;
+COMMENT ON FUNCTION release_hold IS 'The redemption does not take place: all goes back.';
+
+CREATE FUNCTION expire_holds(p_bank integer, p_limit integer, p_actor uuid)
+RETURNS SETOF redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    stamp  timestamptz := clock_timestamp();
+    due    hold[] := array(
+        SELECT h FROM hold h WHERE bank_id = p_bank AND state = 'open' AND expires_at <= stamp
+        ORDER BY expires_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED);
+    held   hold;
+BEGIN
+    PERFORM lock_stock_and_caps(
+        p_bank, array(SELECT offer_id FROM unnest(due)),
+        array(SELECT key FROM unnest(due) AS h CROSS JOIN unnest(caps_of_hold(h, 0)) AS key));
+    PERFORM lock_balances(p_bank, array(
+        SELECT unnest(ARRAY[source_account_id, held_account_id]) FROM unnest(due)));
+    FOREACH held IN ARRAY due LOOP
+        RETURN NEXT close_hold(held, ROW(
+            p_bank, derive_uuid(held.hold_id, 'expire'), 'expire', 'done', NULL, held.hold_id,
+            held.merchant_id, held.offer_id, held.quantity, held.quantity * held.unit_price,
+            p_actor, NULL, NULL, NULL, fingerprint_of('expire'), stamp)::redemption_act, 0);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION expire_holds IS
+    'Ends holds that are overdue, the oldest first, and returns what it did; none are left when it '
+    'returns fewer than asked for and nobody else is at it. The ids are made from the holds, and '
+    'what another has locked is passed over: two sweepers do no harm.';
+
+CREATE FUNCTION refund_capture(
+    p_bank integer, p_refund uuid, p_hold uuid, p_merchant uuid, p_points bigint, p_returned bigint,
+    p_reason act_reason, p_actor uuid
+) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked   bytea := fingerprint_of(ROW('refund', p_hold, p_merchant, p_points, p_returned,
+                                        p_reason, p_actor)::text);
+    held    hold := lock_hold(p_bank, p_hold);
+    stamp   timestamptz := clock_timestamp();
+    stands  bigint;
+    act     redemption_act;
+BEGIN
+    PERFORM lock_stock_and_caps(p_bank, ARRAY[held.offer_id], NULL);
+    PERFORM lock_balances(p_bank, ARRAY[held.merchant_account_id, held.source_account_id]);
+    act := find_act(p_bank, p_refund, asked);
+    IF act.act_id IS NOT NULL THEN
+        RETURN act;
+    END IF;
+    SELECT balance INTO stands FROM balance
+    WHERE (bank_id, account_id) = (p_bank, held.merchant_account_id);
+    act := ROW(p_bank, p_refund, 'refund', NULL, NULL, p_hold, p_merchant, held.offer_id,
+               p_returned, p_points, p_actor, p_reason, NULL, NULL, asked, stamp);
+    act.status := CASE
+        WHEN held.merchant_id IS DISTINCT FROM p_merchant THEN 'hold_not_found'
+        WHEN held.state <> 'captured' THEN coalesce(find_hold_fault(held, stamp),
+                                                    'hold_not_captured')
+        WHEN p_points < 1 OR p_returned < 0 OR p_returned > 0 AND held.offer_id IS NULL
+            THEN 'amount_out_of_range'
+        WHEN held.refunded + p_points > held.captured * held.unit_price
+            THEN 'refund_exceeds_captured'
+        WHEN held.returned + p_returned > held.captured THEN 'return_exceeds_captured'
+        WHEN stands < p_points THEN 'merchant_lacks_points'
+        ELSE 'done' END;
+    IF act.status = 'done' THEN
+        PERFORM post_redemption(p_bank, p_hold, p_actor, ARRAY[p_refund], '{refund}',
+                                ARRAY[held.merchant_account_id], ARRAY[held.source_account_id],
+                                ARRAY[p_points]);
+        UPDATE stock SET available = available + p_returned
+        WHERE (bank_id, offer_id) = (p_bank, held.offer_id) AND p_returned > 0;
+        UPDATE hold SET refunded = refunded + p_points, returned = returned + p_returned
+        WHERE (bank_id, hold_id) = (p_bank, p_hold);
+    END IF;
+    RETURN record_act(act);
+END $$;
+COMMENT ON FUNCTION refund_capture IS
+    'Gives points of a capture back to where they were held from, in parts as often as it takes; '
+    'p_returned is how many of the goods are in the stock again.';
+
+CREATE FUNCTION restock(
+    p_bank integer, p_restock uuid, p_offer uuid, p_units bigint, p_reason act_reason, p_actor uuid
+) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked      bytea := fingerprint_of(ROW('restock', p_offer, p_units, p_reason, p_actor)::text);
+    stocked    offer;
+    available  bigint;
+    act        redemption_act;
+BEGIN
+    SELECT * INTO stocked FROM offer WHERE (bank_id, offer_id) = (p_bank, p_offer) AND is_stocked;
+    INSERT INTO stock (bank_id, offer_id) SELECT p_bank, stocked.offer_id
+    WHERE stocked.offer_id IS NOT NULL ON CONFLICT DO NOTHING;
+    PERFORM lock_stock_and_caps(p_bank, ARRAY[p_offer], NULL);
+    act := find_act(p_bank, p_restock, asked);
+    IF act.act_id IS NOT NULL THEN
+        RETURN act;
+    END IF;
+    SELECT s.available INTO available FROM stock s WHERE (bank_id, offer_id) = (p_bank, p_offer);
+    act := ROW(p_bank, p_restock, 'restock', NULL, NULL, NULL, stocked.merchant_id, p_offer,
+               p_units, NULL, p_actor, p_reason, NULL, NULL, asked, clock_timestamp());
+    act.status := CASE
+        WHEN available IS NULL THEN 'offer_not_valid'
+        WHEN p_units = 0 OR p_units > (1::bigint << 53) - 1 - available THEN 'amount_out_of_range'
+        WHEN available + p_units < 0 THEN 'out_of_stock'
+        ELSE 'done' END;
+    IF act.status = 'done' THEN
+        UPDATE stock s SET available = s.available + p_units
+        WHERE (bank_id, offer_id) = (p_bank, p_offer);
+    END IF;
+    RETURN record_act(act);
+END $$;
+COMMENT ON FUNCTION restock IS
+    'Brings units into the stock of an offer, or takes lost ones out, never more than stand there.';
+
+CREATE FUNCTION grant_override(
+    p_bank integer, p_approval uuid, p_scope cap_scope, p_subject uuid, p_offer uuid,
+    p_amount bigint, p_reason override_reason, p_lifetime interval
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO cap_override (bank_id, override_id, scope, subject_id, offer_id, amount, reason,
+                              expires_at)
+    SELECT p_bank, p_approval, p_scope, p_subject, p_offer, p_amount, p_reason,
+           clock_timestamp() + p_lifetime
+    FROM approval
+    WHERE (bank_id, approval_id) = (p_bank, p_approval) AND state = 'approved'
+      AND deed = 'pass_cap' AND p_subject = ANY (beneficiaries);
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION grant_override IS
+    'Does what four eyes approved as the deed pass_cap, once; false if they did not.';
+
+GRANT INSERT ON merchant, agreement, shop, offer, offer_place, cap_rule TO timebank_app;
+GRANT UPDATE (ended_at) ON agreement TO timebank_app;
+GRANT UPDATE (closed_at) ON shop TO timebank_app;
+GRANT UPDATE (withdrawn_at) ON offer TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    quote_hold, place_hold, capture_hold, release_hold, expire_holds, refund_capture, restock,
+    issue_payment_code, renew_pickup_code, find_pickup, grant_override TO timebank_app;
+GRANT EXECUTE ON FUNCTION find_hold_fault, find_cap, nil_id TO timebank_app, timebank_auditor;
+
+
+-- ── Vault ───────────────────────────────────────────────────────────────────────────────────────
+--
+-- Personal data, sealed before it comes here: each field under the person's own data key, each
+-- data key under a master key that no database ever sees. The owner of this schema is a role of its
+-- own; nobody else has any right on a table here. What reads a field, a key or an index writes the
+-- access log in the same call, also when there was nothing to read.
+-- lock order   master_key rows for share, then persons by person_id.
+
+GRANT USAGE ON SCHEMA timebank TO timebank_vault;
+GRANT EXECUTE ON FUNCTION refuse_edit, erase_party TO timebank_vault;
+GRANT SELECT (bank_id, time_zone) ON bank TO timebank_vault;
+RESET ROLE;
+
+CREATE SCHEMA vault AUTHORIZATION timebank_vault;
+SET ROLE timebank_vault;
+SET search_path = vault;
+
+CREATE TYPE purpose AS ENUM (
+    'registration',    -- entering somebody, looking for duplicates, deciding on a membership
+    'identification',  -- knowing somebody who stands at the counter
+    'contact',
+    'certificate',
+    'age_rule',        -- whether a minor may do something alone
+    'correction',
+    'report',          -- figures without names, such as the mix of ages
+    'subject_access',  -- the person's own wish: a copy, a correction, erasure
+    'legal_duty',
+    'key_rotation'
+);
+COMMENT ON TYPE purpose IS 'Why personal data is used; nobody reads without one.';
+
+CREATE TYPE access_act AS ENUM (
+    'register', 'read', 'look_up', 'export', 'correct', 'freeze', 'unfreeze', 'erase', 'rewrap'
+);
+
+CREATE TYPE access_outcome AS ENUM ('done', 'absent', 'frozen', 'erased');
+
+CREATE TYPE key_state AS ENUM (
+    'current',   -- seals what is new
+    'retiring',  -- still opens what was not wrapped anew yet
+    'retired'
+);
+
+CREATE TABLE master_key (
+    bank_id     integer     NOT NULL,
+    key_id      text        NOT NULL
+                            CONSTRAINT master_key_id_plain CHECK (key_id ~ '^[0-9a-f]{16}$'),
+    state       key_state   NOT NULL,
+    adopted_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, key_id)
+);
+COMMENT ON TABLE master_key IS 'Which master keys this bank''s data was sealed with, by name only.';
+CREATE UNIQUE INDEX master_key_one_current ON master_key (bank_id) WHERE state = 'current';
+
+CREATE TABLE person (
+    bank_id       integer     NOT NULL,
+    person_id     uuid        NOT NULL,
+    key_id        text,
+    wrapped_key   bytea,
+    opened_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    frozen_at     timestamptz,
+    retain_until  date,
+    erased_at     timestamptz,
+    PRIMARY KEY (bank_id, person_id),
+    CONSTRAINT person_erased_when_key_is_gone CHECK (
+        (erased_at IS NULL) = (wrapped_key IS NOT NULL) AND
+        (erased_at IS NULL) = (key_id IS NOT NULL))
+);
+COMMENT ON TABLE person IS 'A person (party_id) and the data key of their fields, wrapped.';
+COMMENT ON COLUMN person.retain_until IS 'The last local day on which a law asks to keep the data.';
+CREATE INDEX person_of_key ON person (bank_id, key_id);
+
+CREATE TABLE field (
+    bank_id    integer NOT NULL,
+    person_id  uuid    NOT NULL,
+    field      text    NOT NULL CONSTRAINT field_name_plain CHECK (field ~ '^[a-z][a-z_]{0,39}$'),
+    version    integer NOT NULL,
+    sealed     bytea   NOT NULL,
+    PRIMARY KEY (bank_id, person_id, field)
+);
+COMMENT ON TABLE field IS
+    'A field sealed with AES-256-GCM: nonce, ciphertext, tag; bound to bank, person, field and '
+    'version. A correction overwrites it.';
+
+CREATE TABLE blind_index (
+    bank_id    integer NOT NULL,
+    field      text    NOT NULL,
+    key_id     text    NOT NULL,
+    digest     bytea   NOT NULL,
+    person_id  uuid    NOT NULL,
+    PRIMARY KEY (bank_id, field, key_id, digest, person_id),
+    CONSTRAINT blind_index_is_sha256 CHECK (length(digest) = 32)
+);
+COMMENT ON TABLE blind_index IS
+    'HMAC-SHA256 of a normalised value under a key derived from the master key: finds, tells '
+    'nothing.';
+CREATE UNIQUE INDEX person_registered_once ON blind_index (bank_id, field, key_id, digest)
+    WHERE field IN ('id_document', 'import_ref');
+CREATE INDEX blind_index_of_person ON blind_index (bank_id, person_id);
+
+CREATE TABLE access_log (
+    bank_id     integer        NOT NULL,
+    entry_id    uuid           NOT NULL DEFAULT gen_random_uuid(),
+    reader_id   uuid           NOT NULL,
+    act         access_act     NOT NULL,
+    person_id   uuid,
+    fields      text[]         NOT NULL,
+    purpose     purpose        NOT NULL,
+    outcome     access_outcome NOT NULL,
+    request_id  text           NOT NULL
+                               CONSTRAINT access_request_id_short
+                               CHECK (length(request_id) BETWEEN 1 AND 255),
+    made_at     timestamptz    NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, entry_id),
+    CONSTRAINT access_names_person CHECK (
+        person_id IS NOT NULL OR act = 'look_up' AND outcome = 'absent')
+);
+COMMENT ON TABLE access_log IS
+    'Who used whose data, which fields, what for, in which request. Append-only.';
+CREATE INDEX access_log_of_person ON access_log (bank_id, person_id, made_at);
+CREATE TRIGGER access_log_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON access_log
+    FOR EACH STATEMENT EXECUTE FUNCTION timebank.refuse_edit();
+ALTER TABLE access_log ENABLE ALWAYS TRIGGER access_log_is_append_only;
+
+CREATE FUNCTION outlives_freeze(p_purpose purpose) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT p_purpose IN ('subject_access', 'legal_duty', 'key_rotation');
+$$;
+COMMENT ON FUNCTION outlives_freeze IS 'What frozen data may still be read for (PIPL 47).';
+
+CREATE FUNCTION find_outcome(p_person person, p_purpose purpose) RETURNS access_outcome
+LANGUAGE sql STABLE SET search_path = vault, pg_temp AS $$
+    SELECT CASE WHEN p_person.person_id IS NULL THEN 'absent'
+                WHEN p_person.erased_at IS NOT NULL THEN 'erased'
+                WHEN p_person.frozen_at IS NOT NULL AND NOT outlives_freeze(p_purpose) THEN 'frozen'
+                ELSE 'done' END::access_outcome;
+$$;
+COMMENT ON FUNCTION find_outcome IS 'Whether a person''s data may be used for this.';
+
+CREATE FUNCTION hold_master_keys(p_bank integer, p_first text) RETURNS SETOF text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+BEGIN
+    INSERT INTO master_key (bank_id, key_id, state)
+    SELECT p_bank, p_first, 'current' WHERE p_first IS NOT NULL
+    ON CONFLICT DO NOTHING;
+    PERFORM FROM master_key WHERE bank_id = p_bank FOR SHARE;
+    RETURN QUERY SELECT key_id FROM master_key  -- anew: a rotation may just have begun
+    WHERE bank_id = p_bank AND state <> 'retired' ORDER BY state, key_id;
+END $$;
+COMMENT ON FUNCTION hold_master_keys IS
+    'The keys in use, the current one first; p_first, if given, where there were none. Until the '
+    'end of the transaction none is taken out of use and no other becomes current.';
+
+CREATE FUNCTION add_persons(
+    p_bank integer, p_persons uuid[], p_key text, p_wrapped bytea[],
+    p_owners uuid[], p_fields text[], p_sealed bytea[],
+    p_found uuid[], p_index_fields text[], p_index_keys text[], p_digests bytea[],
+    p_reader uuid, p_purpose purpose, p_request text
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM master_key
+                   WHERE (bank_id, key_id, state) = (p_bank, p_key, 'current')) THEN
+        RAISE EXCEPTION 'new data is sealed with the current master key'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'vault_key_is_current';
+    END IF;
+    INSERT INTO person (bank_id, person_id, key_id, wrapped_key)
+    SELECT p_bank, id, p_key, wrapped FROM unnest(p_persons, p_wrapped) AS r(id, wrapped)
+    ORDER BY id;
+    INSERT INTO field (bank_id, person_id, field, version, sealed)
+    SELECT p_bank, id, name, 1, sealed FROM unnest(p_owners, p_fields, p_sealed)
+        AS r(id, name, sealed);
+    INSERT INTO blind_index (bank_id, field, key_id, digest, person_id)
+    SELECT p_bank, name, key, digest, id
+    FROM unnest(p_found, p_index_fields, p_index_keys, p_digests) AS r(id, name, key, digest)
+    ORDER BY name, key, digest;
+    INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
+                            request_id)
+    SELECT p_bank, p_reader, 'register', id, array_remove(array_agg(name ORDER BY name), NULL),
+           p_purpose, 'done', p_request
+    FROM unnest(p_persons) AS id LEFT JOIN unnest(p_owners, p_fields) AS r(owner, name)
+         ON owner = id
+    GROUP BY id;
+END $$;
+COMMENT ON FUNCTION add_persons IS
+    'Persons with a data key each, their fields (p_owners says whose), and what they are found by.';
+
+CREATE FUNCTION read_fields(
+    p_bank integer, p_persons uuid[], p_fields text[], p_export boolean,
+    p_reader uuid, p_purpose purpose, p_request text
+) RETURNS TABLE (person_id uuid, outcome access_outcome, key_id text, wrapped_key bytea,
+                 field text, version integer, sealed bytea)
+LANGUAGE sql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    WITH asked AS (
+        SELECT id, find_outcome(p, p_purpose) AS outcome, p.key_id, p.wrapped_key
+        FROM (SELECT DISTINCT id FROM unnest(p_persons) AS id) AS a
+        LEFT JOIN person p ON p.bank_id = p_bank AND p.person_id = id
+    ), logged AS (
+        INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
+                                request_id)
+        SELECT p_bank, p_reader, CASE WHEN p_export THEN 'export' ELSE 'read' END::access_act, id,
+               p_fields, p_purpose, asked.outcome, p_request
+        FROM asked
+    )
+    SELECT id, asked.outcome, asked.key_id, asked.wrapped_key, f.field, f.version, f.sealed
+    FROM asked
+    LEFT JOIN field f ON asked.outcome = 'done' AND f.bank_id = p_bank AND f.person_id = id
+                     AND f.field = ANY (p_fields)
+    ORDER BY id, f.field;
+$$;
+COMMENT ON FUNCTION read_fields IS
+    'Sealed fields and the wrapped keys to them, one row at least for each person asked for, and a '
+    'line in the log for each.';
+
+CREATE FUNCTION find_persons(
+    p_bank integer, p_fields text[], p_keys text[], p_digests bytea[], p_places integer[],
+    p_reader uuid, p_purpose purpose, p_request text
+) RETURNS TABLE (place integer, person_id uuid)
+LANGUAGE sql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    WITH found AS (
+        SELECT DISTINCT r.place, r.field, i.person_id
+        FROM unnest(p_fields, p_keys, p_digests, p_places) AS r(field, key, digest, place)
+        CROSS JOIN LATERAL (  -- a probe for each, also while the tables have no statistics
+            SELECT * FROM blind_index
+            WHERE bank_id = p_bank AND field = r.field AND key_id = r.key AND digest = r.digest
+            LIMIT 1000) AS i
+        CROSS JOIN LATERAL (
+            SELECT * FROM person
+            WHERE bank_id = p_bank AND person.person_id = i.person_id LIMIT 1) AS p
+        WHERE find_outcome(p::person, p_purpose) = 'done' OR p_purpose = 'registration'
+    ), logged AS (
+        INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
+                                request_id)
+        SELECT p_bank, p_reader, 'look_up'::access_act, f.person_id, array_agg(DISTINCT f.field),
+               p_purpose, 'done'::access_outcome, p_request
+        FROM found f GROUP BY f.person_id
+        UNION ALL
+        SELECT p_bank, p_reader, 'look_up', NULL, array(SELECT DISTINCT unnest(p_fields)),
+               p_purpose, 'absent', p_request
+        WHERE NOT EXISTS (SELECT FROM found)
+    )
+    SELECT f.place, f.person_id FROM found f ORDER BY f.place, f.person_id;
+$$;
+COMMENT ON FUNCTION find_persons IS
+    'Who has one of these digests, at most 1000 for each; p_places says which question each '
+    'belongs to. Whoever registers finds the frozen too.';
+
+CREATE FUNCTION open_for_correction(
+    p_bank integer, p_person uuid, p_fields text[], p_reader uuid, p_purpose purpose,
+    p_request text
+) RETURNS TABLE (outcome access_outcome, key_id text, wrapped_key bytea, field text,
+                 version integer)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    held person;
+    said access_outcome;
+BEGIN
+    SELECT * INTO held FROM person WHERE (bank_id, person_id) = (p_bank, p_person) FOR UPDATE;
+    said := find_outcome(held, p_purpose);
+    INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
+                            request_id)
+    VALUES (p_bank, p_reader, 'correct', p_person, p_fields, p_purpose, said, p_request);
+    RETURN QUERY
+    SELECT said, held.key_id, held.wrapped_key, name, coalesce(f.version, 0)
+    FROM unnest(p_fields) AS name
+    LEFT JOIN field f ON (f.bank_id, f.person_id, f.field) = (p_bank, p_person, name);
+END $$;
+COMMENT ON FUNCTION open_for_correction IS
+    'The wrapped key and the versions that new values follow. Locks the person.';
+
+CREATE FUNCTION replace_fields(
+    p_bank integer, p_person uuid, p_fields text[], p_versions integer[], p_sealed bytea[],
+    p_index_fields text[], p_index_keys text[], p_digests bytea[]
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+BEGIN
+    DELETE FROM blind_index
+    WHERE bank_id = p_bank AND person_id = p_person AND field = ANY (p_fields);
+    INSERT INTO field (bank_id, person_id, field, version, sealed)
+    SELECT p_bank, p_person, name, version, sealed
+    FROM unnest(p_fields, p_versions, p_sealed) AS r(name, version, sealed)
+    ON CONFLICT (bank_id, person_id, field) DO UPDATE
+    SET version = EXCLUDED.version, sealed = EXCLUDED.sealed
+    WHERE field.version < EXCLUDED.version;
+    INSERT INTO blind_index (bank_id, field, key_id, digest, person_id)
+    SELECT p_bank, name, key, digest, p_person
+    FROM unnest(p_index_fields, p_index_keys, p_digests) AS r(name, key, digest);
+END $$;
+COMMENT ON FUNCTION replace_fields IS
+    'Overwrites fields after open_for_correction in the same transaction; nothing is read.';
+
+CREATE FUNCTION set_freeze(
+    p_bank integer, p_person uuid, p_freeze boolean, p_retain_until date,
+    p_reader uuid, p_purpose purpose, p_request text
+) RETURNS access_outcome LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+DECLARE
+    held person;
+    said access_outcome;
+BEGIN
+    UPDATE person SET frozen_at = CASE WHEN p_freeze
+                                       THEN coalesce(frozen_at, clock_timestamp()) END,
+                      retain_until = greatest(retain_until, p_retain_until)
+    WHERE bank_id = p_bank AND person_id = p_person AND erased_at IS NULL;
+    SELECT * INTO held FROM person WHERE (bank_id, person_id) = (p_bank, p_person);
+    said := find_outcome(held, 'legal_duty');
+    INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
+                            request_id)
+    VALUES (p_bank, p_reader, CASE WHEN p_freeze THEN 'freeze' ELSE 'unfreeze' END::access_act,
+            p_person, '{}', p_purpose, said, p_request);
+    RETURN said;
+END $$;
+COMMENT ON FUNCTION set_freeze IS
+    'Freezes or unfreezes. The day up to which a law asks to keep the data only moves on.';
+
+CREATE FUNCTION erase_person(
+    p_bank integer, p_person uuid, p_reader uuid, p_purpose purpose, p_request text
+) RETURNS access_outcome LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+DECLARE
+    held person;
+    said access_outcome;
+BEGIN
+    SELECT * INTO held FROM person WHERE (bank_id, person_id) = (p_bank, p_person) FOR UPDATE;
+    said := find_outcome(held, 'legal_duty');
+    IF held.retain_until >= (SELECT (clock_timestamp() AT TIME ZONE time_zone)::date
+                             FROM timebank.bank WHERE bank_id = p_bank) THEN
+        RAISE EXCEPTION 'a law asks to keep this until %', held.retain_until
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'person_retention_is_over';
+    END IF;
+    INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
+                            request_id)
+    VALUES (p_bank, p_reader, 'erase', p_person, '{}', p_purpose, said, p_request);
+    IF said = 'done' THEN
+        UPDATE person SET key_id = NULL, wrapped_key = NULL, erased_at = clock_timestamp()
+        WHERE bank_id = p_bank AND person_id = p_person;
+        DELETE FROM field WHERE bank_id = p_bank AND person_id = p_person;
+        DELETE FROM blind_index WHERE bank_id = p_bank AND person_id = p_person;
+        PERFORM timebank.erase_party(p_bank, p_person, p_reader);
+    END IF;
+    RETURN said;
+END $$;
+COMMENT ON FUNCTION erase_person IS
+    'Destroys the person''s key, and with it every copy of a field wherever it is; here the fields '
+    'and indexes go as well. The ledger keeps its ids.';
+
+CREATE FUNCTION begin_rotation(p_bank integer, p_key text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+BEGIN
+    UPDATE master_key SET state = 'retiring'
+    WHERE bank_id = p_bank AND state = 'current' AND key_id <> p_key;
+    INSERT INTO master_key (bank_id, key_id, state) VALUES (p_bank, p_key, 'current')
+    ON CONFLICT (bank_id, key_id) DO UPDATE SET state = 'current';
+END $$;
+COMMENT ON FUNCTION begin_rotation IS
+    'Makes a key the current one; a repeat changes nothing. Waits for whoever seals with the old.';
+
+CREATE FUNCTION list_to_rewrap(
+    p_bank integer, p_limit integer, p_reader uuid, p_request text
+) RETURNS TABLE (person_id uuid, key_id text, wrapped_key bytea, field text, version integer,
+                 sealed bytea) LANGUAGE sql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    WITH old AS (
+        SELECT p.* FROM person p JOIN master_key k USING (bank_id, key_id)
+        WHERE p.bank_id = p_bank AND k.state <> 'current'
+        ORDER BY p.person_id LIMIT p_limit FOR UPDATE OF p
+    ), logged AS (
+        INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
+                                request_id)
+        SELECT p_bank, p_reader, 'rewrap', o.person_id,
+               array(SELECT DISTINCT i.field FROM blind_index i
+                     WHERE i.bank_id = p_bank AND i.person_id = o.person_id),
+               'key_rotation', 'done', p_request
+        FROM old o
+    )
+    SELECT o.person_id, o.key_id, o.wrapped_key, f.field, f.version, f.sealed
+    FROM old o LEFT JOIN field f ON f.bank_id = p_bank AND f.person_id = o.person_id
+    ORDER BY o.person_id;
+$$;
+COMMENT ON FUNCTION list_to_rewrap IS
+    'The next persons whose key is wrapped with a master key that retires, with their fields, from '
+    'which the indexes are made anew. Locks them.';
+
+CREATE FUNCTION rewrap_persons(
+    p_bank integer, p_persons uuid[], p_key text, p_wrapped bytea[],
+    p_found uuid[], p_index_fields text[], p_digests bytea[]
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+BEGIN
+    UPDATE person SET key_id = p_key, wrapped_key = wrapped
+    FROM unnest(p_persons, p_wrapped) AS r(id, wrapped)
+    WHERE bank_id = p_bank AND person_id = id AND erased_at IS NULL;
+    DELETE FROM blind_index WHERE bank_id = p_bank AND person_id = ANY (p_persons);
+    INSERT INTO blind_index (bank_id, field, key_id, digest, person_id)
+    SELECT p_bank, name, p_key, digest, id
+    FROM unnest(p_found, p_index_fields, p_digests) AS r(id, name, digest)
+    ORDER BY name, digest;
+END $$;
+COMMENT ON FUNCTION rewrap_persons IS 'What list_to_rewrap gave, under the current key.';
+
+CREATE FUNCTION finish_rotation(p_bank integer) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+DECLARE
+    old text[];
+BEGIN
+    PERFORM FROM master_key WHERE bank_id = p_bank FOR UPDATE;
+    old := array(SELECT key_id FROM master_key WHERE bank_id = p_bank AND state = 'retiring');
+    IF EXISTS (SELECT FROM person WHERE bank_id = p_bank AND key_id = ANY (old)) THEN
+        RETURN false;
+    END IF;
+    DELETE FROM blind_index WHERE bank_id = p_bank AND key_id = ANY (old);
+    UPDATE master_key SET state = 'retired' WHERE bank_id = p_bank AND key_id = ANY (old);
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION finish_rotation IS
+    'Retires the old keys; false if data came under one meanwhile, and there is more to rewrap.';
+
+CREATE FUNCTION list_master_keys() RETURNS TABLE (bank_id integer, key_id text, state key_state)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    SELECT bank_id, key_id, state FROM master_key ORDER BY bank_id, adopted_at;
+$$;
+COMMENT ON FUNCTION list_master_keys IS 'The names of the keys of every bank, oldest first.';
+
+CREATE FUNCTION count_persons(p_bank integer, OUT persons bigint, OUT to_rewrap bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    SELECT count(*), count(*) FILTER (WHERE k.state <> 'current')
+    FROM person p JOIN master_key k USING (bank_id, key_id) WHERE p.bank_id = p_bank;
+$$;
+COMMENT ON FUNCTION count_persons IS 'How many have a key, and how many are yet to be rewrapped.';
+
+CREATE FUNCTION list_accesses(p_bank integer, p_person uuid) RETURNS SETOF access_log
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    SELECT * FROM access_log
+    WHERE bank_id = p_bank AND (p_person IS NULL OR person_id = p_person)
+    ORDER BY made_at, entry_id;
+$$;
+COMMENT ON FUNCTION list_accesses IS 'Who used the data of a person, or of anybody (null).';
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA vault FROM PUBLIC;
+GRANT USAGE ON SCHEMA vault TO timebank_app, timebank_auditor;
+GRANT EXECUTE ON FUNCTION
+    hold_master_keys, add_persons, read_fields, find_persons, open_for_correction, replace_fields,
+    set_freeze, erase_person, begin_rotation, list_to_rewrap, rewrap_persons, finish_rotation,
+    list_master_keys, count_persons, list_accesses TO timebank_app;
+GRANT EXECUTE ON FUNCTION list_accesses, list_master_keys, count_persons TO timebank_auditor;
+
+RESET ROLE;
+SET ROLE timebank_owner;
+SET search_path = timebank;
+
+
 -- ── Roles: default deny ─────────────────────────────────────────────────────────────────────────
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
 GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
-REVOKE SELECT ON session FROM timebank_auditor;
+REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
+REVOKE SELECT ON session, card FROM timebank_auditor;
+REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
+    FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION
     open_accounts, lock_balances, post_transfers, post_requests, find_answer, answer_request,
     read_balance_as_of TO timebank_app;
 GRANT EXECUTE ON FUNCTION may_move TO timebank_app, timebank_auditor;
-GRANT INSERT ON resident, activity, shift TO timebank_app;
+GRANT INSERT ON activity, shift TO timebank_app;
 
 RESET ROLE;
 RESET search_path;

@@ -15,6 +15,8 @@ import msgspec
 
 from timebank.domain.errors import (
     AccountExistsError,
+    AgreementExistsError,
+    AlreadyRegisteredError,
     AlreadyThereError,
     AsOfInFutureError,
     BranchClosedError,
@@ -23,14 +25,25 @@ from timebank.domain.errors import (
     BranchNotEmptyError,
     BranchNotFoundError,
     CommunityTypeError,
+    ConsentMissingError,
     DatabaseUnavailableError,
+    ExpiryRuleExistsError,
+    ExpiryRuleTooEarlyError,
+    ForbiddenError,
+    GuardianNeededError,
+    HelperRefusedError,
+    MembershipRefusedError,
+    NotAMemberError,
     NotFoundError,
     OutcomeUnknownError,
     OverloadedError,
+    RetentionRunsError,
     SchemaMismatchError,
     SecondPersonNeededError,
     ServicePointExistsError,
     ServicePointLevelError,
+    SheetNotIssuedError,
+    SheetUsedError,
     TimebankError,
 )
 
@@ -43,6 +56,24 @@ Pool: TypeAlias = Any
 T = TypeVar("T")
 
 _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
+    "card_is_of_member": NotAMemberError,
+    "consent_by_self_or_guardian": GuardianNeededError,
+    "guardian_is_adult_of_minor": GuardianNeededError,
+    "guardian_is_another": GuardianNeededError,
+    "helper_for_a_year_at_most": HelperRefusedError,
+    "helper_is_another": HelperRefusedError,
+    "helper_is_consented_to": ConsentMissingError,
+    "membership_decided_by_another": SecondPersonNeededError,
+    "membership_is_consented_to": ConsentMissingError,
+    "membership_step_is_lawful": MembershipRefusedError,
+    "minor_has_guardian": GuardianNeededError,
+    "person_is_registered": NotFoundError,
+    "person_pkey": AlreadyRegisteredError,
+    "person_registered_once": AlreadyRegisteredError,
+    "person_retention_is_over": RetentionRunsError,
+    "sheet_needs_three_persons": SecondPersonNeededError,
+    "sheet_used_once": SheetUsedError,
+    "sheet_was_issued": SheetNotIssuedError,
     "account_one_per_owner_kind_unit": AccountExistsError,
     "approval_checker_is_not_beneficiary": SecondPersonNeededError,
     "approval_maker_is_not_beneficiary": SecondPersonNeededError,
@@ -61,6 +92,10 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "service_point_name_unique": ServicePointExistsError,
     "service_point_on_its_level": ServicePointLevelError,
     "service_point_one_station": ServicePointExistsError,
+    "agreement_recorded_once": AgreementExistsError,
+    "expiry_rule_one_a_day": ExpiryRuleExistsError,
+    "expiry_rule_starts_later": ExpiryRuleTooEarlyError,
+    "one_time_code_not_to_oneself": ForbiddenError,
 }
 
 _WORTH_REPEATING = (

@@ -15,6 +15,7 @@ REACHES: Mapping[str, frozenset[Whose]] = {
     "own": frozenset({Whose.OWN}),
     "branch": frozenset({Whose.OWN, Whose.NEAR}),
     "bank": frozenset({Whose.OWN, Whose.NEAR, Whose.FAR}),
+    "none": frozenset(),  # the role may, but nothing that the matrix knows is theirs
     "any": frozenset(Whose),  # an operation that names nobody's thing
 }
 
@@ -165,4 +166,41 @@ TREE = [
     ),
 ]
 
-ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *TREE]
+
+LOGIN = [
+    Row("GET /sessions/me", dict.fromkeys(Role, "any")),
+    Row("DELETE /sessions/me", dict.fromkeys(Role, "any"), ok=204),
+    Row("DELETE /sessions", dict.fromkeys(Role, "any"), ok=204),
+    Row(
+        "POST /one-time-codes",
+        {Role.COORDINATOR: "branch"},
+        {"resident_id": "$owner_id"},
+        ok=201,
+    ),
+    Row(
+        "POST /credentials/pin",
+        {Role.RESIDENT: "own", Role.COORDINATOR: "branch"},
+        {"pin": "492716", "resident_id": "$owner_id"},
+        ok=204,
+    ),
+    Row(
+        "POST /credentials/password",  # nobody here was enrolled, so nobody has one to change
+        dict.fromkeys([Role.CLERK, Role.COORDINATOR, Role.AUDITOR, Role.ADMINISTRATOR], "none"),
+        {"old_password": "x", "new_password": "y"},
+    ),
+    Row(
+        "POST /api-keys",
+        ADMINISTERING,
+        {"grant_id": "$system_grant_id", "scopes": ["read_session"], "days": 1},
+        ok=201,
+    ),
+    Row(
+        "POST /api-keys/{api_key_id:uuid}/rotation",
+        {**ADMINISTERING, Role.MERCHANT: "none"},  # a key changes itself and no other
+        {},
+        ok=201,
+    ),
+    Row("DELETE /api-keys/{api_key_id:uuid}", ADMINISTERING, ok=204),
+]
+
+ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *LOGIN, *TREE]

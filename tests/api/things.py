@@ -19,10 +19,11 @@ from tests.places import open_branch, place
 from timebank.domain.branches import ServicePointKind
 from timebank.domain.ledger import AccountKind
 from timebank.ledger.ids import new_id
-from timebank.people.access import Role
+from timebank.people.access import Action, Role
 from timebank.people.approvals import Approval, propose
 from timebank.people.branches import open_service_point
 from timebank.people.grants import OPERATOR_ID, grant_role
+from timebank.people.login.api_keys import get_system_grant, issue_key
 from timebank.people.parties import PartyKind, register_parties
 
 
@@ -156,8 +157,42 @@ async def _grant(things: Things) -> UUID:
         )
 
 
+async def _system_grant(things: Things) -> UUID:
+    """The role of a system of the merchant."""
+    system = new_id()
+    async with things.book.pool.acquire() as connection:
+        await register_parties(connection, things.book.bank_id, PartyKind.SYSTEM, [system])
+        return await grant_role(
+            connection,
+            things.book.bank_id,
+            system,
+            Role.MERCHANT,
+            things.branch_id,
+            granted_by=OPERATOR_ID,
+            approved_by=OPERATOR_ID,
+            merchant_id=things.merchant_id,
+        )
+
+
+async def _api_key(things: Things) -> UUID:
+    grant_id = await things.get("system_grant_id")
+    async with things.book.pool.acquire() as connection:
+        grant = await get_system_grant(connection, things.book.bank_id, grant_id)
+        return (
+            await issue_key(
+                connection,
+                things.book.bank_id,
+                grant,
+                scopes=[Action.READ_SESSION],
+                lifetime_days=1,
+                issued_by=OPERATOR_ID,
+            )
+        )[0]
+
+
 MAKERS: Mapping[str, Maker] = {
     "account_id": _wallet,
+    "api_key_id": _api_key,
     "approval": _approval,
     "approval_id": _approval_id,
     "branch_id": _branch,
@@ -169,6 +204,7 @@ MAKERS: Mapping[str, Maker] = {
     "pool_id": _pool,
     "service_point_id": _service_point,
     "sibling_id": _sibling,
+    "system_grant_id": _system_grant,
     "transfer_id": _transfer,
 }
 

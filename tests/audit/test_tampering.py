@@ -11,7 +11,7 @@ from timebank.audit.snapshot import plain_instants
 from timebank.db import SERVER_SETTINGS
 from timebank.embedded import Server
 
-HISTORY = ("transfer", "posting", "request")
+HISTORY = ("transfer", "posting", "request", "redemption_act")
 GUARDS_OFF = "".join(f"ALTER TABLE {table} DISABLE TRIGGER ALL;" for table in HISTORY)
 GUARDS_ON = "".join(
     f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_{trigger};"
@@ -69,6 +69,12 @@ ROWS = {
         "DELETE FROM balance WHERE account_id = '{b.wallet}'",
         3,
         "balance {b.wallet}",
+    ),
+    "owner gone from the registry": (
+        "DELETE FROM party WHERE party_id = "
+        "(SELECT owner_id FROM account WHERE account_id = '{b.wallet}')",
+        31,
+        "account {b.wallet}",
     ),
     "account gone": (
         "DELETE FROM account WHERE account_id = '{b.wallet}'",

@@ -1,7 +1,6 @@
 """A newcomer's first hour: the demo, the README's example as it stands there, the auditor."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -11,17 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 README = Path(__file__).parents[2] / "README.md"
 TIMEBANK = [sys.executable, "-m", "timebank"]
-
-
-@pytest.fixture
-def environment(open_dir: Path) -> dict[str, str]:
-    """A clean environment with a data folder of its own."""
-    own = {key: value for key, value in os.environ.items() if not key.startswith("TIMEBANK_")}
-    return own | {"TIMEBANK_DATA_DIR": str(open_dir / "data")}
 
 
 @contextmanager

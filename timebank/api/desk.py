@@ -2,12 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TypeVar
 from uuid import UUID
 
+import structlog
+
+from timebank.config import Settings
 from timebank.db import Connection, Pool, repeat_on_conflict
 from timebank.domain.errors import (
     IdempotencyKeyReusedError,
+    LoginKeyUnfitError,
     NotFoundError,
     UnauthenticatedError,
 )
@@ -19,10 +24,13 @@ from timebank.ledger.passbook import list_balances
 from timebank.ledger.requests import KeyUse, PostingAnswer, PostingRequest, post_requests
 from timebank.people.access import Action, Principal, Target, check_reaches
 from timebank.people.audit_log import AuditEntry, write_entries
+from timebank.people.login.hashing import Hasher, open_hasher
 from timebank.people.sessions import find_principals, hash_token
 from timebank.people.targets import check_reaches_party, needs_look
 
 Asked = TypeVar("Asked")
+
+log = structlog.get_logger()
 
 _KNOWN_ACCOUNTS_LIMIT = 100_000
 
@@ -33,9 +41,10 @@ _MOST_TRANSFERS = 1000
 class Desk:
     """One for each service process; reads and writes share round trips through its batchers."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, settings: Settings) -> None:
         """`pool` stays open as long as the desk is used."""
         self.pool = pool
+        self._settings = settings
         self._banks: dict[int, Bank] = {}
         self._issuance: dict[int, Mapping[Unit, UUID]] = {}
         self._accounts: dict[tuple[int, UUID], Account] = {}
@@ -46,6 +55,20 @@ class Desk:
         self._postings = Batcher(
             self._answer_postings, most=_MOST_TRANSFERS, weigh=_count_transfers, in_flight=2
         )
+
+    @cached_property
+    def hasher(self) -> Hasher:
+        """What compares secrets; LoginKeyUnfitError where nobody can log in, the log says why."""
+        try:
+            return open_hasher(self._settings)
+        except LoginKeyUnfitError as error:
+            log.error("login_key_unfit", reason=str(error))
+            raise LoginKeyUnfitError from error
+
+    def close(self) -> None:
+        """Let go of the threads that compare secrets."""
+        if "hasher" in self.__dict__:
+            self.hasher.close()
 
     async def identify(self, token: str) -> Principal:
         """Return whose token this is now; UnauthenticatedError if it is nobody's."""
@@ -60,6 +83,15 @@ class Desk:
             async with self.pool.acquire() as connection:
                 self._banks = {bank.bank_id: bank for bank in await list_banks(connection)}
         return self._banks[bank_id]
+
+    async def find_bank(self, code: str) -> Bank | None:
+        """Return the bank of this code."""
+        found = [bank for bank in self._banks.values() if bank.code == code]
+        if not found:
+            async with self.pool.acquire() as connection:
+                self._banks = {bank.bank_id: bank for bank in await list_banks(connection)}
+            found = [bank for bank in self._banks.values() if bank.code == code]
+        return next(iter(found), None)
 
     async def issuance(self, bank_id: int, unit: Unit) -> UUID:
         """Return the account that awards of this unit come from."""

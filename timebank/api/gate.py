@@ -15,7 +15,12 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from timebank.api.desk import Desk
 from timebank.api.refusals import describe, refused_code
 from timebank.api.request_ids import name_request
-from timebank.api.strict_json import WRITING_METHODS, fingerprint, read_strictly
+from timebank.api.strict_json import (
+    WRITING_METHODS,
+    fingerprint,
+    read_no_body,
+    read_strictly,
+)
 from timebank.domain.errors import (
     CrossSiteRequestError,
     IdempotencyKeyMissingError,
@@ -63,13 +68,16 @@ class Gate:
         action = Action(opt["action"])
         if action is Action.PUBLIC:
             if scope["method"] in WRITING_METHODS:
-                receive = _replay(await read_strictly(_headers(scope), receive), receive)
+                headers = read_headers(scope)
+                if headers.keys() & {b"origin", b"sec-fetch-site"}:
+                    check_origin(headers)
+                receive = _replay(await read_strictly(headers, receive), receive)
             await self.app(scope, receive, send)
         else:
             await self._let_in(scope, receive, send, action)
 
     async def _let_in(self, scope: HTTPScope, receive: Receive, send: Send, action: Action) -> None:
-        headers = _headers(scope)
+        headers = read_headers(scope)
         desk: Desk = scope["litestar_app"].state.desk
         token, by_cookie = _find_token(headers)
         principal = await desk.identify(token)
@@ -79,7 +87,7 @@ class Gate:
             check_may(principal, action)
             if writes:
                 if by_cookie:
-                    _check_origin(headers)
+                    check_origin(headers)
                 receive = await _check_write(scope, receive, headers, principal)
         except TimebankError as error:
             await _note(desk, scope, principal, action, describe(error)[0])
@@ -116,7 +124,7 @@ async def _tell_methods(scope: HTTPScope, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _headers(scope: Scope) -> Mapping[bytes, bytes]:
+def read_headers(scope: Scope) -> Mapping[bytes, bytes]:
     """Return the headers; those that decide something may stand once only."""
     headers: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
@@ -130,9 +138,15 @@ def _find_token(headers: Mapping[bytes, bytes]) -> tuple[str, bool]:
     """Return the caller's token, and whether it came by cookie; a bearer token comes first."""
     if b"authorization" in headers:
         return _bearer_token(headers), False
-    if found := _COOKIE.search(headers.get(b"cookie", b"")):
-        return found[1].decode("ascii"), True
+    if token := find_cookie(headers):
+        return token, True
     raise UnauthenticatedError
+
+
+def find_cookie(headers: Mapping[bytes, bytes]) -> str | None:
+    """Return the token in our session cookie, if there is one."""
+    found = _COOKIE.search(headers.get(b"cookie", b""))
+    return found[1].decode("ascii") if found else None
 
 
 def _bearer_token(headers: Mapping[bytes, bytes]) -> str:
@@ -142,7 +156,7 @@ def _bearer_token(headers: Mapping[bytes, bytes]) -> str:
     return token.decode("ascii")
 
 
-def _check_origin(headers: Mapping[bytes, bytes]) -> None:
+def check_origin(headers: Mapping[bytes, bytes]) -> None:
     """Raise CrossSiteRequestError unless the browser says that our own page sent this."""
     scheme, _, place = headers.get(b"origin", b"").partition(b"://")
     site = headers.get(b"sec-fetch-site", b"same-origin")
@@ -154,15 +168,25 @@ def _check_origin(headers: Mapping[bytes, bytes]) -> None:
 async def _check_write(
     scope: HTTPScope, receive: Receive, headers: Mapping[bytes, bytes], principal: Principal
 ) -> Receive:
-    key = headers.get(b"idempotency-key", b"")
-    if not key:
+    """Return a `receive` that gives the body again, once it and the key are known to be fit.
+
+    An operation whose opt says `keyless` takes no key: a repeat of it does no harm, and neither a
+    secret of its body (as a fingerprint) nor one of its answer may be stored.
+    """
+    keyless = scope["route_handler"].opt.get("keyless", False)
+    key = b"" if keyless else headers.get(b"idempotency-key", b"")
+    if not key and not keyless:
         raise IdempotencyKeyMissingError
-    if not _IDEMPOTENCY_KEY.fullmatch(key):
+    if key and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise InvalidInputError(
             "An Idempotency-Key is 1 to 255 visible ASCII characters.", pointer="Idempotency-Key"
         )
-    body = await read_strictly(headers, receive)
-    scope["auth"] = RequestKey(principal.principal_id, key.decode(), fingerprint(scope, body))
+    if scope["method"] == "DELETE":
+        body = await read_no_body(receive)
+    else:
+        body = await read_strictly(headers, receive)
+    if key:
+        scope["auth"] = RequestKey(principal.principal_id, key.decode(), fingerprint(scope, body))
     return _replay(body, receive)
 
 

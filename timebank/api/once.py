@@ -11,7 +11,8 @@ from timebank.api.call import Call
 from timebank.api.request_ids import name_request
 from timebank.db import Connection, repeat_on_conflict
 from timebank.ledger.requests import answer_once
-from timebank.people.audit_log import DONE, entry_of, write_entries
+from timebank.people.access import Role
+from timebank.people.audit_log import DONE, AuditEntry, entry_of, write_entries
 
 View = TypeVar("View")
 
@@ -31,26 +32,54 @@ async def once(
 
     Errors of `work` undo everything and are not remembered: mended, the key may be used again.
     """
-    principal = request.user
 
     async def in_transaction(connection: Connection) -> tuple[bytes, bool]:
         async def answer() -> bytes:
             deed = await work(connection)
-            entry = entry_of(
-                principal,
-                request.route_handler.opt["action"],
-                object_id=deed.object_id,
-                result=DONE,
-                request_id=name_request(request.scope).decode(),
-                purpose=deed.purpose,
-            )
-            await write_entries(connection, [entry])
+            await note_deed(connection, request, deed.object_id, deed.purpose)
             return msgspec.json.encode(deed.view)
 
-        return await answer_once(connection, principal.bank_id, request.auth, answer)
+        return await answer_once(connection, request.user.bank_id, request.auth, answer)
 
     answer, replayed = await repeat_on_conflict(request.desk.pool, in_transaction)
     return msgspec.json.decode(answer, type=view), replay_header(replayed)
+
+
+async def note_deed(
+    connection: Connection, request: Call, object_id: UUID | None, purpose: str | None = None
+) -> None:
+    """Note in the audit log, in the same commit, that the request did what it asked for."""
+    entry = entry_of(
+        request.user,
+        request.route_handler.opt["action"],
+        object_id=object_id,
+        result=DONE,
+        request_id=name_request(request.scope).decode(),
+        purpose=purpose,
+    )
+    await write_entries(connection, [entry])
+
+
+def public_entry(
+    request: Call,
+    bank_id: int,
+    action: str,
+    result: str,
+    *,
+    actor_id: UUID | None = None,
+    role: Role | None = None,
+    object_id: UUID | None = None,
+) -> AuditEntry:
+    """Return the line about what was done or tried without a session."""
+    return AuditEntry(
+        bank_id=bank_id,
+        actor_id=actor_id,
+        role=role,
+        action=action,
+        object_id=object_id,
+        result=result,
+        request_id=name_request(request.scope).decode(),
+    )
 
 
 def replay_header(replayed: bool) -> dict[str, str]:

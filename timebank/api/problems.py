@@ -33,6 +33,7 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
         400, "缺少 Idempotency-Key", "缺少 Idempotency-Key", "The Idempotency-Key is missing"
     ),
     "unauthenticated": ProblemKind(401, "请先登录", "請先登入", "Authentication is needed"),
+    "login_failed": ProblemKind(401, "登录信息不符", "登入資訊不符", "The login did not succeed"),
     "forbidden": ProblemKind(403, "无权进行此操作", "無權進行此操作", "Your role may not do this"),
     "stronger_login_needed": ProblemKind(
         403, "请用一次性验证码登录", "請用一次性驗證碼登入", "A stronger login is needed"
@@ -86,6 +87,49 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "chain_broken": ProblemKind(
         409, "同组交易被拒", "同組交易被拒", "Another transfer of the chain was refused"
     ),
+    "hold_not_found": ProblemKind(404, "没有此预留", "沒有此預留", "There is no such hold"),
+    "hold_already_captured": ProblemKind(
+        409, "此预留已兑换", "此預留已兌換", "The hold is captured already"
+    ),
+    "hold_released": ProblemKind(409, "此预留已取消", "此預留已取消", "The hold was released"),
+    "hold_expired": ProblemKind(409, "此预留已过期", "此預留已過期", "The hold has expired"),
+    "hold_not_captured": ProblemKind(
+        409, "尚未兑换，不能退", "尚未兌換，不能退", "The hold is not captured yet"
+    ),
+    "merchant_not_active": ProblemKind(
+        409, "商家没有有效协议", "商家沒有有效協議", "The merchant has no agreement in force"
+    ),
+    "offer_not_valid": ProblemKind(
+        409, "此商品现在不能兑换", "此商品現在不能兌換", "The offer is not to be had now"
+    ),
+    "place_not_valid": ProblemKind(
+        409, "不能在此地点领取", "不能在此地點領取", "It cannot be picked up there"
+    ),
+    "code_not_valid": ProblemKind(
+        409, "兑换码无效或已用", "兌換碼無效或已用", "The code is not valid, or was used"
+    ),
+    "override_not_valid": ProblemKind(
+        409, "限额特批无效或已用", "限額特批無效或已用", "The override does not fit, or was used"
+    ),
+    "out_of_stock": ProblemKind(409, "库存不足", "庫存不足", "Out of stock"),
+    "cap_exceeded": ProblemKind(409, "超出限额", "超出限額", "A cap would be exceeded"),
+    "insufficient_points": ProblemKind(409, "积分不足", "積分不足", "There are not enough points"),
+    "merchant_lacks_points": ProblemKind(
+        409, "商家积分不足以退还", "商家積分不足以退還", "The merchant lacks the points to refund"
+    ),
+    "capture_exceeds_hold": ProblemKind(409, "兑换超过预留", "兌換超過預留", "More than was held"),
+    "refund_exceeds_captured": ProblemKind(
+        409, "退还积分超过已兑换", "退還積分超過已兌換", "More points than were captured"
+    ),
+    "return_exceeds_captured": ProblemKind(
+        409, "退回数量超过已兑换", "退回數量超過已兌換", "More units than were captured"
+    ),
+    "agreement_exists": ProblemKind(
+        409, "协议编号已存在", "協議編號已存在", "The agreement is on record already"
+    ),
+    "expiry_rule_exists": ProblemKind(
+        409, "当日已有到期规则", "當日已有到期規則", "A rule of expiry starts that day already"
+    ),
     "body_too_large": ProblemKind(413, "请求正文过大", "請求正文過大", "The body is too large"),
     "unsupported_media_type": ProblemKind(
         415, "只接受 application/json", "只接受 application/json", "Only application/json is taken"
@@ -121,7 +165,53 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "as_of_in_future": ProblemKind(
         422, "查询时间在未来", "查詢時間在未來", "The instant has not passed yet"
     ),
+    "expiry_rule_too_early": ProblemKind(
+        422, "到期规则最早明天生效", "到期規則最早明天生效", "The rule of expiry starts too early"
+    ),
+    "person_erased": ProblemKind(410, "此人资料已销毁", "此人資料已銷毀", "The person was erased"),
+    "person_frozen": ProblemKind(409, "此人资料已封存", "此人資料已封存", "The data is frozen"),
+    "retention_runs": ProblemKind(
+        409, "保存期限未满", "保存期限未滿", "The law asks to keep the data for now"
+    ),
+    "already_registered": ProblemKind(
+        409, "此证件已登记", "此證件已登記", "This document is registered already"
+    ),
+    "possible_duplicate": ProblemKind(
+        409, "可能重复登记", "可能重複登記", "This may be a registered person"
+    ),
+    "membership_refused": ProblemKind(
+        409, "会员状态不允许此操作", "會員狀態不允許此操作", "The membership cannot go there"
+    ),
+    "not_a_member": ProblemKind(409, "尚未通过审核", "尚未通過審核", "This is for members only"),
+    "guardian_needed": ProblemKind(
+        409, "须由监护人办理", "須由監護人辦理", "A guardian is needed for this"
+    ),
+    "consent_missing": ProblemKind(409, "缺少本人同意", "缺少本人同意", "Consent is missing"),
+    "helper_refused": ProblemKind(
+        409, "不能指定此代办人", "不能指定此代辦人", "This helper cannot be named"
+    ),
+    "sheet_used": ProblemKind(409, "此单号已用过", "此單號已用過", "The sheet was used before"),
+    "number_mistyped": ProblemKind(
+        422, "号码校验不符", "號碼校驗不符", "The check digits do not fit"
+    ),
+    "sheet_not_issued": ProblemKind(
+        422, "没有发出此单", "沒有發出此單", "No such sheet was issued"
+    ),
+    "seal_broken": ProblemKind(500, "资料已被改动", "資料已被改動", "The sealed data was altered"),
+    "vault_key_missing": ProblemKind(503, "缺少主密钥", "缺少主密鑰", "The master key is missing"),
+    "weak_secret": ProblemKind(
+        422, "密码太容易猜到", "密碼太容易猜到", "The PIN or password is too easy to guess"
+    ),
+    "too_many_wrong_codes": ProblemKind(
+        429, "兑换码错误次数过多", "兌換碼錯誤次數過多", "Too many wrong codes; wait a while"
+    ),
+    "too_many_attempts": ProblemKind(
+        429, "尝试次数过多，请稍后再试", "嘗試次數過多，請稍後再試", "Too many attempts; wait"
+    ),
     "internal_error": ProblemKind(500, "系统出错", "系統出錯", "Something went wrong on our side"),
+    "login_key_unfit": ProblemKind(
+        503, "登录暂不可用", "登入暫不可用", "Login is not available here"
+    ),
     "overloaded": ProblemKind(
         503, "系统繁忙，请稍后再试", "系統繁忙，請稍後再試", "Too busy; try again"
     ),

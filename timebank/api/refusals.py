@@ -21,7 +21,9 @@ from timebank.db import translate
 from timebank.domain.errors import (
     InvalidInputError,
     NotFoundError,
+    RedemptionRefusedError,
     TimebankError,
+    TooManyAttemptsError,
     TransferRefusedError,
 )
 
@@ -32,6 +34,7 @@ _RETRY_AFTER_SECONDS = {
     "outcome_unknown": "1",
     "database_unavailable": "2",
     "schema_mismatch": "60",
+    "login_key_unfit": "60",
 }
 
 _REFUSED = "timebank_refused"
@@ -60,6 +63,8 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         code, detail, request.scope["path"], request.headers.get("accept-language", ""), faults
     )
     answer = problem_response(problem)
+    if isinstance(error, TooManyAttemptsError):
+        answer.set_header("Retry-After", str(error.wait_seconds))
     if isinstance(error, HTTPException) and (allow := (error.headers or {}).get("allow")):
         answer.set_header("Allow", allow)
     return answer
@@ -84,7 +89,7 @@ def problem_response(problem: Problem) -> Response[Problem]:
 def describe(error: Exception) -> tuple[str, str, list[Fault]]:
     """Return code, detail and faults of an exception."""
     match _meaning(error):
-        case TransferRefusedError() as refused:
+        case TransferRefusedError() | RedemptionRefusedError() as refused:
             return refused.status, str(refused), []
         case InvalidInputError() as invalid:
             faults = [Fault(invalid.pointer, str(invalid))] if invalid.pointer else []

@@ -85,7 +85,7 @@ def _tell(summary: RotaSummary, *, dry_run: bool, as_json: bool) -> None:
 
 
 def tell_faults(error: ImportRefusedError) -> None:
-    """Print the faulty rows on stderr, as many as somebody reads."""
+    """Print the first faulty rows and how many there are."""
     for fault in error.rows[:MOST_FAULTS_SHOWN]:
         err.print(str(fault), markup=False, soft_wrap=True)
     if len(error.rows) > MOST_FAULTS_SHOWN:

@@ -7,11 +7,15 @@ from timebank.cli.benching import bench
 from timebank.cli.branches import branch
 from timebank.cli.demo import demo
 from timebank.cli.importing import import_files
+from timebank.cli.people import people
+from timebank.cli.points import points
 from timebank.cli.reconcile import reconcile
 from timebank.cli.running import COMMANDS_CONTEXT
 from timebank.cli.schema import schema
 from timebank.cli.serving import serve
+from timebank.cli.staff import staff
 from timebank.cli.tokens import bank, token
+from timebank.cli.vault import vault
 
 
 @click.group(context_settings=COMMANDS_CONTEXT)
@@ -26,5 +30,19 @@ def main() -> None:
     """
 
 
-for subcommand in (demo, serve, bank, branch, token, import_files, reconcile, bench, schema):
+for subcommand in (
+    demo,
+    serve,
+    bank,
+    branch,
+    people,
+    staff,
+    vault,
+    token,
+    import_files,
+    points,
+    reconcile,
+    bench,
+    schema,
+):
     main.add_command(subcommand)

@@ -40,6 +40,29 @@ class StrongerLoginNeededError(TimebankError):
     code = "stronger_login_needed"
 
 
+class LoginFailedError(TimebankError):
+    """This did not fit together. Check what you entered, or ask at your service point."""
+
+    code = "login_failed"
+
+
+class TooManyAttemptsError(TimebankError):
+    """Too many attempts failed. Wait as long as `Retry-After` says, or get a one-time code."""
+
+    code = "too_many_attempts"
+
+    def __init__(self, wait_seconds: int = 1) -> None:
+        """`wait_seconds`: how long until the next attempt is looked at."""
+        super().__init__()
+        self.wait_seconds = wait_seconds
+
+
+class LoginKeyUnfitError(TimebankError):
+    """Login needs the key that its secrets were sealed with. TIMEBANK_LOGIN_KEY_FILE names it."""
+
+    code = "login_key_unfit"
+
+
 class SecondPersonNeededError(TimebankError):
     """Another person must decide this: not who proposed it, nor whom it serves. Propose it."""
 
@@ -81,6 +104,12 @@ class InvalidInputError(TimebankError):
         self.pointer = pointer
 
 
+class WeakSecretError(InvalidInputError):
+    """This is too easy to guess. Choose another."""
+
+    code = "weak_secret"
+
+
 class AccountExistsError(TimebankError):
     """This owner already has an account of this kind and unit. Use that one."""
 
@@ -93,6 +122,18 @@ class AsOfInFutureError(TimebankError):
     code = "as_of_in_future"
 
 
+class ExpiryRuleTooEarlyError(TimebankError):
+    """A rule of expiry may not change what has been. Let it start tomorrow or later."""
+
+    code = "expiry_rule_too_early"
+
+
+class ExpiryRuleExistsError(TimebankError):
+    """A rule of expiry starts on that day already. Let the new one start on another."""
+
+    code = "expiry_rule_exists"
+
+
 class TransferRefusedError(TimebankError):
     """The ledger refused a transfer; `status` is its code and nothing was moved."""
 
@@ -102,6 +143,24 @@ class TransferRefusedError(TimebankError):
         """`status` is a TransferStatus other than posted."""
         super().__init__(detail or status)
         self.status = status
+
+
+class RedemptionRefusedError(TimebankError):
+    """The redemption was refused; `status` is its code and nothing was moved."""
+
+    code = "redemption_refused"
+
+    def __init__(self, status: str, *, cap: str | None = None, detail: str | None = None) -> None:
+        """`status` is a RedemptionStatus other than done, `cap` the scope of an exceeded cap."""
+        super().__init__(detail or (f"{status}: {cap}" if cap else status))
+        self.status = status
+        self.cap = cap
+
+
+class AgreementExistsError(TimebankError):
+    """This merchant has an agreement of this reference. Give the new one a reference of its own."""
+
+    code = "agreement_exists"
 
 
 class IdempotencyKeyMissingError(TimebankError):
@@ -208,6 +267,102 @@ class ServicePointExistsError(TimebankError):
     """The branch has this service point, or a community its one station. Close that one first."""
 
     code = "service_point_exists"
+
+
+class NumberMistypedError(TimebankError):
+    """This number has a slip in it: its check digits do not fit. Read it from the paper again."""
+
+    code = "number_mistyped"
+
+
+class UnsafeKeyFileError(TimebankError):
+    """The file of the master key is not safe or not a key. Make it again as the message says."""
+
+    code = "unsafe_key_file"
+
+
+class VaultKeyMissingError(TimebankError):
+    """The vault was sealed with a master key that is not here. Put its key file back."""
+
+    code = "vault_key_missing"
+
+
+class SealBrokenError(TimebankError):
+    """What the vault holds of this person was altered and is not shown. Restore a backup."""
+
+    code = "seal_broken"
+
+
+class PersonErasedError(TimebankError):
+    """This person was erased: their data cannot be read again. The book keeps their points."""
+
+    code = "person_erased"
+
+
+class PersonFrozenError(TimebankError):
+    """This person's data is frozen and kept for legal duties only. It cannot be used for this."""
+
+    code = "person_frozen"
+
+
+class RetentionRunsError(TimebankError):
+    """The law asks to keep this person's data for now. Freeze it, and erase it when that ends."""
+
+    code = "retention_runs"
+
+
+class AlreadyRegisteredError(TimebankError):
+    """Somebody with this document is registered already. Look them up instead."""
+
+    code = "already_registered"
+
+
+class PossibleDuplicateError(TimebankError):
+    """Somebody of this name and telephone is registered. Compare, then say that it is another."""
+
+    code = "possible_duplicate"
+
+
+class MembershipRefusedError(TimebankError):
+    """This membership cannot go there from where it stands. Read its state again."""
+
+    code = "membership_refused"
+
+
+class NotAMemberError(TimebankError):
+    """This is for approved members. Approve the application first."""
+
+    code = "not_a_member"
+
+
+class GuardianNeededError(TimebankError):
+    """This person is a minor: their guardian must be known, must consent, or must do it."""
+
+    code = "guardian_needed"
+
+
+class ConsentMissingError(TimebankError):
+    """Consent to this is missing or was withdrawn. Record it first, with its sheet."""
+
+    code = "consent_missing"
+
+
+class HelperRefusedError(TimebankError):
+    """This person may not help so: a helper is another person, for a year at most."""
+
+    code = "helper_refused"
+
+
+class SheetUsedError(TimebankError):
+    """A sheet of this number was entered or voided before. Look at what was recorded from it."""
+
+    code = "sheet_used"
+
+
+class SheetNotIssuedError(TimebankError):
+    """No sheet of this number was printed for this purpose. Check the number and the form."""
+
+    code = "sheet_not_issued"
 
 
 class RowFault(Struct, frozen=True):

@@ -69,6 +69,14 @@ class Action(StrEnum):
     OPEN_SERVICE_POINT = "open_service_point"
     CLOSE_SERVICE_POINT = "close_service_point"
     PLACE_PARTY = "place_party"
+    READ_SESSION = "read_session"
+    END_SESSION = "end_session"
+    ISSUE_ONE_TIME_CODE = "issue_one_time_code"
+    SET_PIN = "set_pin"
+    CHANGE_PASSWORD = "change_password"  # noqa: S105 - the name of an action
+    ISSUE_API_KEY = "issue_api_key"
+    ROTATE_API_KEY = "rotate_api_key"
+    REVOKE_API_KEY = "revoke_api_key"
     PROPOSE = "propose"
     DECIDE = "decide"
     READ_APPROVALS = "read_approvals"
@@ -122,6 +130,19 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.OPEN_SERVICE_POINT: _BY_ADMINISTRATORS,
     Action.CLOSE_SERVICE_POINT: _BY_ADMINISTRATORS,
     Action.PLACE_PARTY: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.READ_SESSION: dict.fromkeys(Role, Reach.OWN),
+    Action.END_SESSION: dict.fromkeys(Role, Reach.OWN),
+    Action.ISSUE_ONE_TIME_CODE: _BY_COORDINATORS,
+    Action.SET_PIN: {**_BY_COORDINATORS, Role.RESIDENT: Reach.OWN},
+    Action.CHANGE_PASSWORD: {
+        Role.CLERK: Reach.OWN,
+        Role.COORDINATOR: Reach.OWN,
+        Role.AUDITOR: Reach.OWN,
+        Role.ADMINISTRATOR: Reach.OWN,
+    },
+    Action.ISSUE_API_KEY: _BY_ADMINISTRATORS,
+    Action.ROTATE_API_KEY: {**_BY_ADMINISTRATORS, Role.MERCHANT: Reach.OWN},
+    Action.REVOKE_API_KEY: _BY_ADMINISTRATORS,
     Action.PROPOSE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.DECIDE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.READ_APPROVALS: {
@@ -139,7 +160,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
 }
 """Default deny: what does not stand here is refused."""
 
-LOW_VALUE = frozenset({Action.READ_ACCOUNT})
+LOW_VALUE = frozenset({Action.READ_ACCOUNT, Action.READ_SESSION, Action.END_SESSION})
 """What a card and its PIN are good for."""
 
 

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from timebank.db import Connection, load_queries
+from timebank.db import Connection, as_struct, load_queries
+from timebank.domain.errors import NotFoundError
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Principal, Role, SessionMethod
 
@@ -24,9 +25,15 @@ class SessionLimits(Struct, frozen=True):
 
 
 LIMITS: dict[tuple[Role, SessionMethod], SessionLimits] = {
-    (Role.RESIDENT, SessionMethod.PIN): SessionLimits(timedelta(hours=12), timedelta(minutes=30)),
+    # At a counter or on a borrowed telephone: over soon, and sooner when left lying.
+    (Role.RESIDENT, SessionMethod.PIN): SessionLimits(timedelta(hours=1), timedelta(minutes=10)),
+    # On a telephone of one's own, after a walk to a service point.
     (Role.RESIDENT, SessionMethod.CODE): SessionLimits(timedelta(days=30), timedelta(days=7)),
+    # A shop's day is long, and its till is used all day.
     (Role.CLERK, SessionMethod.PASSWORD): SessionLimits(timedelta(hours=12), timedelta(hours=1)),
+    (Role.ADMINISTRATOR, SessionMethod.PASSWORD): SessionLimits(
+        timedelta(hours=10), timedelta(minutes=15)
+    ),
 }
 """For who logs in; everybody else at most as long as a working day."""
 
@@ -36,6 +43,63 @@ WORKING_DAY = SessionLimits(timedelta(hours=10), timedelta(minutes=30))
 def hash_token(token: str) -> bytes:
     """Return what the database keeps of a token: 256 random bits need no salt."""
     return sha256(token.encode()).digest()
+
+
+class SessionSpan(Struct, frozen=True):
+    """Until when a session counts; `idle_seconds` unused end it sooner."""
+
+    session_id: UUID
+    expires_at: datetime
+    idle_seconds: int | None
+
+
+class NewSession(Struct, frozen=True, kw_only=True):
+    """A session that was just opened; its token is shown once and cannot be read again."""
+
+    token: str
+    party_id: UUID
+    role: Role
+    method: SessionMethod
+    span: SessionSpan
+
+
+async def start_session(
+    connection: Connection,
+    bank_id: int,
+    party_id: UUID,
+    role: Role,
+    *,
+    grant_id: UUID | None = None,
+    method: SessionMethod = SessionMethod.TOKEN,
+    limits: SessionLimits | None = None,
+    scopes: Sequence[Action] | None = None,
+) -> NewSession:
+    """Open a session for the party in this role.
+
+    A resident acts by being one; everybody else by a grant of the role.
+    """
+    limits = limits or LIMITS.get((role, method), WORKING_DAY)
+    span = SessionSpan(
+        new_id(),
+        datetime.now(UTC) + limits.lifetime,
+        int(limits.idle.total_seconds()) if limits.idle else None,
+    )
+    token = _PREFIX + secrets.token_urlsafe(32)
+    session = NewSession(token=token, party_id=party_id, role=role, method=method, span=span)
+    await connection.execute(
+        _QUERIES["open_session"],
+        hash_token(token),
+        bank_id,
+        span.session_id,
+        party_id,
+        role,
+        grant_id,
+        method,
+        scopes,
+        span.idle_seconds,
+        span.expires_at,
+    )
+    return session
 
 
 async def open_session(
@@ -49,32 +113,37 @@ async def open_session(
     limits: SessionLimits | None = None,
     scopes: Sequence[Action] | None = None,
 ) -> str:
-    """Return a new token for the party in this role; it is shown once and cannot be read again.
-
-    A resident acts by being one; everybody else by a grant of the role.
-    """
-    token = _PREFIX + secrets.token_urlsafe(32)
-    limits = limits or LIMITS.get((role, method), WORKING_DAY)
-    await connection.execute(
-        _QUERIES["open_session"],
-        hash_token(token),
+    """Return the token of a new session, as `start_session` opens it."""
+    session = await start_session(
+        connection,
         bank_id,
-        new_id(),
         party_id,
         role,
-        grant_id,
-        method,
-        scopes,
-        int(limits.idle.total_seconds()) if limits.idle else None,
-        datetime.now(UTC) + limits.lifetime,
+        grant_id=grant_id,
+        method=method,
+        limits=limits,
+        scopes=scopes,
     )
-    return token
+    return session.token
 
 
 async def revoke_token(connection: Connection, token: str) -> bool:
     """Make a token useless from now on; False if it was unknown or revoked before."""
     revoked = await connection.fetchval(_QUERIES["revoke_token"], hash_token(token))
     return revoked is not None
+
+
+async def revoke_session(connection: Connection, bank_id: int, session_id: UUID | None) -> None:
+    """End one session, if it has not ended."""
+    await connection.execute(_QUERIES["revoke_session"], bank_id, session_id)
+
+
+async def get_span(connection: Connection, bank_id: int, session_id: UUID | None) -> SessionSpan:
+    """Return until when a session counts; NotFoundError if there is none."""
+    record = await connection.fetchrow(_QUERIES["find_span"], bank_id, session_id)
+    if record is None:
+        raise NotFoundError
+    return as_struct(record, SessionSpan)
 
 
 async def revoke_sessions(connection: Connection, bank_id: int, party_id: UUID) -> int:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from timebank.db import Connection
 from timebank.people.access import Action, Principal, Reach, Target, check_reaches, reach_of
+from timebank.people.kin import list_kin
 from timebank.people.parties import list_path_of
 
 
@@ -18,7 +19,12 @@ async def check_reaches_party(
     `owner_id` None is the bank itself.
     """
     target = Target(owner_id=owner_id)
-    if needs_look(principal, action, owner_id):
+    if not needs_look(principal, action, owner_id):
+        pass
+    elif owner_id and reach_of(principal, action) is Reach.KIN:
+        kin = await list_kin(connection, principal.bank_id, owner_id)
+        target = Target(owner_id=owner_id, kin=kin)
+    else:
         path = await list_path_of(connection, principal.bank_id, owner_id)
         target = Target(owner_id=owner_id, path=path)
     check_reaches(principal, action, target)
