@@ -786,6 +786,46 @@ CREATE VIEW trial_balance AS
 COMMENT ON VIEW trial_balance IS 'By unit and kind; debits equal credits within each unit.';
 
 
+-- ── Expiry of points ────────────────────────────────────────────────────────────────────────────
+
+CREATE TABLE expiry_rule (
+    bank_id     integer     NOT NULL,
+    starts_on   date        NOT NULL,
+    months      integer     CONSTRAINT expiry_rule_gives_a_year CHECK (months BETWEEN 12 AND 1200),
+    grace_days  integer     NOT NULL
+                            CONSTRAINT expiry_rule_grace_sane CHECK (grace_days BETWEEN 0 AND 366),
+    set_by      uuid        NOT NULL,
+    set_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT expiry_rule_one_a_day PRIMARY KEY (bank_id, starts_on)
+);
+COMMENT ON TABLE expiry_rule IS
+    'From starts_on until the next rule begins, unspent points expire after so many months. A bank '
+    'without a rule lets nothing expire. Append-only.';
+COMMENT ON COLUMN expiry_rule.months IS
+    'Points are good to the end of the month that lies so many after theirs; null: for ever.';
+COMMENT ON COLUMN expiry_rule.grace_days IS
+    'How long points are good that are given back after their last day.';
+SELECT make_append_only('expiry_rule');
+
+CREATE FUNCTION set_expiry_rule(
+    p_bank integer, p_starts_on date, p_months integer, p_grace_days integer, p_set_by uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_starts_on <= (SELECT clock_timestamp() AT TIME ZONE time_zone FROM bank
+                       WHERE bank_id = p_bank)::date THEN
+        RAISE EXCEPTION 'an expiry rule that starts on % would change the past', p_starts_on
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'expiry_rule_starts_later';
+    END IF;
+    INSERT INTO expiry_rule (bank_id, starts_on, months, grace_days, set_by)
+    VALUES (p_bank, p_starts_on, p_months, p_grace_days, p_set_by);
+END $$;
+COMMENT ON FUNCTION set_expiry_rule IS
+    'Adds a rule that starts tomorrow or later by the bank''s calendar: which points were spent '
+    'first follows from the rules of the day, and no day that has begun changes.';
+
+GRANT EXECUTE ON FUNCTION set_expiry_rule TO timebank_app;
+
+
 -- ── Registry: who there is, and where they hang ─────────────────────────────────────────────────
 
 CREATE TYPE party_kind AS ENUM ('person', 'merchant', 'branch', 'family', 'system');
@@ -2016,10 +2056,14 @@ LANGUAGE sql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
     WITH found AS (
         SELECT DISTINCT r.place, r.field, i.person_id
         FROM unnest(p_fields, p_keys, p_digests, p_places) AS r(field, key, digest, place)
-        JOIN blind_index i ON (i.bank_id, i.field, i.key_id, i.digest)
-                            = (p_bank, r.field, r.key, r.digest)
-        JOIN person p ON (p.bank_id, p.person_id) = (i.bank_id, i.person_id)
-        WHERE find_outcome(p, p_purpose) = 'done' OR p_purpose = 'registration'
+        CROSS JOIN LATERAL (  -- a probe for each, also while the tables have no statistics
+            SELECT * FROM blind_index
+            WHERE bank_id = p_bank AND field = r.field AND key_id = r.key AND digest = r.digest
+            LIMIT 1000) AS i
+        CROSS JOIN LATERAL (
+            SELECT * FROM person
+            WHERE bank_id = p_bank AND person.person_id = i.person_id LIMIT 1) AS p
+        WHERE find_outcome(p::person, p_purpose) = 'done' OR p_purpose = 'registration'
     ), logged AS (
         INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
                                 request_id)
@@ -2034,8 +2078,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
     SELECT f.place, f.person_id FROM found f ORDER BY f.place, f.person_id;
 $$;
 COMMENT ON FUNCTION find_persons IS
-    'Who has one of these digests; p_places says which question each belongs to. Whoever registers '
-    'finds the frozen too.';
+    'Who has one of these digests, at most 1000 for each; p_places says which question each belongs '
+    'to. Whoever registers finds the frozen too.';
 
 CREATE FUNCTION open_for_correction(
     p_bank integer, p_person uuid, p_fields text[], p_reader uuid, p_purpose purpose,

@@ -19,6 +19,8 @@ from timebank.domain.errors import (
     AsOfInFutureError,
     ConsentMissingError,
     DatabaseUnavailableError,
+    ExpiryRuleExistsError,
+    ExpiryRuleTooEarlyError,
     ForbiddenError,
     GuardianNeededError,
     HelperRefusedError,
@@ -67,6 +69,8 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "approval_maker_is_not_beneficiary": SecondPersonNeededError,
     "approval_maker_is_not_checker": SecondPersonNeededError,
     "as_of_not_in_future": AsOfInFutureError,
+    "expiry_rule_one_a_day": ExpiryRuleExistsError,
+    "expiry_rule_starts_later": ExpiryRuleTooEarlyError,
     "one_time_code_not_to_oneself": ForbiddenError,
 }
 

@@ -76,6 +76,9 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "chain_broken": ProblemKind(
         409, "同组交易被拒", "同組交易被拒", "Another transfer of the chain was refused"
     ),
+    "expiry_rule_exists": ProblemKind(
+        409, "当日已有到期规则", "當日已有到期規則", "A rule of expiry starts that day already"
+    ),
     "body_too_large": ProblemKind(413, "请求正文过大", "請求正文過大", "The body is too large"),
     "unsupported_media_type": ProblemKind(
         415, "只接受 application/json", "只接受 application/json", "Only application/json is taken"
@@ -100,6 +103,9 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     ),
     "as_of_in_future": ProblemKind(
         422, "查询时间在未来", "查詢時間在未來", "The instant has not passed yet"
+    ),
+    "expiry_rule_too_early": ProblemKind(
+        422, "到期规则最早明天生效", "到期規則最早明天生效", "The rule of expiry starts too early"
     ),
     "person_erased": ProblemKind(410, "此人资料已销毁", "此人資料已銷毀", "The person was erased"),
     "person_frozen": ProblemKind(409, "此人资料已封存", "此人資料已封存", "The data is frozen"),

@@ -80,6 +80,11 @@ GUARDS_STAND = Invariant(
     "guards_stand",
     "The triggers, constraints, functions and rights that keep history unedited are in force.",
 )
+LOTS_ADD_UP = Invariant(
+    29,
+    "lots_add_up",
+    "Lots' unspent parts add up to the balance; an expiry took no more than had expired.",
+)
 OWNERS_REGISTERED = Invariant(
     31,
     "owner_registered",
@@ -115,6 +120,7 @@ INVARIANTS = (
     REVERSED_ONCE,
     ONE_UNIT,
     GUARDS_STAND,
+    LOTS_ADD_UP,
     OWNERS_REGISTERED,
     KINDS_FIT,
     OCCURRED_BEFORE,

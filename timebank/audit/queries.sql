@@ -36,6 +36,10 @@ FULL JOIN (
 ) AS told USING (bank_id, account_id, seq)
 ORDER BY bank_id, account_id, seq;
 
+-- name: stream_balances_with_lots
+SELECT account_id, balance FROM balance JOIN account USING (bank_id, account_id)
+WHERE bank_id = $1 AND unit = 'points' AND kind IN ('wallet', 'pool');
+
 -- name: list_trial_balances
 SELECT bank_id, unit::text, kind::text, accounts, debit, credit FROM trial_balance
 WHERE $1::integer IS NULL OR bank_id = $1;
@@ -226,7 +230,8 @@ WHERE (i.indisunique AND i.indisvalid AND i.indisready
 SELECT NULL::integer, format('role %s', login.role),
        format('no %s on %s', asked.privilege, history.name), 'granted'
 FROM unnest(array['timebank_app', 'timebank_auditor', 'timebank_vault']) AS login (role)
-CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account']) AS history (name)
+CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account', 'expiry_rule'])
+           AS history (name)
 CROSS JOIN unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER'])
            AS asked (privilege)
 WHERE has_table_privilege(login.role, to_regclass('timebank.' || history.name), asked.privilege)

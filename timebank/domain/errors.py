@@ -122,6 +122,18 @@ class AsOfInFutureError(TimebankError):
     code = "as_of_in_future"
 
 
+class ExpiryRuleTooEarlyError(TimebankError):
+    """A rule of expiry may not change what has been. Let it start tomorrow or later."""
+
+    code = "expiry_rule_too_early"
+
+
+class ExpiryRuleExistsError(TimebankError):
+    """A rule of expiry starts on that day already. Let the new one start on another."""
+
+    code = "expiry_rule_exists"
+
+
 class TransferRefusedError(TimebankError):
     """The ledger refused a transfer; `status` is its code and nothing was moved."""
 
