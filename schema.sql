@@ -118,7 +118,9 @@ CREATE TABLE account (
     opened_at   timestamptz  NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (bank_id, account_id),
     CONSTRAINT account_one_per_owner_kind_unit
-        UNIQUE NULLS NOT DISTINCT (bank_id, owner_id, kind, unit)
+        UNIQUE NULLS NOT DISTINCT (bank_id, owner_id, kind, unit),
+    CONSTRAINT account_of_redemption_counts_points
+        CHECK (unit = 'points' OR kind NOT IN ('held', 'merchant'))  -- hours are never redeemed
 );
 COMMENT ON TABLE account IS 'What never changes of an account.';
 COMMENT ON COLUMN account.owner_id IS 'A random id of the registry; null for the bank''s own.';
@@ -232,7 +234,7 @@ DECLARE
     callers text;
 BEGIN
     GET DIAGNOSTICS callers = PG_CONTEXT;
-    IF callers !~ '(^|[^a-z_])(post_transfers|post_requests|answer_request)\(' THEN
+    IF callers !~ '(^|[^a-z_])(post_transfers|post_requests|answer_request|record_act)\(' THEN
         RAISE EXCEPTION 'INSERT on %.% refused: history is written by post_transfers only',
             TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -1836,6 +1838,1177 @@ COMMENT ON TABLE shift IS 'A shift of a rota that was imported and awarded; it i
 COMMENT ON COLUMN shift.points IS 'What all who attended were awarded for it.';
 
 
+-- ── Redemption ──────────────────────────────────────────────────────────────────────────────────
+--
+-- A hold moves points from a wallet or pool to the held account of the same owner; a capture moves
+-- them on to the merchant and the rest back; release and expiry move all of them back; a refund
+-- moves them from the merchant to where they were held from. Every transfer of a hold carries the
+-- hold's id as its subject. Stock and caps move in the same commit.
+--
+--   quantity     Units of an offer; of an open amount the points themselves, at a unit_price of 1.
+--   hold         placed_at <= t < expires_at: half-open, by the database's clock.
+--   a day        The bank's local day. Caps count a hold on the day it was placed; what was not
+--                captured is given back to that day; a refund gives nothing back.
+--   lock order   1 the hold's row (the sweeper passes over what others have)  2 code_attempts
+--                3 the payment code  4 the override  5 stock by offer_id  6 cap_use by its key
+--                7 balances by account_id, all at once  8 new rows. Each act is one function and
+--                takes what it needs of these in this order; one act is one transaction.
+--   plans        Acts turn sequential scans off: a session may have planned them when the tables
+--                were empty, and then would read all of what has grown since.
+--   repeats      An act's id is its caller's. The same content is answered as it was, refusals
+--                too; other content is an id_conflict. A unique violation or a serialization
+--                failure means that somebody came between: call again.
+
+CREATE FUNCTION nil_id() RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT uuid '00000000-0000-0000-0000-000000000000';
+$$;
+COMMENT ON FUNCTION nil_id IS 'Stands in a key where it is of all, or of none.';
+
+CREATE TYPE hold_state AS ENUM ('open', 'captured', 'released', 'expired');
+
+CREATE TYPE act_kind AS ENUM ('hold', 'capture', 'release', 'expire', 'refund', 'restock');
+
+CREATE TYPE channel AS ENUM (
+    'session',  -- the resident, logged in; a pick-up code is shown when the goods are fetched
+    'code',     -- at the counter, by a payment code
+    'card'      -- at the counter, by the printed card and its PIN
+);
+COMMENT ON TYPE channel IS 'How the resident agreed to a hold.';
+
+CREATE TYPE cap_scope AS ENUM (
+    'person_day',        -- points a resident holds in a day
+    'card_day',          -- of these, by the printed card
+    'merchant_day',      -- points held at a merchant in a day
+    'clerk_day',         -- points that one actor captures in a day
+    'offer_person_day',  -- units of an offer for a resident in a day
+    'offer_person'       -- units of an offer for a resident in all
+);
+
+CREATE TYPE redemption_status AS ENUM (
+    'done',                    -- it took effect; with every other status it had none
+    'id_conflict',             -- the id is taken by other content; answered, never stored
+    'hold_not_found',          -- or it is another merchant's
+    'too_many_wrong_codes',    -- too many wrong codes of this clerk or merchant of late
+    'code_not_valid',          -- unknown, used, expired, or for something else
+    'hold_already_captured',
+    'hold_released',
+    'hold_expired',
+    'hold_not_captured',       -- a refund came before the capture
+    'merchant_not_active',     -- no agreement is in force
+    'offer_not_valid',         -- unknown, another merchant's, withdrawn, or out of its time
+    'place_not_valid',         -- not a shop of this merchant, or not one of the offer's
+    'amount_out_of_range',
+    'account_not_found',       -- not a wallet or pool of points
+    'capture_exceeds_hold',
+    'refund_exceeds_captured',
+    'return_exceeds_captured',
+    'override_not_valid',
+    'out_of_stock',
+    'cap_exceeded',            -- cap says which
+    'insufficient_points',
+    'merchant_lacks_points'    -- the merchant was settled with or gave them on
+);
+
+CREATE TYPE act_reason AS ENUM (
+    'changed_mind', 'goods_returned', 'goods_faulty', 'not_handed_over', 'charged_wrongly',
+    'opening', 'delivery', 'loss', 'recount'
+);
+COMMENT ON TYPE act_reason IS 'Why there was a release, a refund or a restock: a code, no text.';
+
+CREATE TYPE override_reason AS ENUM ('hardship', 'bulk_for_household', 'event', 'correction');
+
+CREATE TABLE merchant (
+    bank_id      integer     NOT NULL,
+    merchant_id  uuid        NOT NULL,
+    name         text        NOT NULL
+                             CONSTRAINT merchant_name_short CHECK (length(name) BETWEEN 1 AND 80),
+    enrolled_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, merchant_id)
+);
+COMMENT ON TABLE merchant IS 'Who takes points for goods; active while an agreement is in force.';
+
+CREATE TABLE agreement (
+    bank_id      integer     NOT NULL,
+    merchant_id  uuid        NOT NULL,
+    reference    text        NOT NULL CONSTRAINT agreement_reference_short
+                             CHECK (length(reference) BETWEEN 1 AND 80),
+    valid_from   timestamptz NOT NULL,
+    valid_until  timestamptz NOT NULL,
+    recorded_by  uuid        NOT NULL,
+    recorded_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at     timestamptz,
+    CONSTRAINT agreement_recorded_once PRIMARY KEY (bank_id, merchant_id, reference),
+    CONSTRAINT agreement_ends_after_it_begins CHECK (valid_from < valid_until)
+);
+COMMENT ON TABLE agreement IS
+    'What binds a merchant to take points. A hold does not outlive the agreement it was placed in.';
+COMMENT ON COLUMN agreement.valid_until IS 'Half-open; infinity if it has no end.';
+COMMENT ON COLUMN agreement.ended_at IS 'When it was ended before its time.';
+
+CREATE TABLE shop (
+    bank_id      integer     NOT NULL,
+    shop_id      uuid        NOT NULL,
+    merchant_id  uuid        NOT NULL,
+    name         text        NOT NULL
+                             CONSTRAINT shop_name_short CHECK (length(name) BETWEEN 1 AND 80),
+    branch_id    uuid,
+    opened_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    closed_at    timestamptz,
+    PRIMARY KEY (bank_id, shop_id)
+);
+CREATE INDEX shop_of_merchant ON shop (bank_id, merchant_id);
+COMMENT ON TABLE shop IS 'A place where a merchant hands goods over.';
+COMMENT ON COLUMN shop.branch_id IS 'The service point it stands at; null for own premises.';
+
+CREATE TABLE offer (
+    bank_id         integer     NOT NULL,
+    offer_id        uuid        NOT NULL,
+    merchant_id     uuid        NOT NULL,
+    title           text        NOT NULL
+                                CONSTRAINT offer_title_short CHECK (length(title) BETWEEN 1 AND 80),
+    price           bigint      NOT NULL CONSTRAINT offer_price_positive
+                                CHECK (price BETWEEN 1 AND (1::bigint << 53) - 1),
+    is_stocked      boolean     NOT NULL,
+    per_person_day  bigint      CONSTRAINT offer_day_cap_positive CHECK (per_person_day > 0),
+    per_person      bigint      CONSTRAINT offer_cap_positive CHECK (per_person > 0),
+    valid_from      timestamptz NOT NULL,
+    valid_until     timestamptz NOT NULL,
+    listed_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    withdrawn_at    timestamptz,
+    PRIMARY KEY (bank_id, offer_id),
+    CONSTRAINT offer_ends_after_it_begins CHECK (valid_from < valid_until)
+);
+CREATE INDEX offer_of_merchant ON offer (bank_id, merchant_id, offer_id);
+COMMENT ON TABLE offer IS
+    'A thing and its price in points. It never changes but to be withdrawn: a new price is a new '
+    'offer, so that what was promised stands.';
+COMMENT ON COLUMN offer.is_stocked IS 'Whether stock is counted; if not, there is no end of it.';
+
+CREATE TABLE offer_place (
+    bank_id   integer NOT NULL,
+    offer_id  uuid    NOT NULL,
+    shop_id   uuid    NOT NULL,
+    PRIMARY KEY (bank_id, offer_id, shop_id)
+);
+COMMENT ON TABLE offer_place IS 'Where an offer is picked up; without a row, at any shop.';
+
+CREATE TABLE stock (
+    bank_id    integer NOT NULL,
+    offer_id   uuid    NOT NULL,
+    available  bigint  NOT NULL DEFAULT 0
+                       CONSTRAINT stock_not_negative CHECK (available >= 0),
+    PRIMARY KEY (bank_id, offer_id)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE stock IS 'Units that are neither held nor handed over; rebuilt by the audit.';
+
+CREATE TABLE cap_rule (
+    bank_id        integer     NOT NULL,
+    scope          cap_scope   NOT NULL CONSTRAINT cap_rule_not_of_an_offer
+                               CHECK (scope NOT IN ('offer_person_day', 'offer_person')),
+    subject_id     uuid        NOT NULL DEFAULT nil_id(),
+    in_force_from  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    points         bigint      CONSTRAINT cap_rule_not_negative CHECK (points >= 0),
+    set_by         uuid        NOT NULL,
+    CONSTRAINT cap_rule_set_once PRIMARY KEY (bank_id, scope, subject_id, in_force_from)
+);
+COMMENT ON TABLE cap_rule IS
+    'Caps of a bank, versioned: the latest that is in force counts, one for a subject before the '
+    'one for all. Caps of an offer stand in the offer. Append-only.';
+COMMENT ON COLUMN cap_rule.subject_id IS 'A person, merchant or clerk; the nil id is all of them.';
+COMMENT ON COLUMN cap_rule.points IS 'Null is no cap.';
+
+CREATE TABLE cap_use (
+    bank_id     integer   NOT NULL,
+    scope       cap_scope NOT NULL,
+    subject_id  uuid      NOT NULL,
+    offer_id    uuid      NOT NULL,
+    used_on     date      NOT NULL,
+    used        bigint    NOT NULL DEFAULT 0 CONSTRAINT cap_use_not_negative CHECK (used >= 0),
+    PRIMARY KEY (bank_id, scope, subject_id, offer_id, used_on)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE cap_use IS
+    'What was used of each cap, rebuilt by the audit; who counts in it has locked it.';
+COMMENT ON COLUMN cap_use.offer_id IS 'The nil id where the cap is not of an offer.';
+COMMENT ON COLUMN cap_use.used_on IS 'The bank''s local day; -infinity for a cap in all.';
+
+CREATE TABLE cap_override (
+    bank_id      integer         NOT NULL,
+    override_id  uuid            NOT NULL,
+    scope        cap_scope       NOT NULL,
+    subject_id   uuid            NOT NULL,
+    offer_id     uuid            NOT NULL DEFAULT nil_id(),
+    amount       bigint          NOT NULL CONSTRAINT override_amount_positive CHECK (amount > 0),
+    reason       override_reason NOT NULL,
+    granted_at   timestamptz     NOT NULL DEFAULT clock_timestamp(),
+    expires_at   timestamptz     NOT NULL,
+    used_by      uuid,
+    CONSTRAINT override_granted_once PRIMARY KEY (bank_id, override_id)
+);
+COMMENT ON TABLE cap_override IS 'Lets one act pass one cap: four eyes agreed, for a reason.';
+COMMENT ON COLUMN cap_override.override_id IS 'The approval: by two persons, neither its subject.';
+COMMENT ON COLUMN cap_override.amount IS 'The most that the act may add, as its cap counts.';
+COMMENT ON COLUMN cap_override.used_by IS 'The act that passed.';
+
+CREATE TABLE hold (
+    bank_id              integer     NOT NULL,
+    hold_id              uuid        NOT NULL,
+    resident_id          uuid        NOT NULL,
+    source_account_id    uuid        NOT NULL,
+    held_account_id      uuid        NOT NULL,
+    merchant_account_id  uuid        NOT NULL,
+    merchant_id          uuid        NOT NULL,
+    offer_id             uuid,
+    shop_id              uuid,
+    channel              channel     NOT NULL,
+    quantity             bigint      NOT NULL
+                                     CONSTRAINT hold_quantity_positive CHECK (quantity > 0),
+    unit_price           bigint      NOT NULL
+                                     CONSTRAINT hold_price_positive CHECK (unit_price > 0),
+    placed_at            timestamptz NOT NULL,
+    placed_on            date        NOT NULL,
+    expires_at           timestamptz NOT NULL,
+    state                hold_state  NOT NULL DEFAULT 'open',
+    captured             bigint      NOT NULL DEFAULT 0,
+    captured_by          uuid,
+    refunded             bigint      NOT NULL DEFAULT 0,
+    returned             bigint      NOT NULL DEFAULT 0,
+    ended_at             timestamptz,
+    PRIMARY KEY (bank_id, hold_id),
+    CONSTRAINT hold_expires_after_it_was_placed CHECK (placed_at < expires_at),
+    CONSTRAINT hold_captured_within_what_was_held CHECK (captured BETWEEN 0 AND quantity),
+    CONSTRAINT hold_captured_iff_captured CHECK ((state = 'captured') = (captured > 0)),
+    CONSTRAINT hold_ended_iff_not_open CHECK ((state = 'open') = (ended_at IS NULL)),
+    CONSTRAINT hold_refunded_within_what_was_captured
+        CHECK (refunded BETWEEN 0 AND captured * unit_price),
+    CONSTRAINT hold_returned_within_what_was_captured CHECK (returned BETWEEN 0 AND captured)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE hold IS 'A redemption and how far it came; rebuilt from its acts by the audit.';
+COMMENT ON COLUMN hold.resident_id IS 'Whose redemption it is, also when a pool pays.';
+COMMENT ON COLUMN hold.offer_id IS 'Null for an open amount.';
+COMMENT ON COLUMN hold.shop_id IS 'Where it is picked up, if that matters.';
+COMMENT ON COLUMN hold.captured IS 'Quantity that was captured; the rest went back at once.';
+COMMENT ON COLUMN hold.refunded IS 'Points given back after the capture.';
+COMMENT ON COLUMN hold.returned IS 'Quantity of goods that came back with refunds.';
+
+CREATE INDEX hold_due ON hold (bank_id, expires_at) WHERE state = 'open';
+CREATE INDEX hold_of_resident ON hold (bank_id, resident_id, hold_id);
+CREATE INDEX hold_of_merchant ON hold (bank_id, merchant_id, hold_id);
+
+CREATE TABLE redemption_act (
+    bank_id      integer           NOT NULL,
+    act_id       uuid              NOT NULL,
+    kind         act_kind          NOT NULL,
+    status       redemption_status NOT NULL,
+    cap          cap_scope,
+    hold_id      uuid,
+    merchant_id  uuid,
+    offer_id     uuid,
+    quantity     bigint,
+    points       bigint,
+    actor_id     uuid              NOT NULL,
+    reason       act_reason,
+    override_id  uuid,
+    expires_at   timestamptz,
+    fingerprint  bytea             NOT NULL,
+    recorded_at  timestamptz       NOT NULL,
+    CONSTRAINT act_decided_once PRIMARY KEY (bank_id, act_id),
+    CONSTRAINT act_conflict_not_stored CHECK (status <> 'id_conflict'),
+    CONSTRAINT act_names_the_cap_that_stopped_it CHECK (
+        (status = 'cap_exceeded') = (cap IS NOT NULL))
+);
+CREATE INDEX redemption_act_of_hold ON redemption_act (bank_id, hold_id);
+COMMENT ON TABLE redemption_act IS
+    'Every act on a hold or a stock ever decided, done or refused, so an id is answered for ever. '
+    'Append-only.';
+COMMENT ON COLUMN redemption_act.act_id IS
+    'The caller''s; of a hold it is the hold_id. The transfer that moves the points has it too.';
+COMMENT ON COLUMN redemption_act.quantity IS
+    'Units held, captured, given back or restocked (negative: taken out), or points if open.';
+COMMENT ON COLUMN redemption_act.points IS 'What it moved, or was asked to move.';
+COMMENT ON COLUMN redemption_act.fingerprint IS 'SHA-256 of all that was asked.';
+
+CREATE TABLE code_key (
+    bank_id  integer PRIMARY KEY,
+    key      bytea   NOT NULL DEFAULT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+);
+COMMENT ON TABLE code_key IS
+    'A secret of each bank that no login reads: six digits would be guessed from a plain hash.';
+
+CREATE TABLE payment_code (
+    bank_id            integer     NOT NULL,
+    resident_id        uuid        NOT NULL,
+    source_account_id  uuid        NOT NULL,
+    digits_hash        bytea       NOT NULL,
+    token_hash         bytea       NOT NULL,
+    expires_at         timestamptz NOT NULL,
+    used_at            timestamptz,
+    PRIMARY KEY (bank_id, resident_id),
+    CONSTRAINT payment_digits_unique UNIQUE (bank_id, digits_hash),
+    CONSTRAINT payment_token_unique UNIQUE (bank_id, token_hash)
+);
+COMMENT ON TABLE payment_code IS 'The latest code of each resident; a new one ends the one before.';
+
+CREATE TABLE pickup_code (
+    bank_id      integer NOT NULL,
+    hold_id      uuid    NOT NULL,
+    merchant_id  uuid    NOT NULL,
+    digits_hash  bytea   NOT NULL,
+    token_hash   bytea   NOT NULL,
+    PRIMARY KEY (bank_id, hold_id),
+    CONSTRAINT pickup_digits_unique UNIQUE (bank_id, merchant_id, digits_hash),
+    CONSTRAINT pickup_token_unique UNIQUE (bank_id, merchant_id, token_hash)
+);
+COMMENT ON TABLE pickup_code IS 'What opens a hold at its merchant, and nowhere else.';
+
+CREATE TABLE code_attempts (
+    bank_id     integer     NOT NULL,
+    subject_id  uuid        NOT NULL,
+    since       timestamptz NOT NULL DEFAULT '-infinity',
+    failures    integer     NOT NULL DEFAULT 0,
+    PRIMARY KEY (bank_id, subject_id)
+);
+COMMENT ON TABLE code_attempts IS
+    'Wrong codes of a clerk or merchant in a stretch of 15 minutes; they take turns by its lock.';
+
+SELECT make_append_only('redemption_act'), make_append_only('cap_rule');
+CREATE TRIGGER redemption_act_is_written_by_functions BEFORE INSERT
+    ON redemption_act FOR EACH STATEMENT EXECUTE FUNCTION refuse_insert_by_hand();
+ALTER TABLE redemption_act ENABLE ALWAYS TRIGGER redemption_act_is_written_by_functions;
+
+
+-- Acts
+
+CREATE FUNCTION find_act(p_bank integer, p_act uuid, p_fingerprint bytea) RETURNS redemption_act
+LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    known redemption_act;
+BEGIN
+    SELECT * INTO known FROM redemption_act WHERE (bank_id, act_id) = (p_bank, p_act);
+    IF known.fingerprint = p_fingerprint THEN
+        RETURN known;
+    ELSIF FOUND OR EXISTS (SELECT FROM transfer WHERE (bank_id, transfer_id) = (p_bank, p_act)) THEN
+        known := NULL;
+        known.act_id := p_act;
+        known.status := 'id_conflict';
+        RETURN known;
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION find_act IS
+    'What was answered to this id before, a conflict if it was asked something else, or null.';
+
+CREATE FUNCTION record_act(p_act redemption_act) RETURNS redemption_act
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO redemption_act SELECT p_act.*;
+    RETURN p_act;
+END $$;
+COMMENT ON FUNCTION record_act IS 'Writes what was decided, and returns it.';
+
+CREATE FUNCTION fingerprint_of(p_asked text) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
+    SELECT sha256(convert_to(p_asked, 'UTF8'));
+$$;
+COMMENT ON FUNCTION fingerprint_of IS 'SHA-256 of a row of all that was asked, as text.';
+
+CREATE FUNCTION local_day(p_bank integer, p_at timestamptz) RETURNS date
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT (p_at AT TIME ZONE time_zone)::date FROM bank WHERE bank_id = p_bank;
+$$;
+COMMENT ON FUNCTION local_day IS 'The day of an instant where the bank is.';
+
+CREATE FUNCTION post_redemption(
+    p_bank integer, p_hold uuid, p_actor uuid, p_ids uuid[], p_kinds transfer_kind[],
+    p_debits uuid[], p_credits uuid[], p_amounts bigint[]
+) RETURNS void LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    size     integer[] := ARRAY[cardinality(p_ids)];
+    decided  transfer_status[];
+BEGIN
+    SELECT statuses INTO decided FROM post_transfers(
+        p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts,
+        array_fill(NULL::timestamptz, size), array_fill(p_actor, size),
+        array_fill(CASE WHEN cardinality(p_ids) > 1 THEN p_ids[1] END, size),
+        array_fill(p_hold, size), array_fill(NULL::uuid, size),
+        array_fill(NULL::reversal_reason, size));
+    IF 'posted' <> ANY (decided) THEN
+        RAISE EXCEPTION 'hold %: the ledger answered %', p_hold, decided;
+    END IF;
+END $$;
+COMMENT ON FUNCTION post_redemption IS
+    'Posts the transfers of an act as one chain. All was decided under locks before, so a refusal '
+    'is a fault of ours and undoes the act.';
+
+
+-- Caps
+
+CREATE TYPE cap_key AS (
+    scope       cap_scope,
+    subject_id  uuid,
+    offer_id    uuid,
+    used_on     date,
+    amount      bigint
+);
+COMMENT ON TYPE cap_key IS 'A row of cap_use and what an act adds to it.';
+
+CREATE FUNCTION caps_of_hold(p_hold hold, p_quantity bigint) RETURNS cap_key[]
+LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
+    SELECT array_agg(ROW(scope, subject_id, offer_id, used_on, amount)::cap_key)
+    FROM (VALUES
+        ('person_day'::cap_scope, p_hold.resident_id, nil_id(), p_hold.placed_on,
+         p_quantity * p_hold.unit_price, true),
+        ('card_day', p_hold.resident_id, nil_id(), p_hold.placed_on,
+         p_quantity * p_hold.unit_price, p_hold.channel = 'card'),
+        ('merchant_day', p_hold.merchant_id, nil_id(), p_hold.placed_on,
+         p_quantity * p_hold.unit_price, true),
+        ('offer_person_day', p_hold.resident_id, p_hold.offer_id, p_hold.placed_on, p_quantity,
+         p_hold.offer_id IS NOT NULL),
+        ('offer_person', p_hold.resident_id, p_hold.offer_id, '-infinity', p_quantity,
+         p_hold.offer_id IS NOT NULL)
+    ) AS key (scope, subject_id, offer_id, used_on, amount, counts)
+    WHERE counts AND subject_id IS NOT NULL;
+$$;
+COMMENT ON FUNCTION caps_of_hold IS 'The caps a hold counts in, and by how much for a quantity.';
+
+CREATE FUNCTION find_cap(
+    p_bank integer, p_scope cap_scope, p_subject uuid, p_offer uuid, p_at timestamptz
+) RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    cap bigint;
+BEGIN
+    IF p_scope IN ('offer_person_day', 'offer_person') THEN
+        RETURN (SELECT CASE p_scope WHEN 'offer_person' THEN per_person ELSE per_person_day END
+                FROM offer WHERE (bank_id, offer_id) = (p_bank, p_offer));
+    END IF;
+    SELECT points INTO cap FROM cap_rule
+    WHERE bank_id = p_bank AND scope = p_scope AND in_force_from <= p_at
+      AND subject_id IN (p_subject, nil_id())
+    ORDER BY subject_id = p_subject DESC, in_force_from DESC LIMIT 1;
+    RETURN CASE WHEN FOUND THEN cap WHEN p_scope = 'card_day' THEN 0 END;
+END $$;
+COMMENT ON FUNCTION find_cap IS
+    'The cap in force, or null for none. A printed card, which can be lost, buys nothing until its '
+    'bank sets a cap.';
+
+CREATE FUNCTION lock_stock_and_caps(p_bank integer, p_offers uuid[], p_keys cap_key[])
+RETURNS void LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM stock WHERE bank_id = p_bank AND offer_id = ANY (p_offers)
+    ORDER BY offer_id FOR NO KEY UPDATE;
+    INSERT INTO cap_use (bank_id, scope, subject_id, offer_id, used_on)
+    SELECT DISTINCT p_bank, scope, subject_id, offer_id, used_on FROM unnest(p_keys)
+    ORDER BY scope, subject_id, offer_id, used_on
+    ON CONFLICT DO NOTHING;
+    PERFORM FROM cap_use u JOIN unnest(p_keys) k USING (scope, subject_id, offer_id, used_on)
+    WHERE u.bank_id = p_bank
+    ORDER BY u.scope, u.subject_id, u.offer_id, u.used_on FOR NO KEY UPDATE OF u;
+END $$;
+COMMENT ON FUNCTION lock_stock_and_caps IS
+    'Steps 5 and 6 of the lock order. New rows of cap_use are made in the order of their keys too: '
+    'whoever waits for one has passed all before it.';
+
+CREATE FUNCTION add_to_caps(p_bank integer, p_keys cap_key[]) RETURNS void
+LANGUAGE sql SET search_path = timebank, pg_temp AS $$
+    UPDATE cap_use u SET used = u.used + k.amount
+    FROM unnest(p_keys) k
+    WHERE u.bank_id = p_bank AND k.amount <> 0
+      AND (u.scope, u.subject_id, u.offer_id, u.used_on)
+          = (k.scope, k.subject_id, k.offer_id, k.used_on);
+$$;
+COMMENT ON FUNCTION add_to_caps IS 'Counts what an act adds; keys are locked and name a row once.';
+
+CREATE FUNCTION find_cap_fault(
+    p_bank integer, p_keys cap_key[], p_override uuid, p_at timestamptz,
+    OUT status redemption_status, OUT cap cap_scope
+) LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    passed cap_scope;
+BEGIN
+    SELECT scope INTO passed
+    FROM cap_override o JOIN unnest(p_keys) k USING (scope, subject_id, offer_id)
+    WHERE (o.bank_id, o.override_id) = (p_bank, p_override)
+      AND o.used_by IS NULL AND p_at < o.expires_at AND k.amount <= o.amount;
+    IF NOT FOUND AND p_override IS NOT NULL THEN
+        status := 'override_not_valid';
+        RETURN;
+    END IF;
+    SELECT k.scope INTO cap
+    FROM unnest(p_keys) k LEFT JOIN cap_use u
+         ON (u.bank_id, u.scope, u.subject_id, u.offer_id, u.used_on)
+            = (p_bank, k.scope, k.subject_id, k.offer_id, k.used_on)
+    WHERE k.scope IS DISTINCT FROM passed AND coalesce(u.used, 0) + k.amount
+          > find_cap(p_bank, k.scope, k.subject_id, k.offer_id, p_at)
+    ORDER BY k.scope LIMIT 1;
+    status := CASE WHEN cap IS NOT NULL THEN 'cap_exceeded' END;
+END $$;
+COMMENT ON FUNCTION find_cap_fault IS
+    'The first cap that an act would exceed, an override that does not fit, or null. A reader '
+    'without the locks gets a quote.';
+
+
+-- Codes
+
+CREATE FUNCTION hash_code(p_bank integer, p_code bytea) RETURNS bytea
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO code_key (bank_id) SELECT p_bank
+    WHERE NOT EXISTS (SELECT FROM code_key WHERE bank_id = p_bank)
+    ON CONFLICT DO NOTHING;
+    RETURN (SELECT sha256(key || p_code) FROM code_key WHERE bank_id = p_bank);
+END $$;
+COMMENT ON FUNCTION hash_code IS
+    'What is kept of a code. p_code is its SHA-256, of a fixed length, so no longer message can be '
+    'made from it, and no log of parameters shows a code.';
+
+CREATE FUNCTION lock_attempts(p_bank integer, p_actor uuid, p_merchant uuid) RETURNS boolean
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO code_attempts (bank_id, subject_id)
+    SELECT p_bank, subject FROM unnest(ARRAY[p_actor, p_merchant]) AS subject ORDER BY subject
+    ON CONFLICT DO NOTHING;
+    PERFORM FROM code_attempts WHERE bank_id = p_bank AND subject_id IN (p_actor, p_merchant)
+    ORDER BY subject_id FOR NO KEY UPDATE;
+    RETURN NOT EXISTS (
+        SELECT FROM code_attempts
+        WHERE bank_id = p_bank AND subject_id IN (p_actor, p_merchant)
+          AND since > clock_timestamp() - interval '15 minutes'
+          AND failures >= CASE subject_id WHEN p_merchant THEN 15 ELSE 5 END);
+END $$;
+COMMENT ON FUNCTION lock_attempts IS
+    'Whether this clerk may try a code now: after 5 wrong ones, or 15 at the merchant, in 15 '
+    'minutes no more are looked at, so eight digits that live a minute are not found by guessing.';
+
+CREATE FUNCTION count_failure(p_bank integer, p_actor uuid, p_merchant uuid) RETURNS void
+LANGUAGE sql SET search_path = timebank, pg_temp AS $$
+    UPDATE code_attempts
+    SET failures = CASE WHEN since > clock_timestamp() - interval '15 minutes'
+                        THEN failures + 1 ELSE 1 END,
+        since = CASE WHEN since > clock_timestamp() - interval '15 minutes'
+                     THEN since ELSE clock_timestamp() END
+    WHERE bank_id = p_bank AND subject_id IN (p_actor, p_merchant);
+$$;
+COMMENT ON FUNCTION count_failure IS 'Counts a wrong code; lock_attempts came before.';
+
+CREATE FUNCTION issue_payment_code(
+    p_bank integer, p_resident uuid, p_source uuid, p_digits bytea, p_token bytea,
+    p_lifetime interval
+) RETURNS timestamptz LANGUAGE sql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+    INSERT INTO payment_code AS c
+    SELECT p_bank, p_resident, p_source, hash_code(p_bank, p_digits), hash_code(p_bank, p_token),
+           clock_timestamp() + p_lifetime
+    ON CONFLICT (bank_id, resident_id) DO UPDATE
+    SET source_account_id = excluded.source_account_id, digits_hash = excluded.digits_hash,
+        token_hash = excluded.token_hash, expires_at = excluded.expires_at, used_at = NULL
+    RETURNING c.expires_at;
+$$;
+COMMENT ON FUNCTION issue_payment_code IS
+    'Gives a resident a new code that pays from this account, once, and ends the one before. A '
+    'unique violation means that another''s has these digits: call again with others.';
+
+CREATE FUNCTION set_pickup_code(p_hold hold, p_digits bytea, p_token bytea) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    digits bytea := hash_code(p_hold.bank_id, p_digits);
+BEGIN
+    DELETE FROM pickup_code p USING hold h
+    WHERE (p.bank_id, p.merchant_id, p.digits_hash) = (p_hold.bank_id, p_hold.merchant_id, digits)
+      AND (h.bank_id, h.hold_id) = (p.bank_id, p.hold_id) AND h.state <> 'open';
+    INSERT INTO pickup_code
+    VALUES (p_hold.bank_id, p_hold.hold_id, p_hold.merchant_id, digits,
+            hash_code(p_hold.bank_id, p_token))
+    ON CONFLICT (bank_id, hold_id) DO UPDATE
+    SET digits_hash = excluded.digits_hash, token_hash = excluded.token_hash;
+END $$;
+COMMENT ON FUNCTION set_pickup_code IS
+    'Gives an open hold a code, which may have been that of one that ended. A unique violation '
+    'means that another open hold of the merchant has these digits: call again with others.';
+
+CREATE FUNCTION renew_pickup_code(p_bank integer, p_hold uuid, p_digits bytea, p_token bytea)
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    held hold;
+BEGIN
+    SELECT * INTO held FROM hold WHERE (bank_id, hold_id) = (p_bank, p_hold) FOR NO KEY UPDATE;
+    IF held.state = 'open' AND held.channel = 'session' THEN
+        PERFORM set_pickup_code(held, p_digits, p_token);
+        RETURN true;
+    END IF;
+    RETURN false;
+END $$;
+COMMENT ON FUNCTION renew_pickup_code IS
+    'Gives an open hold another code, since nobody can read the one before; false if it has none.';
+
+CREATE FUNCTION fits_pickup(p_bank integer, p_merchant uuid, p_hold uuid, p_code bytea)
+RETURNS boolean LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    hashed bytea := hash_code(p_bank, p_code);
+BEGIN
+    RETURN EXISTS (SELECT FROM pickup_code
+                   WHERE (bank_id, hold_id, merchant_id) = (p_bank, p_hold, p_merchant)
+                     AND hashed IN (digits_hash, token_hash));
+END $$;
+COMMENT ON FUNCTION fits_pickup IS 'Whether this code opens this hold at this merchant.';
+
+CREATE FUNCTION find_pickup(
+    p_bank integer, p_merchant uuid, p_actor uuid, p_code bytea,
+    OUT status redemption_status, OUT hold_id uuid
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    hashed bytea := hash_code(p_bank, p_code);
+BEGIN
+    IF NOT lock_attempts(p_bank, p_actor, p_merchant) THEN
+        status := 'too_many_wrong_codes';
+        RETURN;
+    END IF;
+    SELECT p.hold_id INTO hold_id FROM pickup_code p
+    WHERE p.bank_id = p_bank AND p.merchant_id = p_merchant
+      AND hashed IN (p.digits_hash, p.token_hash);
+    status := CASE WHEN FOUND THEN 'done' ELSE 'code_not_valid' END;
+    IF status <> 'done' THEN
+        PERFORM count_failure(p_bank, p_actor, p_merchant);
+    END IF;
+END $$;
+COMMENT ON FUNCTION find_pickup IS
+    'The hold that a code opens at this merchant. Another merchant''s looks like none, and a wrong '
+    'code is counted: commit it.';
+
+
+-- Holding
+
+CREATE FUNCTION find_offer_fault(p_wish hold, p_at timestamptz) RETURNS redemption_status
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE
+        WHEN p_wish.offer_id IS NOT NULL AND NOT EXISTS (
+            SELECT FROM offer
+            WHERE (bank_id, offer_id) = (p_wish.bank_id, p_wish.offer_id)
+              AND merchant_id = p_wish.merchant_id AND withdrawn_at IS NULL
+              AND valid_from <= p_at AND p_at < valid_until)
+            THEN 'offer_not_valid'::redemption_status
+        WHEN p_wish.shop_id IS NOT NULL AND NOT EXISTS (
+            SELECT FROM shop
+            WHERE (bank_id, shop_id) = (p_wish.bank_id, p_wish.shop_id)
+              AND merchant_id = p_wish.merchant_id AND closed_at IS NULL)
+            THEN 'place_not_valid'
+        WHEN EXISTS (
+            SELECT FROM offer_place WHERE (bank_id, offer_id) = (p_wish.bank_id, p_wish.offer_id)
+        ) AND NOT EXISTS (
+            SELECT FROM offer_place
+            WHERE (bank_id, offer_id, shop_id)
+                  = (p_wish.bank_id, p_wish.offer_id, p_wish.shop_id))
+            THEN 'place_not_valid'
+    END;
+$$;
+COMMENT ON FUNCTION find_offer_fault IS 'Why this cannot be had of the merchant there, or null.';
+
+CREATE FUNCTION find_agreed_until(p_bank integer, p_merchant uuid, p_at timestamptz)
+RETURNS timestamptz LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT max(least(valid_until, ended_at)) FROM agreement
+    WHERE bank_id = p_bank AND merchant_id = p_merchant
+      AND valid_from <= p_at AND p_at < least(valid_until, ended_at);
+$$;
+COMMENT ON FUNCTION find_agreed_until IS
+    'Until when the agreements in force bind the merchant; null if none does.';
+
+CREATE FUNCTION judge_hold(p_wish hold, p_override uuid)
+RETURNS TABLE (status redemption_status, cap cap_scope, wish hold)
+LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    asked     offer;
+    agreed    timestamptz := find_agreed_until(p_wish.bank_id, p_wish.merchant_id,
+                                               p_wish.placed_at);
+    kind      account_kind;
+    stands    bigint;
+    in_stock  bigint;
+BEGIN
+    wish := p_wish;
+    SELECT * INTO asked FROM offer WHERE (bank_id, offer_id) = (wish.bank_id, wish.offer_id);
+    wish.unit_price := coalesce(asked.price, 1);
+    wish.expires_at := least(wish.expires_at, asked.valid_until, agreed);
+    SELECT account_id INTO wish.merchant_account_id FROM account
+    WHERE bank_id = wish.bank_id AND owner_id = wish.merchant_id
+      AND (account.kind, unit) = ('merchant', 'points');
+    SELECT a.kind, b.balance INTO kind, stands
+    FROM account a JOIN balance b USING (bank_id, account_id)
+    WHERE (bank_id, account_id) = (wish.bank_id, wish.source_account_id) AND unit = 'points';
+    SELECT available INTO in_stock FROM stock
+    WHERE (bank_id, offer_id) = (wish.bank_id, wish.offer_id);
+    status := CASE WHEN agreed IS NULL OR wish.merchant_account_id IS NULL
+                   THEN 'merchant_not_active'::redemption_status
+                   ELSE find_offer_fault(wish, wish.placed_at) END;
+    status := coalesce(status, CASE
+        WHEN (wish.quantity BETWEEN 1 AND ((1::bigint << 53) - 1) / wish.unit_price) IS NOT TRUE
+            THEN 'amount_out_of_range'::redemption_status
+        WHEN kind IS NULL OR kind NOT IN ('wallet', 'pool') THEN 'account_not_found'
+        WHEN asked.is_stocked AND wish.quantity > coalesce(in_stock, 0) THEN 'out_of_stock' END);
+    IF status IS NULL THEN
+        SELECT fault.status, fault.cap INTO status, cap
+        FROM find_cap_fault(wish.bank_id, caps_of_hold(wish, wish.quantity), p_override,
+                            wish.placed_at) AS fault;
+    END IF;
+    status := coalesce(status, CASE
+        WHEN stands < wish.quantity * wish.unit_price THEN 'insufficient_points'::redemption_status
+        ELSE 'done' END);
+    RETURN NEXT;
+END $$;
+COMMENT ON FUNCTION judge_hold IS
+    'Decides on a hold at the instant it is placed, and completes it by price and end: it lives no '
+    'longer than its offer and the agreement. Under the locks of place_hold this is the decision, '
+    'without them a quote.';
+
+CREATE FUNCTION new_wish(
+    p_bank integer, p_hold uuid, p_resident uuid, p_source uuid, p_merchant uuid, p_offer uuid,
+    p_shop uuid, p_quantity bigint, p_lifetime interval, p_channel channel
+) RETURNS hold LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    wish hold;
+BEGIN
+    wish.bank_id := p_bank;
+    wish.hold_id := p_hold;
+    wish.resident_id := p_resident;
+    wish.source_account_id := p_source;
+    wish.merchant_id := p_merchant;
+    wish.offer_id := p_offer;
+    wish.shop_id := p_shop;
+    wish.channel := p_channel;
+    wish.quantity := p_quantity;
+    wish.placed_at := clock_timestamp();
+    wish.placed_on := local_day(p_bank, wish.placed_at);
+    wish.expires_at := wish.placed_at + p_lifetime;
+    wish.state := 'open';
+    wish.captured := 0;
+    wish.refunded := 0;
+    wish.returned := 0;
+    RETURN wish;
+END $$;
+COMMENT ON FUNCTION new_wish IS 'A hold that is asked for now, before anything is decided.';
+
+CREATE FUNCTION quote_hold(
+    p_bank integer, p_resident uuid, p_source uuid, p_merchant uuid, p_offer uuid, p_shop uuid,
+    p_quantity bigint, p_lifetime interval, p_channel channel, p_override uuid,
+    OUT status redemption_status, OUT cap cap_scope, OUT points bigint, OUT expires_at timestamptz
+) LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    asked   hold := new_wish(p_bank, NULL, p_resident, p_source, p_merchant, p_offer, p_shop,
+                             p_quantity, p_lifetime, p_channel);
+    judged  record;
+BEGIN
+    SELECT * INTO judged FROM judge_hold(asked, p_override);
+    status := judged.status;
+    cap := judged.cap;
+    expires_at := (judged.wish).expires_at;
+    points := CASE WHEN status <> 'amount_out_of_range'
+                   THEN p_quantity * (judged.wish).unit_price END;
+END $$;
+COMMENT ON FUNCTION quote_hold IS 'What place_hold would answer now. It only reads.';
+
+CREATE FUNCTION find_held_account(p_bank integer, p_source uuid) RETURNS uuid
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE WHEN s.owner_id IS NULL  -- two ways, because each is a probe of the index
+        THEN (SELECT account_id FROM account
+              WHERE bank_id = p_bank AND owner_id IS NULL AND (kind, unit) = ('held', 'points'))
+        ELSE (SELECT account_id FROM account
+              WHERE bank_id = p_bank AND owner_id = s.owner_id
+                AND (kind, unit) = ('held', 'points')) END
+    FROM account s WHERE (s.bank_id, s.account_id) = (p_bank, p_source);
+$$;
+COMMENT ON FUNCTION find_held_account IS
+    'Where points of this wallet or pool stand while they are held; null before the first hold.';
+
+CREATE FUNCTION open_held_account(p_bank integer, p_source uuid) RETURNS uuid
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    RETURN (SELECT opened.account_id
+            FROM account s CROSS JOIN LATERAL open_accounts(
+                p_bank, ARRAY[gen_random_uuid()], '{points}', '{held}', ARRAY[s.owner_id]) AS opened
+            WHERE (s.bank_id, s.account_id) = (p_bank, p_source));
+EXCEPTION WHEN unique_violation THEN
+    RAISE EXCEPTION 'the held account has just been opened' USING ERRCODE = '40001';
+END $$;
+COMMENT ON FUNCTION open_held_account IS
+    'At the first hold. Whoever loses the race calls again and then locks it in its place.';
+
+CREATE FUNCTION lock_payment_code(p_bank integer, p_code bytea) RETURNS payment_code
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    code    payment_code;
+    hashed  bytea;
+BEGIN
+    IF p_code IS NOT NULL THEN
+        hashed := hash_code(p_bank, p_code);
+        SELECT * INTO code FROM payment_code
+        WHERE bank_id = p_bank AND (digits_hash = hashed OR token_hash = hashed)
+        FOR NO KEY UPDATE;
+    END IF;
+    RETURN code;
+END $$;
+COMMENT ON FUNCTION lock_payment_code IS 'The row of a code, valid or not, or one of nulls.';
+
+CREATE FUNCTION use_payment_code(p_code payment_code, p_bank integer, p_actor uuid, p_merchant uuid)
+RETURNS redemption_status LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    UPDATE payment_code SET used_at = clock_timestamp()
+    WHERE (bank_id, resident_id) = (p_bank, p_code.resident_id)
+      AND used_at IS NULL AND clock_timestamp() < expires_at;
+    IF NOT FOUND THEN
+        PERFORM count_failure(p_bank, p_actor, p_merchant);
+        RETURN 'code_not_valid';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION use_payment_code IS
+    'Uses up a locked code, whatever becomes of the hold; says why not, or null.';
+
+CREATE FUNCTION place_hold(
+    p_bank integer, p_hold uuid, p_resident uuid, p_source uuid, p_merchant uuid, p_offer uuid,
+    p_shop uuid, p_quantity bigint, p_lifetime interval, p_channel channel, p_override uuid,
+    p_actor uuid, p_code bytea, p_pickup_digits bytea, p_pickup_token bytea,
+    OUT act redemption_act, OUT is_new boolean
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked    bytea := fingerprint_of(ROW('hold', p_resident, p_source, p_merchant, p_offer, p_shop,
+                         p_quantity, p_lifetime, p_channel, p_override, p_actor, p_code)::text);
+    may_try  boolean := p_code IS NULL OR lock_attempts(p_bank, p_actor, p_merchant);
+    code     payment_code := lock_payment_code(p_bank, p_code);
+    wish     hold := new_wish(p_bank, p_hold, coalesce(p_resident, code.resident_id),
+                         coalesce(p_source, code.source_account_id), p_merchant, p_offer, p_shop,
+                         p_quantity, p_lifetime, p_channel);
+    judged   record;
+BEGIN
+    PERFORM FROM cap_override WHERE (bank_id, override_id) = (p_bank, p_override) FOR NO KEY UPDATE;
+    PERFORM lock_stock_and_caps(p_bank, ARRAY[p_offer], caps_of_hold(wish, 0));
+    wish.held_account_id := find_held_account(p_bank, wish.source_account_id);
+    PERFORM lock_balances(p_bank, ARRAY[wish.source_account_id, wish.held_account_id]);
+    act := find_act(p_bank, p_hold, asked);
+    is_new := act.act_id IS NULL;
+    IF NOT is_new THEN
+        RETURN;
+    END IF;
+    act := ROW(p_bank, p_hold, 'hold', NULL, NULL, p_hold, p_merchant, p_offer, p_quantity, NULL,
+               p_actor, NULL, p_override, NULL, asked, wish.placed_at);
+    IF NOT may_try THEN
+        act.status := 'too_many_wrong_codes';
+    ELSIF p_channel = 'code' THEN
+        act.status := use_payment_code(code, p_bank, p_actor, p_merchant);
+    END IF;
+    IF act.status IS NULL THEN
+        SELECT * INTO judged FROM judge_hold(wish, p_override);
+        wish := judged.wish;
+        act.status := judged.status;
+        act.cap := judged.cap;
+    END IF;
+    IF act.status <> 'done' THEN
+        act := record_act(act);
+        RETURN;
+    END IF;
+    act.points := wish.quantity * wish.unit_price;
+    act.expires_at := wish.expires_at;
+    wish.held_account_id := coalesce(wish.held_account_id,
+                                     open_held_account(p_bank, wish.source_account_id));
+    PERFORM post_redemption(p_bank, p_hold, p_actor, ARRAY[p_hold], '{hold}',
+                            ARRAY[wish.source_account_id], ARRAY[wish.held_account_id],
+                            ARRAY[act.points]);
+    UPDATE stock SET available = available - wish.quantity
+    WHERE (bank_id, offer_id) = (p_bank, p_offer);
+    PERFORM add_to_caps(p_bank, caps_of_hold(wish, wish.quantity));
+    UPDATE cap_override SET used_by = p_hold WHERE (bank_id, override_id) = (p_bank, p_override);
+    INSERT INTO hold SELECT wish.*;
+    IF p_channel = 'session' THEN
+        PERFORM set_pickup_code(wish, p_pickup_digits, p_pickup_token);
+    END IF;
+    act := record_act(act);
+END $$;
+COMMENT ON FUNCTION place_hold IS
+    'Holds points and stock for a redemption. By a payment code, which says whose and from where, '
+    'resident and source are null; the code is used up even if the hold is refused. p_lifetime is '
+    'positive. In a session the pick-up code comes with it, but not when it is answered again.';
+
+
+-- Ending
+
+CREATE FUNCTION lock_hold(p_bank integer, p_hold uuid) RETURNS hold
+LANGUAGE sql SET search_path = timebank, pg_temp AS $$
+    SELECT * FROM hold WHERE (bank_id, hold_id) = (p_bank, p_hold) FOR NO KEY UPDATE;
+$$;
+COMMENT ON FUNCTION lock_hold IS 'The hold under its lock, or one of nulls.';
+
+CREATE FUNCTION find_hold_fault(p_held hold, p_at timestamptz) RETURNS redemption_status
+LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE
+        WHEN p_held.hold_id IS NULL THEN 'hold_not_found'::redemption_status
+        WHEN p_held.state = 'captured' THEN 'hold_already_captured'
+        WHEN p_held.state = 'released' THEN 'hold_released'
+        WHEN p_held.state = 'expired' OR p_at >= p_held.expires_at THEN 'hold_expired'
+    END;
+$$;
+COMMENT ON FUNCTION find_hold_fault IS
+    'Why this hold can be neither captured nor released at this instant, or null.';
+
+CREATE FUNCTION close_hold(p_held hold, p_act redemption_act, p_captured bigint)
+RETURNS redemption_act LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    bank  integer := p_held.bank_id;
+    rest  bigint := p_held.quantity - p_captured;
+BEGIN
+    PERFORM post_redemption(
+        bank, p_held.hold_id, p_act.actor_id, array_agg(id ORDER BY place),
+        array_agg(kind ORDER BY place), array_agg(p_held.held_account_id),
+        array_agg(credit ORDER BY place), array_agg(units * p_held.unit_price ORDER BY place))
+    FROM (VALUES
+        (1, p_act.act_id, 'capture'::transfer_kind, p_held.merchant_account_id, p_captured),
+        (2, CASE p_captured WHEN 0 THEN p_act.act_id ELSE derive_uuid(p_act.act_id, 'rest') END,
+         'release', p_held.source_account_id, rest)
+    ) AS leg (place, id, kind, credit, units) WHERE units > 0;
+    IF rest > 0 THEN
+        UPDATE stock SET available = available + rest
+        WHERE (bank_id, offer_id) = (bank, p_held.offer_id);
+        PERFORM add_to_caps(bank, caps_of_hold(p_held, -rest));
+    END IF;
+    UPDATE hold SET captured = p_captured, ended_at = p_act.recorded_at,
+                    captured_by = CASE WHEN p_captured > 0 THEN p_act.actor_id END,
+                    state = CASE p_act.kind WHEN 'capture' THEN 'captured'::hold_state
+                                            WHEN 'release' THEN 'released' ELSE 'expired' END
+    WHERE (bank_id, hold_id) = (bank, p_held.hold_id);
+    RETURN record_act(p_act);
+END $$;
+COMMENT ON FUNCTION close_hold IS
+    'Ends an open hold under its locks: points go to the merchant for what is captured, and back '
+    'for the rest, which the stock and the caps of its day have again.';
+
+CREATE FUNCTION derive_uuid(p_parent uuid, p_name text) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT overlay(overlay(encode(substr(
+        sha256(uuid_send(p_parent) || convert_to(p_name, 'UTF8')), 1, 16), 'hex')
+        PLACING '8' FROM 13) PLACING '8' FROM 17)::uuid;
+$$;
+COMMENT ON FUNCTION derive_uuid IS 'The one id (UUIDv8) that a name has under a parent.';
+
+CREATE FUNCTION capture_hold(
+    p_bank integer, p_capture uuid, p_hold uuid, p_merchant uuid, p_quantity bigint,
+    p_override uuid, p_actor uuid, p_code bytea
+) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked     bytea := fingerprint_of(ROW('capture', p_hold, p_merchant, p_quantity, p_override,
+                                          p_actor, p_code)::text);
+    held      hold := lock_hold(p_bank, p_hold);
+    may_try   boolean := p_code IS NULL OR lock_attempts(p_bank, p_actor, p_merchant);
+    stamp     timestamptz := clock_timestamp();
+    quantity  bigint := coalesce(p_quantity, held.quantity);
+    clerk     cap_key[] := ARRAY[ROW('clerk_day', p_actor, nil_id(), local_day(p_bank, stamp),
+                                     quantity * held.unit_price)::cap_key];
+    act       redemption_act;
+BEGIN
+    PERFORM FROM cap_override WHERE (bank_id, override_id) = (p_bank, p_override) FOR NO KEY UPDATE;
+    IF quantity < held.quantity THEN
+        PERFORM lock_stock_and_caps(p_bank, ARRAY[held.offer_id], caps_of_hold(held, 0) || clerk);
+    ELSE
+        PERFORM lock_stock_and_caps(p_bank, NULL, clerk);
+    END IF;
+    act := find_act(p_bank, p_capture, asked);
+    IF act.act_id IS NOT NULL THEN
+        RETURN act;
+    END IF;
+    act := ROW(p_bank, p_capture, 'capture', NULL, NULL, p_hold, p_merchant, held.offer_id,
+               quantity, NULL, p_actor, NULL, p_override, NULL, asked, stamp);
+    act.status := CASE
+        WHEN held.merchant_id IS DISTINCT FROM p_merchant THEN 'hold_not_found'
+        WHEN NOT may_try THEN 'too_many_wrong_codes'::redemption_status END;
+    IF act.status IS NULL AND held.channel = 'session'
+       AND NOT fits_pickup(p_bank, p_merchant, p_hold, p_code) THEN
+        act.status := 'code_not_valid';
+        IF p_code IS NOT NULL THEN
+            PERFORM count_failure(p_bank, p_actor, p_merchant);
+        END IF;
+    END IF;
+    act.status := coalesce(act.status, find_hold_fault(held, stamp), CASE
+        WHEN quantity < 1 THEN 'amount_out_of_range'::redemption_status
+        WHEN quantity > held.quantity THEN 'capture_exceeds_hold' END);
+    IF act.status IS NULL THEN
+        SELECT fault.status, fault.cap INTO act.status, act.cap
+        FROM find_cap_fault(p_bank, clerk, p_override, stamp) AS fault;
+    END IF;
+    IF act.status IS NOT NULL THEN
+        RETURN record_act(act);
+    END IF;
+    act.status := 'done';
+    act.points := quantity * held.unit_price;
+    PERFORM add_to_caps(p_bank, clerk);
+    UPDATE cap_override SET used_by = p_capture WHERE (bank_id, override_id) = (p_bank, p_override);
+    RETURN close_hold(held, act, quantity);
+END $$;
+COMMENT ON FUNCTION capture_hold IS
+    'The goods are handed over: the merchant has the points of a quantity (null: all), the rest '
+    'goes back. A hold placed in a session needs its pick-up code; a hold of another merchant '
+    'looks like none.';
+
+CREATE FUNCTION release_hold(
+    p_bank integer, p_release uuid, p_hold uuid, p_reason act_reason, p_actor uuid
+) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked  bytea := fingerprint_of(ROW('release', p_hold, p_reason, p_actor)::text);
+    held   hold := lock_hold(p_bank, p_hold);
+    stamp  timestamptz := clock_timestamp();
+    act    redemption_act;
+BEGIN
+    PERFORM lock_stock_and_caps(p_bank, ARRAY[held.offer_id], caps_of_hold(held, 0));
+    act := find_act(p_bank, p_release, asked);
+    IF act.act_id IS NOT NULL THEN
+        RETURN act;
+    END IF;
+    act := ROW(p_bank, p_release, 'release', NULL, NULL, p_hold, held.merchant_id, held.offer_id,
+               held.quantity, held.quantity * held.unit_price, p_actor, p_reason, NULL, NULL, asked,
+               stamp);
+    act.status := coalesce(find_hold_fault(held, stamp), 'done');
+    IF act.status <> 'done' THEN
+        RETURN record_act(act);
+    END IF;
+    RETURN close_hold(held, act, 0);
+END $$;
+COMMENT ON FUNCTION release_hold IS 'The redemption does not take place: all goes back.';
+
+CREATE FUNCTION expire_holds(p_bank integer, p_limit integer, p_actor uuid)
+RETURNS SETOF redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    stamp  timestamptz := clock_timestamp();
+    due    hold[] := array(
+        SELECT h FROM hold h WHERE bank_id = p_bank AND state = 'open' AND expires_at <= stamp
+        ORDER BY expires_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED);
+    held   hold;
+BEGIN
+    PERFORM lock_stock_and_caps(
+        p_bank, array(SELECT offer_id FROM unnest(due)),
+        array(SELECT key FROM unnest(due) AS h CROSS JOIN unnest(caps_of_hold(h, 0)) AS key));
+    PERFORM lock_balances(p_bank, array(
+        SELECT unnest(ARRAY[source_account_id, held_account_id]) FROM unnest(due)));
+    FOREACH held IN ARRAY due LOOP
+        RETURN NEXT close_hold(held, ROW(
+            p_bank, derive_uuid(held.hold_id, 'expire'), 'expire', 'done', NULL, held.hold_id,
+            held.merchant_id, held.offer_id, held.quantity, held.quantity * held.unit_price,
+            p_actor, NULL, NULL, NULL, fingerprint_of('expire'), stamp)::redemption_act, 0);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION expire_holds IS
+    'Ends holds that are overdue, the oldest first, and returns what it did; none are left when it '
+    'returns fewer than asked for and nobody else is at it. The ids are made from the holds, and '
+    'what another has locked is passed over: two sweepers do no harm.';
+
+CREATE FUNCTION refund_capture(
+    p_bank integer, p_refund uuid, p_hold uuid, p_merchant uuid, p_points bigint, p_returned bigint,
+    p_reason act_reason, p_actor uuid
+) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked   bytea := fingerprint_of(ROW('refund', p_hold, p_merchant, p_points, p_returned,
+                                        p_reason, p_actor)::text);
+    held    hold := lock_hold(p_bank, p_hold);
+    stamp   timestamptz := clock_timestamp();
+    stands  bigint;
+    act     redemption_act;
+BEGIN
+    PERFORM lock_stock_and_caps(p_bank, ARRAY[held.offer_id], NULL);
+    PERFORM lock_balances(p_bank, ARRAY[held.merchant_account_id, held.source_account_id]);
+    act := find_act(p_bank, p_refund, asked);
+    IF act.act_id IS NOT NULL THEN
+        RETURN act;
+    END IF;
+    SELECT balance INTO stands FROM balance
+    WHERE (bank_id, account_id) = (p_bank, held.merchant_account_id);
+    act := ROW(p_bank, p_refund, 'refund', NULL, NULL, p_hold, p_merchant, held.offer_id,
+               p_returned, p_points, p_actor, p_reason, NULL, NULL, asked, stamp);
+    act.status := CASE
+        WHEN held.merchant_id IS DISTINCT FROM p_merchant THEN 'hold_not_found'
+        WHEN held.state <> 'captured' THEN coalesce(find_hold_fault(held, stamp),
+                                                    'hold_not_captured')
+        WHEN p_points < 1 OR p_returned < 0 OR p_returned > 0 AND held.offer_id IS NULL
+            THEN 'amount_out_of_range'
+        WHEN held.refunded + p_points > held.captured * held.unit_price
+            THEN 'refund_exceeds_captured'
+        WHEN held.returned + p_returned > held.captured THEN 'return_exceeds_captured'
+        WHEN stands < p_points THEN 'merchant_lacks_points'
+        ELSE 'done' END;
+    IF act.status = 'done' THEN
+        PERFORM post_redemption(p_bank, p_hold, p_actor, ARRAY[p_refund], '{refund}',
+                                ARRAY[held.merchant_account_id], ARRAY[held.source_account_id],
+                                ARRAY[p_points]);
+        UPDATE stock SET available = available + p_returned
+        WHERE (bank_id, offer_id) = (p_bank, held.offer_id) AND p_returned > 0;
+        UPDATE hold SET refunded = refunded + p_points, returned = returned + p_returned
+        WHERE (bank_id, hold_id) = (p_bank, p_hold);
+    END IF;
+    RETURN record_act(act);
+END $$;
+COMMENT ON FUNCTION refund_capture IS
+    'Gives points of a capture back to where they were held from, in parts as often as it takes; '
+    'p_returned is how many of the goods are in the stock again.';
+
+CREATE FUNCTION restock(
+    p_bank integer, p_restock uuid, p_offer uuid, p_units bigint, p_reason act_reason, p_actor uuid
+) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked      bytea := fingerprint_of(ROW('restock', p_offer, p_units, p_reason, p_actor)::text);
+    stocked    offer;
+    available  bigint;
+    act        redemption_act;
+BEGIN
+    SELECT * INTO stocked FROM offer WHERE (bank_id, offer_id) = (p_bank, p_offer) AND is_stocked;
+    INSERT INTO stock (bank_id, offer_id) SELECT p_bank, stocked.offer_id
+    WHERE stocked.offer_id IS NOT NULL ON CONFLICT DO NOTHING;
+    PERFORM lock_stock_and_caps(p_bank, ARRAY[p_offer], NULL);
+    act := find_act(p_bank, p_restock, asked);
+    IF act.act_id IS NOT NULL THEN
+        RETURN act;
+    END IF;
+    SELECT s.available INTO available FROM stock s WHERE (bank_id, offer_id) = (p_bank, p_offer);
+    act := ROW(p_bank, p_restock, 'restock', NULL, NULL, NULL, stocked.merchant_id, p_offer,
+               p_units, NULL, p_actor, p_reason, NULL, NULL, asked, clock_timestamp());
+    act.status := CASE
+        WHEN available IS NULL THEN 'offer_not_valid'
+        WHEN p_units = 0 OR p_units > (1::bigint << 53) - 1 - available THEN 'amount_out_of_range'
+        WHEN available + p_units < 0 THEN 'out_of_stock'
+        ELSE 'done' END;
+    IF act.status = 'done' THEN
+        UPDATE stock s SET available = s.available + p_units
+        WHERE (bank_id, offer_id) = (p_bank, p_offer);
+    END IF;
+    RETURN record_act(act);
+END $$;
+COMMENT ON FUNCTION restock IS
+    'Brings units into the stock of an offer, or takes lost ones out, never more than stand there.';
+
+CREATE FUNCTION grant_override(
+    p_bank integer, p_approval uuid, p_scope cap_scope, p_subject uuid, p_offer uuid,
+    p_amount bigint, p_reason override_reason, p_lifetime interval
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO cap_override (bank_id, override_id, scope, subject_id, offer_id, amount, reason,
+                              expires_at)
+    SELECT p_bank, p_approval, p_scope, p_subject, p_offer, p_amount, p_reason,
+           clock_timestamp() + p_lifetime
+    FROM approval
+    WHERE (bank_id, approval_id) = (p_bank, p_approval) AND state = 'approved'
+      AND deed = 'pass_cap' AND p_subject = ANY (beneficiaries);
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION grant_override IS
+    'Does what four eyes approved as the deed pass_cap, once; false if they did not.';
+
+GRANT INSERT ON merchant, agreement, shop, offer, offer_place, cap_rule TO timebank_app;
+GRANT UPDATE (ended_at) ON agreement TO timebank_app;
+GRANT UPDATE (closed_at) ON shop TO timebank_app;
+GRANT UPDATE (withdrawn_at) ON offer TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    quote_hold, place_hold, capture_hold, release_hold, expire_holds, refund_capture, restock,
+    issue_payment_code, renew_pickup_code, find_pickup, grant_override TO timebank_app;
+GRANT EXECUTE ON FUNCTION find_hold_fault, find_cap, nil_id TO timebank_app, timebank_auditor;
+
+
 -- ── Vault ───────────────────────────────────────────────────────────────────────────────────────
 --
 -- Personal data, sealed before it comes here: each field under the person's own data key, each
@@ -2078,8 +3251,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
     SELECT f.place, f.person_id FROM found f ORDER BY f.place, f.person_id;
 $$;
 COMMENT ON FUNCTION find_persons IS
-    'Who has one of these digests, at most 1000 for each; p_places says which question each belongs '
-    'to. Whoever registers finds the frozen too.';
+    'Who has one of these digests, at most 1000 for each; p_places says which question each '
+    'belongs to. Whoever registers finds the frozen too.';
 
 CREATE FUNCTION open_for_correction(
     p_bank integer, p_person uuid, p_fields text[], p_reader uuid, p_purpose purpose,
@@ -2286,6 +3459,7 @@ SET search_path = timebank;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
 GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
+REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
 REVOKE SELECT ON session, card FROM timebank_auditor;
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;

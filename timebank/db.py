@@ -15,6 +15,7 @@ import msgspec
 
 from timebank.domain.errors import (
     AccountExistsError,
+    AgreementExistsError,
     AlreadyRegisteredError,
     AsOfInFutureError,
     ConsentMissingError,
@@ -69,6 +70,7 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "approval_maker_is_not_beneficiary": SecondPersonNeededError,
     "approval_maker_is_not_checker": SecondPersonNeededError,
     "as_of_not_in_future": AsOfInFutureError,
+    "agreement_recorded_once": AgreementExistsError,
     "expiry_rule_one_a_day": ExpiryRuleExistsError,
     "expiry_rule_starts_later": ExpiryRuleTooEarlyError,
     "one_time_code_not_to_oneself": ForbiddenError,

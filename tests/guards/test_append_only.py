@@ -12,7 +12,7 @@ import pytest
 from timebank.db import SERVER_SETTINGS, Connection
 from timebank.embedded import Server
 
-HISTORY = ["transfer", "posting", "request"]
+HISTORY = ["transfer", "posting", "request", "redemption_act"]
 
 COLUMNS = {
     "transfer": "amount",
@@ -20,8 +20,12 @@ COLUMNS = {
     "request": "answer",
     "balance": "balance",
     "account": "kind",
+    "redemption_act": "status",
+    "hold": "state",
+    "stock": "available",
+    "cap_use": "used",
 }
-"""The tables of the ledger, and what of each one would like to change."""
+"""The tables that only functions write, and what of each one would like to change."""
 
 TAMPERING = {
     "update": "UPDATE {table} SET {column} = {column}",
@@ -169,6 +173,9 @@ async def test_the_auditor_reads_all_but_the_tokens(server: Server, worker_datab
         "SELECT FROM one_time_code",
         "SELECT FROM staff_login",
         "SELECT token_hash FROM session",
+        "SELECT FROM code_key",
+        "SELECT FROM payment_code",
+        "SELECT FROM pickup_code",
     }
 
 

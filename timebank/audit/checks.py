@@ -6,15 +6,21 @@ from typing import Any
 from timebank.audit.findings import Findings
 from timebank.audit.invariants import (
     BANK_EXISTS,
+    CAPS_KEPT,
     CHAIN_WHOLE,
+    ENDED_ONCE,
     GUARDS_STAND,
+    HELD_IS_OPEN_HOLDS,
+    HOURS_UNTOUCHED,
     KINDS_FIT,
     OCCURRED_BEFORE,
     ONE_UNIT,
     OWNERS_REGISTERED,
+    REFUNDS_WITHIN,
     REFUSED_MOVES_NOTHING,
     REQUEST_ANSWERED,
     REVERSED_ONCE,
+    STOCK_FOLLOWS,
     TWO_POSTINGS,
     Invariant,
 )
@@ -38,6 +44,14 @@ CHECKS: Sequence[tuple[Invariant, str]] = (
     (KINDS_FIT, "transfers_of_wrong_kind"),
     (OCCURRED_BEFORE, "transfers_before_they_occurred"),
     (BANK_EXISTS, "rows_of_no_bank"),
+    (HELD_IS_OPEN_HOLDS, "held_accounts_unlike_their_holds"),
+    (HELD_IS_OPEN_HOLDS, "holds_unlike_their_transfers"),
+    (ENDED_ONCE, "holds_unlike_their_acts"),
+    (STOCK_FOLLOWS, "stocks_unlike_their_acts"),
+    (REFUNDS_WITHIN, "refunds_unlike_their_acts"),
+    (CAPS_KEPT, "caps_unlike_their_use"),
+    (CAPS_KEPT, "caps_exceeded"),
+    (HOURS_UNTOUCHED, "redemptions_of_hours"),
 )
 """What is asked of the rows of a bank, or of all."""
 

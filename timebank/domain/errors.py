@@ -145,6 +145,24 @@ class TransferRefusedError(TimebankError):
         self.status = status
 
 
+class RedemptionRefusedError(TimebankError):
+    """The redemption was refused; `status` is its code and nothing was moved."""
+
+    code = "redemption_refused"
+
+    def __init__(self, status: str, *, cap: str | None = None, detail: str | None = None) -> None:
+        """`status` is a RedemptionStatus other than done, `cap` the scope of an exceeded cap."""
+        super().__init__(detail or (f"{status}: {cap}" if cap else status))
+        self.status = status
+        self.cap = cap
+
+
+class AgreementExistsError(TimebankError):
+    """This merchant has an agreement of this reference. Give the new one a reference of its own."""
+
+    code = "agreement_exists"
+
+
 class IdempotencyKeyMissingError(TimebankError):
     """Every write needs an `Idempotency-Key` header. Send a new random one for each new request."""
 
