@@ -665,10 +665,13 @@ SET search_path = timebank, pg_temp SET plan_cache_mode = force_generic_plan AS 
 #variable_conflict use_column
 DECLARE
     outcomes text[];
+    numbers  integer[];
+    ids      uuid[];
     decided  transfer_status[];
+    instants timestamptz[];
 BEGIN
     INSERT INTO request (bank_id, caller_id, key, fingerprint, transfer_ids)
-    SELECT p_bank, caller, key, fingerprint, ids
+    SELECT p_bank, caller, key, fingerprint, own.ids
     FROM unnest(p_callers, p_keys, p_fingerprints) WITH ORDINALITY AS r(caller, key, fingerprint, n)
     JOIN (SELECT request, array_agg(id ORDER BY place) AS ids
           FROM unnest(p_requests, p_ids) WITH ORDINALITY AS t(request, id, place)
@@ -687,30 +690,40 @@ BEGIN
         CROSS JOIN LATERAL find_request(p_bank, caller, r.key) AS known
         ORDER BY n);
 
-    SELECT (post_transfers(
-        p_bank, array_agg(id), array_agg(kind), array_agg(debit), array_agg(credit),
-        array_agg(amount), array_agg(occurred), array_agg(p_callers[t.request]), array_agg(chain),
-        array_agg(subject), array_agg(NULL::uuid), array_agg(NULL::reversal_reason))).statuses
-    INTO decided
-    FROM (SELECT * FROM unnest(p_requests, p_ids, p_kinds, p_debits, p_credits, p_amounts,
-                               p_occurred, p_chain_ids, p_subjects) WITH ORDINALITY
-              AS u(request, id, kind, debit, credit, amount, occurred, chain, subject, n)
-          WHERE outcomes[u.request] = 'new' ORDER BY n) AS t
-    HAVING count(*) > 0;
+    SELECT new.requests, new.ids, posted.statuses, posted.recorded_ats
+    INTO numbers, ids, decided, instants
+    FROM (SELECT array_agg(u.request) AS requests, array_agg(id) AS ids, array_agg(kind) AS kinds,
+                 array_agg(debit) AS debits, array_agg(credit) AS credits,
+                 array_agg(amount) AS amounts, array_agg(occurred) AS occurred,
+                 array_agg(p_callers[u.request]) AS actors, array_agg(chain) AS chains,
+                 array_agg(subject) AS subjects
+          FROM (SELECT * FROM unnest(p_requests, p_ids, p_kinds, p_debits, p_credits, p_amounts,
+                                     p_occurred, p_chain_ids, p_subjects) WITH ORDINALITY
+                    AS t(request, id, kind, debit, credit, amount, occurred, chain, subject, n)
+                WHERE outcomes[t.request] = 'new' ORDER BY n) AS u
+          HAVING count(*) > 0) AS new
+    CROSS JOIN LATERAL post_transfers(
+        p_bank, new.ids, new.kinds, new.debits, new.credits, new.amounts, new.occurred, new.actors,
+        new.chains, new.subjects, NULL, NULL) AS posted;
     IF 'id_conflict' = ANY (decided) THEN  -- the row of that id is another's: no answer to this
         RAISE EXCEPTION 'post_requests was given a transfer id that has other content'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
     RETURN QUERY
-    SELECT r.n::integer, outcomes[r.n], t.transfer_id, t.status, t.recorded_at
-    FROM unnest(p_callers, p_keys) WITH ORDINALITY AS r(caller, key, n)
-    CROSS JOIN LATERAL find_request(p_bank, caller, r.key) AS known
-    CROSS JOIN LATERAL unnest(known.transfer_ids) WITH ORDINALITY AS answered(id, place)
-    CROSS JOIN LATERAL (  -- a probe for each, also when the plan was made for an empty table
-        SELECT * FROM transfer
-        WHERE bank_id = p_bank AND transfer_id = answered.id LIMIT 1) AS t
-    ORDER BY r.n, answered.place;
+    SELECT n, outcomes[n], id, decided, recorded
+    FROM (SELECT * FROM unnest(numbers, ids, decided, instants) WITH ORDINALITY
+              AS new(n, id, decided, recorded, place)
+          UNION ALL
+          SELECT r.n::integer, answered.id, t.status, t.recorded_at, answered.place
+          FROM unnest(p_callers, p_keys) WITH ORDINALITY AS r(caller, key, n)
+          CROSS JOIN LATERAL find_request(p_bank, caller, r.key) AS known
+          CROSS JOIN LATERAL unnest(known.transfer_ids) WITH ORDINALITY AS answered(id, place)
+          CROSS JOIN LATERAL (  -- a probe for each, also when the plan was made for an empty table
+              SELECT * FROM transfer
+              WHERE bank_id = p_bank AND transfer_id = answered.id LIMIT 1) AS t
+          WHERE outcomes[r.n] <> 'new') AS answers
+    ORDER BY n, place;
 END $$;
 COMMENT ON FUNCTION post_requests IS
     'Posts the transfers of many requests in one commit, each under its caller''s key. p_requests '
