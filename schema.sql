@@ -887,6 +887,28 @@ CREATE TYPE branch_level AS ENUM (
     'compound'      -- 小区
 );
 
+CREATE FUNCTION level_above(p_level branch_level) RETURNS branch_level
+LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE p_level
+        WHEN 'subdistrict' THEN 'district'::branch_level
+        WHEN 'community' THEN 'subdistrict'
+        WHEN 'compound' THEN 'community'
+    END;
+$$;
+COMMENT ON FUNCTION level_above IS
+    'The one level that a branch of this level hangs on; null for the root. So the tree has no '
+    'cycle, whatever is moved.';
+
+CREATE TABLE community_type (
+    bank_id  integer NOT NULL,
+    code     text    NOT NULL CONSTRAINT community_type_code_plain
+                     CHECK (code ~ '^[a-z0-9][a-z0-9-]{0,31}$'),
+    name     text    NOT NULL CONSTRAINT community_type_name_short
+                     CHECK (length(name) BETWEEN 1 AND 80),
+    PRIMARY KEY (bank_id, code)
+);
+COMMENT ON TABLE community_type IS 'The types a bank sorts its communities into.';
+
 CREATE TABLE branch (
     bank_id         integer      NOT NULL,
     branch_id       uuid         NOT NULL,
@@ -896,12 +918,18 @@ CREATE TABLE branch (
                                  CHECK (code ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),
     name            text         NOT NULL
                                  CONSTRAINT branch_name_short CHECK (length(name) BETWEEN 1 AND 80),
-    community_type  text,
+    community_type  text         CONSTRAINT branch_type_of_community
+                                 CHECK (community_type IS NULL OR level = 'community'),
     opened_at       timestamptz  NOT NULL DEFAULT clock_timestamp(),
+    closed_at       timestamptz,
     PRIMARY KEY (bank_id, branch_id),
     CONSTRAINT branch_code_unique UNIQUE (bank_id, code)
 );
-COMMENT ON TABLE branch IS 'A place in the tree; it is a party too, and owns its pools.';
+COMMENT ON TABLE branch IS
+    'A place in the tree; it is a party too, and owns its pools. Written by functions.';
+COMMENT ON COLUMN branch.closed_at IS
+    'From then on nothing is hung on it; it stays in the tree, which is also that of the past.';
+CREATE UNIQUE INDEX branch_one_root ON branch (bank_id) WHERE level = 'district';
 
 CREATE TABLE branch_move (
     bank_id    integer     NOT NULL,
@@ -923,6 +951,39 @@ CREATE TABLE placement (
 COMMENT ON TABLE placement IS
     'On which branch a party and its accounts hang from an instant on. Append-only.';
 CREATE INDEX placement_of_branch ON placement (bank_id, branch_id);
+
+CREATE TYPE service_point_kind AS ENUM (
+    'centre',               -- 党群服务中心, on a subdistrict
+    'station',              -- 社区服务站, one on a community
+    'neighbourhood_centre'  -- 小区邻里中心, on a compound
+);
+
+CREATE FUNCTION level_of_service_point(p_kind service_point_kind) RETURNS branch_level
+LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE p_kind
+        WHEN 'centre' THEN 'subdistrict'::branch_level
+        WHEN 'station' THEN 'community'
+        WHEN 'neighbourhood_centre' THEN 'compound'
+    END;
+$$;
+COMMENT ON FUNCTION level_of_service_point IS 'The level whose branches have points of this kind.';
+
+CREATE TABLE service_point (
+    bank_id           integer            NOT NULL,
+    service_point_id  uuid               NOT NULL,
+    branch_id         uuid               NOT NULL,
+    kind              service_point_kind NOT NULL,
+    name              text               NOT NULL CONSTRAINT service_point_name_short
+                                         CHECK (length(name) BETWEEN 1 AND 80),
+    opened_at         timestamptz        NOT NULL DEFAULT clock_timestamp(),
+    closed_at         timestamptz,
+    PRIMARY KEY (bank_id, service_point_id)
+);
+COMMENT ON TABLE service_point IS 'Where people are served: 1 + N + X. Written by functions.';
+CREATE UNIQUE INDEX service_point_name_unique ON service_point (bank_id, branch_id, name)
+    WHERE closed_at IS NULL;
+CREATE UNIQUE INDEX service_point_one_station ON service_point (bank_id, branch_id)
+    WHERE kind = 'station' AND closed_at IS NULL;
 
 CREATE FUNCTION find_branch_of(p_bank integer, p_party uuid, p_at timestamptz) RETURNS uuid
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
@@ -979,10 +1040,388 @@ COMMENT ON FUNCTION open_bank IS 'A bank with the root of its tree; nothing if t
 
 SELECT make_append_only('branch_move'), make_append_only('placement');
 
-GRANT INSERT ON party, branch, branch_move, placement TO timebank_app;
+GRANT INSERT ON party TO timebank_app;
 GRANT EXECUTE ON FUNCTION open_bank TO timebank_app;
 GRANT EXECUTE ON FUNCTION find_branch_of, list_branch_path, is_within
     TO timebank_app, timebank_auditor;
+
+
+-- ── Tree: what is opened, moved, closed and placed ──────────────────────────────────────────────
+-- Lock order: balances (closing only), then branches from the top down, then the party.
+
+CREATE FUNCTION refuse(p_rule text, p_why text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '%', p_why USING ERRCODE = 'check_violation', CONSTRAINT = p_rule;
+END $$;
+COMMENT ON FUNCTION refuse IS 'Raises a violation of a rule as if it were a constraint.';
+
+CREATE FUNCTION hold_open_branch(p_bank integer, p_branch uuid) RETURNS branch
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    held branch;
+BEGIN
+    SELECT * INTO held FROM branch WHERE (bank_id, branch_id) = (p_bank, p_branch) FOR KEY SHARE;
+    IF NOT FOUND THEN
+        PERFORM refuse('branch_exists', format('no branch %s', p_branch));
+    ELSIF held.closed_at IS NOT NULL THEN
+        PERFORM refuse('branch_is_open', format('branch %s is closed', p_branch));
+    END IF;
+    RETURN held;
+END $$;
+COMMENT ON FUNCTION hold_open_branch IS
+    'A branch that something is about to hang on; it cannot be closed until the transaction ends.';
+
+CREATE FUNCTION open_branch(
+    p_bank integer, p_branch uuid, p_parent uuid, p_code text, p_name text, p_type text
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    parent branch := hold_open_branch(p_bank, p_parent);
+    level  branch_level := (SELECT below FROM unnest(enum_range(NULL::branch_level)) AS below
+                            WHERE level_above(below) = parent.level);
+BEGIN
+    IF level IS NULL THEN
+        PERFORM refuse('branch_hangs_on_level_above', format('nothing hangs on %s', parent.code));
+    END IF;
+    INSERT INTO party (bank_id, party_id, kind) VALUES (p_bank, p_branch, 'branch');
+    INSERT INTO branch (bank_id, branch_id, level, code, name)
+    VALUES (p_bank, p_branch, level, p_code, p_name);
+    INSERT INTO branch_move (bank_id, branch_id, parent_id) VALUES (p_bank, p_branch, p_parent);
+    PERFORM describe_branch(p_bank, p_branch, p_name, p_type);
+END $$;
+COMMENT ON FUNCTION open_branch IS
+    'A new branch, of the level below its parent''s. The type is of a community, or null.';
+
+CREATE FUNCTION describe_branch(p_bank integer, p_branch uuid, p_name text, p_type text)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM community_type WHERE (bank_id, code) = (p_bank, p_type);
+    IF NOT FOUND AND p_type IS NOT NULL THEN
+        PERFORM refuse('community_type_exists', format('no community type %s', p_type));
+    END IF;
+    UPDATE branch SET name = p_name, community_type = p_type
+    WHERE (bank_id, branch_id) = (p_bank, p_branch) AND closed_at IS NULL;
+    IF NOT FOUND THEN
+        PERFORM hold_open_branch(p_bank, p_branch);
+    END IF;
+END $$;
+COMMENT ON FUNCTION describe_branch IS 'Gives a branch its name and, if it is a community, type.';
+
+CREATE FUNCTION move_branch(p_bank integer, p_branch uuid, p_parent uuid) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    parent branch := hold_open_branch(p_bank, p_parent);
+    moved  branch;
+    before branch_move;
+BEGIN
+    SELECT * INTO moved FROM branch WHERE (bank_id, branch_id) = (p_bank, p_branch)
+    FOR NO KEY UPDATE;
+    PERFORM hold_open_branch(p_bank, p_branch);
+    IF level_above(moved.level) IS DISTINCT FROM parent.level THEN
+        PERFORM refuse('branch_hangs_on_level_above',
+                       format('a %s does not hang on a %s', moved.level, parent.level));
+    END IF;
+    SELECT * INTO before FROM branch_move WHERE (bank_id, branch_id) = (p_bank, p_branch)
+    ORDER BY moved_at DESC LIMIT 1;
+    IF before.parent_id = p_parent THEN
+        PERFORM refuse('branch_moves_elsewhere', format('branch %s hangs there', p_branch));
+    END IF;
+    INSERT INTO branch_move (bank_id, branch_id, parent_id, moved_at)
+    SELECT p_bank, p_branch, p_parent,
+           greatest(clock_timestamp(), before.moved_at + interval '1 microsecond');
+    RETURN before.parent_id;
+END $$;
+COMMENT ON FUNCTION move_branch IS
+    'Hangs a branch, with all below it, on another parent from now on; answers the parent before.';
+
+CREATE FUNCTION close_branch(p_bank integer, p_branch uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    own uuid[] := array(SELECT account_id FROM account
+                        WHERE bank_id = p_bank AND owner_id = p_branch);
+BEGIN
+    PERFORM lock_balances(p_bank, own);
+    PERFORM FROM branch WHERE (bank_id, branch_id) = (p_bank, p_branch) FOR UPDATE;
+    IF (hold_open_branch(p_bank, p_branch)).level = 'district'
+       OR EXISTS (SELECT FROM list_parents(p_bank, 'infinity') AS below
+                  JOIN branch b ON (b.bank_id, b.branch_id) = (p_bank, below.branch_id)
+                  WHERE below.parent_id = p_branch AND b.closed_at IS NULL)
+       OR EXISTS (SELECT FROM list_places(p_bank, 'infinity')
+                  WHERE branch_id = p_branch AND party_id <> p_branch)
+       OR EXISTS (SELECT FROM service_point
+                  WHERE bank_id = p_bank AND branch_id = p_branch AND closed_at IS NULL)
+       OR EXISTS (SELECT FROM balance
+                  WHERE bank_id = p_bank AND account_id = ANY (own) AND balance <> 0) THEN
+        PERFORM refuse('branch_is_empty', format('something hangs on branch %s', p_branch));
+    END IF;
+    UPDATE branch SET closed_at = clock_timestamp()
+    WHERE (bank_id, branch_id) = (p_bank, p_branch);
+END $$;
+COMMENT ON FUNCTION close_branch IS
+    'Closes a branch that no open branch, party or service point hangs on and whose accounts are '
+    'at 0; never the root.';
+
+CREATE FUNCTION place_party(p_bank integer, p_party uuid, p_branch uuid) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    kind   party_kind;
+    before placement;
+BEGIN
+    PERFORM hold_open_branch(p_bank, p_branch);
+    SELECT p.kind INTO kind FROM party p WHERE (bank_id, party_id) = (p_bank, p_party)
+    FOR NO KEY UPDATE;
+    IF kind IS NULL OR kind = 'branch' THEN
+        PERFORM refuse('party_exists', format('no party %s to be placed', p_party));
+    END IF;
+    SELECT * INTO before FROM placement WHERE (bank_id, party_id) = (p_bank, p_party)
+    ORDER BY placed_at DESC LIMIT 1;
+    IF before.branch_id = p_branch THEN
+        PERFORM refuse('party_moves_elsewhere', format('party %s hangs there', p_party));
+    END IF;
+    INSERT INTO placement (bank_id, party_id, branch_id, placed_at)
+    SELECT p_bank, p_party, p_branch,
+           greatest(clock_timestamp(), before.placed_at + interval '1 microsecond');
+    RETURN coalesce(before.branch_id, (SELECT root_id FROM bank WHERE bank_id = p_bank));
+END $$;
+COMMENT ON FUNCTION place_party IS
+    'Hangs a party with its accounts on a branch from now on; answers where it hung before. A '
+    'branch is moved, not placed.';
+
+CREATE FUNCTION open_service_point(
+    p_bank integer, p_point uuid, p_branch uuid, p_kind service_point_kind, p_name text
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF level_of_service_point(p_kind) <> (hold_open_branch(p_bank, p_branch)).level THEN
+        PERFORM refuse('service_point_on_its_level', format('no %s on this level', p_kind));
+    END IF;
+    INSERT INTO service_point (bank_id, service_point_id, branch_id, kind, name)
+    VALUES (p_bank, p_point, p_branch, p_kind, p_name);
+END $$;
+COMMENT ON FUNCTION open_service_point IS 'A new service point, on a branch of its kind''s level.';
+
+CREATE FUNCTION close_service_point(p_bank integer, p_point uuid) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    UPDATE service_point SET closed_at = clock_timestamp()
+    WHERE (bank_id, service_point_id) = (p_bank, p_point) AND closed_at IS NULL
+    RETURNING true;
+$$;
+COMMENT ON FUNCTION close_service_point IS 'Closes a service point; null if there is none open.';
+
+
+-- ── Tree: what hangs where, what it holds, who owes whom ────────────────────────────────────────
+-- An instant of 'infinity' is now. These are read in one piece: a plan looks inside them, which it
+-- does only where a function neither sets anything nor has rights of its own.
+
+CREATE FUNCTION list_parents(p_bank integer, p_at timestamptz)
+RETURNS TABLE (branch_id uuid, parent_id uuid) LANGUAGE sql STABLE AS $$
+    SELECT DISTINCT ON (m.branch_id) m.branch_id, m.parent_id FROM timebank.branch_move m
+    WHERE m.bank_id = p_bank AND m.moved_at <= p_at
+    ORDER BY m.branch_id, m.moved_at DESC;
+$$;
+COMMENT ON FUNCTION list_parents IS 'The tree at an instant: every branch and its parent.';
+
+CREATE FUNCTION list_places(p_bank integer, p_at timestamptz)
+RETURNS TABLE (party_id uuid, branch_id uuid) LANGUAGE sql STABLE AS $$
+    SELECT p.party_id, p.branch_id FROM timebank.placement p
+    WHERE p.bank_id = p_bank AND p.placed_at <= p_at
+      AND NOT EXISTS (SELECT FROM timebank.placement later
+                      WHERE later.bank_id = p_bank AND later.party_id = p.party_id
+                        AND later.placed_at > p.placed_at AND later.placed_at <= p_at)
+    UNION ALL
+    SELECT m.branch_id, m.branch_id FROM timebank.branch_move m
+    WHERE m.bank_id = p_bank AND m.moved_at <= p_at
+    GROUP BY m.branch_id;
+$$;
+COMMENT ON FUNCTION list_places IS
+    'Where every party hung at an instant, a branch on itself; but for those on the root because '
+    'they were never placed.';
+
+CREATE FUNCTION list_branches_below(p_bank integer, p_branch uuid, p_at timestamptz)
+RETURNS TABLE (branch_id uuid, child_id uuid) LANGUAGE sql STABLE AS $$
+    WITH RECURSIVE
+    parents AS MATERIALIZED (SELECT * FROM timebank.list_parents(p_bank, p_at)),
+    below (branch_id, child_id, depth) AS (
+        SELECT p_branch, p_branch, 0
+        UNION ALL
+        SELECT p.branch_id, CASE depth WHEN 0 THEN p.branch_id ELSE below.child_id END, depth + 1
+        FROM below JOIN parents p ON p.parent_id = below.branch_id WHERE depth < 16
+    )
+    SELECT below.branch_id, below.child_id FROM below;
+$$;
+COMMENT ON FUNCTION list_branches_below IS
+    'The branch and all below it at an instant, each with the child that it is under.';
+
+CREATE FUNCTION await_writers(p_at timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    deadline timestamptz := clock_timestamp() + interval '2 s';
+    writers  text[] := array(
+        SELECT virtualtransaction FROM pg_locks
+        WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND relation = ANY (array['balance', 'branch_move', 'placement']::regclass[])
+          AND mode IN ('RowShareLock', 'RowExclusiveLock') AND pid <> pg_backend_pid());
+BEGIN
+    IF p_at > clock_timestamp() THEN
+        RAISE EXCEPTION 'the totals at % are not known yet', p_at
+            USING ERRCODE = '22008', CONSTRAINT = 'as_of_not_in_future';
+    END IF;
+    WHILE EXISTS (SELECT FROM pg_locks WHERE virtualtransaction = ANY (writers)) LOOP
+        IF clock_timestamp() > deadline THEN
+            RAISE EXCEPTION 'others have been writing for too long' USING ERRCODE = '55P03';
+        END IF;
+        PERFORM pg_sleep(0.002);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION await_writers IS
+    'Waits until all is committed that may bear an instant up to p_at: whoever stamps a row holds '
+    'a lock on one of these tables by then. So what is told of a past instant never changes. It '
+    'holds nobody up; a long import is not waited for, the asker may come again.';
+
+CREATE FUNCTION list_branch_totals(p_bank integer, p_branch uuid, p_at timestamptz)
+RETURNS TABLE (branch_id uuid, unit unit, kind account_kind, accounts bigint, balance bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp
+SET plan_cache_mode = force_custom_plan SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    is_root boolean := p_branch = (SELECT root_id FROM bank WHERE bank_id = p_bank);
+    mine    uuid[];
+BEGIN
+    IF p_at < 'infinity' THEN
+        PERFORM await_writers(p_at);
+    END IF;
+    mine := array(SELECT branch_id FROM list_branches_below(p_bank, p_branch, p_at));
+    RETURN QUERY
+    WITH place AS (
+        SELECT p.party_id, below.child_id
+        FROM list_places(p_bank, p_at) AS p
+        JOIN list_branches_below(p_bank, p_branch, p_at) AS below USING (branch_id)
+        WHERE p.branch_id = ANY (mine)
+    ), counted AS (
+        SELECT place.child_id, a.account_id, a.unit, a.kind
+        FROM place JOIN account a ON (a.bank_id, a.owner_id) = (p_bank, place.party_id)
+        WHERE a.opened_at <= p_at
+        UNION ALL
+        SELECT p_branch, a.account_id, a.unit, a.kind FROM account a
+        WHERE is_root AND a.bank_id = p_bank AND a.opened_at <= p_at
+          AND NOT EXISTS (SELECT FROM list_places(p_bank, p_at) AS p WHERE p.party_id = a.owner_id)
+    )
+    SELECT c.child_id, c.unit, c.kind, count(*), sum(CASE
+               WHEN b.recorded_at <= p_at THEN b.balance
+               WHEN b.seq <= 64 THEN coalesce(
+                   (SELECT line.balance_after FROM posting line
+                    WHERE line.bank_id = p_bank AND line.account_id = c.account_id
+                      AND line.recorded_at <= p_at
+                    ORDER BY line.seq DESC LIMIT 1), 0)
+               ELSE coalesce(
+                   (SELECT line.balance_after FROM posting line
+                    WHERE (line.bank_id, line.account_id, line.seq) = (p_bank, c.account_id,
+                           find_last_seq(p_bank, c.account_id, p_at, 'infinity'))), 0)
+           END)::bigint
+    FROM counted c JOIN balance b ON (b.bank_id, b.account_id) = (p_bank, c.account_id)
+    GROUP BY c.child_id, c.unit, c.kind;
+END $$;
+COMMENT ON FUNCTION list_branch_totals IS
+    'By unit and kind of account: what hangs on the branch itself, under its own id, and each '
+    'child''s total with all below it. The tree, the places and the balances as recorded by p_at; '
+    'an account whose last posting is later is read by its lines, a long one by bisection.';
+
+CREATE FUNCTION list_sides(p_bank integer, p_level branch_level, p_at timestamptz)
+RETURNS TABLE (place_id uuid, side_id uuid) LANGUAGE sql STABLE AS $$
+    WITH RECURSIVE
+    parents AS MATERIALIZED (
+        SELECT p.branch_id, p.parent_id, b.level FROM timebank.list_parents(p_bank, p_at) AS p
+        JOIN timebank.branch b ON b.bank_id = p_bank AND b.branch_id = p.branch_id
+    ), side (place_id, side_id) AS (
+        SELECT branch_id, branch_id FROM parents WHERE level <= p_level
+        UNION
+        SELECT p.branch_id, side.side_id FROM side JOIN parents p ON p.parent_id = side.place_id
+        WHERE p.level > p_level
+    )
+    SELECT side.place_id, side.side_id FROM side;
+$$;
+COMMENT ON FUNCTION list_sides IS
+    'What each branch counts as, seen from a level: the one of that level above it, or itself.';
+
+CREATE FUNCTION list_branch_positions(p_bank integer, p_branch uuid, p_at timestamptz)
+RETURNS TABLE (branch_id uuid, unit unit, by_transfers bigint, by_moves bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp
+SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 AS $$
+#variable_conflict use_column
+DECLARE
+    at_level branch_level;
+    root     uuid;
+    mine     uuid[];
+BEGIN
+    IF p_at < 'infinity' THEN
+        PERFORM await_writers(p_at);
+    END IF;
+    SELECT level INTO at_level FROM branch WHERE (bank_id, branch_id) = (p_bank, p_branch);
+    SELECT root_id INTO root FROM bank WHERE bank_id = p_bank;
+    mine := array(SELECT place_id FROM list_sides(p_bank, at_level, p_at)
+                  WHERE side_id = p_branch AND p_branch <> root);
+    RETURN QUERY
+    WITH stay AS MATERIALIZED (  -- of all who were ever here, where from when until when
+        SELECT party_id, branch_id AS place_id, placed_at AS since,
+               lead(placed_at, 1, 'infinity') OVER party AS until,
+               lag(branch_id, 1, root) OVER party AS place_before
+        FROM placement
+        WHERE bank_id = p_bank AND placed_at <= p_at AND party_id IN (
+            SELECT party_id FROM placement
+            WHERE bank_id = p_bank AND branch_id = ANY (mine) AND placed_at <= p_at)
+        WINDOW party AS (PARTITION BY party_id ORDER BY placed_at)
+    ), here AS (
+        SELECT party_id, since, until FROM stay WHERE place_id = ANY (mine)
+        UNION ALL
+        SELECT own, '-infinity', 'infinity' FROM unnest(mine) AS own
+    ), sent AS (
+        SELECT counter.place_id, a.unit, sum(line.amount) AS amount
+        FROM here
+        JOIN account a ON (a.bank_id, a.owner_id) = (p_bank, here.party_id)
+        JOIN posting line ON (line.bank_id, line.account_id) = (p_bank, a.account_id)
+                         AND line.recorded_at >= since AND line.recorded_at < until
+        JOIN transfer t ON (t.bank_id, t.transfer_id) = (p_bank, line.transfer_id)
+        JOIN account c ON (c.bank_id, c.account_id) = (
+            p_bank, CASE WHEN line.amount > 0 THEN debit_account_id ELSE credit_account_id END)
+        CROSS JOIN LATERAL (SELECT coalesce(
+            (SELECT b.branch_id FROM branch b
+             WHERE (b.bank_id, b.branch_id) = (p_bank, c.owner_id)),
+            (SELECT p.branch_id FROM placement p
+             WHERE p.bank_id = p_bank AND p.party_id = c.owner_id
+               AND p.placed_at <= line.recorded_at ORDER BY p.placed_at DESC LIMIT 1),
+            root) AS place_id) AS counter
+        WHERE line.recorded_at <= p_at
+        GROUP BY counter.place_id, a.unit
+    ), flow AS (
+        SELECT place_id, unit, amount AS sent, 0 AS carried FROM sent
+        UNION ALL
+        SELECT CASE WHEN arrives THEN place_before ELSE place_id END, a.unit, 0,
+               CASE WHEN arrives THEN balance_after ELSE -balance_after END
+        FROM (SELECT *, place_id = ANY (mine) AS arrives FROM stay
+              WHERE (place_id = ANY (mine)) <> (place_before = ANY (mine))) AS moved
+        JOIN account a ON (a.bank_id, a.owner_id) = (p_bank, moved.party_id)
+        JOIN posting line ON (line.bank_id, line.account_id, line.seq) = (
+            p_bank, a.account_id, find_last_seq(p_bank, a.account_id,
+                                                since - interval '1 microsecond', 'infinity'))
+    )
+    SELECT side_id, unit, sum(sent)::bigint, sum(carried)::bigint
+    FROM flow JOIN list_sides(p_bank, at_level, p_at) AS side USING (place_id)
+    WHERE side_id <> p_branch
+    GROUP BY side_id, unit HAVING sum(sent) <> 0 OR sum(carried) <> 0;
+END $$;
+COMMENT ON FUNCTION list_branch_positions IS
+    'What the branch with all below it got from each other branch of its level, less what it gave: '
+    'by transfers between those who hung here and there when they were recorded, and by balances '
+    'that parties took along as they moved. What hangs on a higher level counts for itself. Two '
+    'branches have opposite positions against each other; all of one add up to its total.';
+
+GRANT INSERT ON community_type TO timebank_app;
+GRANT UPDATE (name) ON community_type TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    open_branch, describe_branch, move_branch, close_branch, place_party, open_service_point,
+    close_service_point TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    level_above, level_of_service_point, list_parents, list_places, list_branches_below,
+    list_sides TO timebank_app, timebank_auditor;
+GRANT EXECUTE ON FUNCTION list_branch_totals, list_branch_positions TO timebank_app;
 
 
 -- ── Access: roles, sessions, four eyes, audit log ───────────────────────────────────────────────

@@ -68,6 +68,8 @@ WRITING = {
     "open a bank": "INSERT INTO bank (code, name) VALUES ('own', 'own')",
     "revive a token": "UPDATE session SET revoked_at = NULL",
     "forget a resident": "DELETE FROM resident",
+    "place a party": "INSERT INTO placement (bank_id) VALUES (1)",
+    "open a branch": "INSERT INTO branch (bank_id) VALUES (1)",
 }
 """What the auditor may not do outside the ledger."""
 

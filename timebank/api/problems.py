@@ -53,6 +53,17 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "method_not_allowed": ProblemKind(
         405, "不支持此方法", "不支援此方法", "This method is not supported here"
     ),
+    "branch_closed": ProblemKind(409, "该机构已关闭", "該機構已關閉", "The branch is closed"),
+    "branch_code_taken": ProblemKind(
+        409, "机构编号已被占用", "機構編號已被占用", "The branch code is taken"
+    ),
+    "branch_not_empty": ProblemKind(
+        409, "机构下仍有挂靠", "機構下仍有掛靠", "Something still hangs on the branch"
+    ),
+    "already_there": ProblemKind(409, "已挂靠在该机构", "已掛靠在該機構", "It hangs there already"),
+    "service_point_exists": ProblemKind(
+        409, "服务点已存在", "服務點已存在", "The service point exists already"
+    ),
     "account_exists": ProblemKind(409, "账户已存在", "帳戶已存在", "The account exists already"),
     "idempotency_key_in_use": ProblemKind(
         409, "同一请求正在处理", "同一請求正在處理", "A request with this key is in progress"
@@ -128,6 +139,16 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     ),
     "account_not_found": ProblemKind(422, "账户不存在", "帳戶不存在", "There is no such account"),
     "owner_not_found": ProblemKind(422, "储户不存在", "儲戶不存在", "There is no such resident"),
+    "branch_not_found": ProblemKind(422, "机构不存在", "機構不存在", "There is no such branch"),
+    "branch_level_mismatch": ProblemKind(
+        422, "机构层级不符", "機構層級不符", "The branch is of the wrong level"
+    ),
+    "community_type_mismatch": ProblemKind(
+        422, "社区类型不符", "社區類型不符", "The community type does not fit"
+    ),
+    "service_point_level_mismatch": ProblemKind(
+        422, "服务点与机构层级不符", "服務點與機構層級不符", "No such service point on this level"
+    ),
     "account_kind_mismatch": ProblemKind(
         422, "账户类型不符", "帳戶類型不符", "This kind of account cannot do this"
     ),

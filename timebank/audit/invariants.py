@@ -115,6 +115,11 @@ LOTS_ADD_UP = Invariant(
     "lots_add_up",
     "Lots' unspent parts add up to the balance; an expiry took no more than had expired.",
 )
+PLACES_ADD_UP = Invariant(
+    30,
+    "branch_totals_add_up",
+    "One root, each branch on one of the level above, and all that is held hangs in that tree.",
+)
 OWNERS_REGISTERED = Invariant(
     31,
     "owner_registered",
@@ -157,6 +162,7 @@ INVARIANTS = (
     CAPS_KEPT,
     HOURS_UNTOUCHED,
     LOTS_ADD_UP,
+    PLACES_ADD_UP,
     OWNERS_REGISTERED,
     KINDS_FIT,
     OCCURRED_BEFORE,

@@ -180,6 +180,101 @@ WHERE ($1::integer IS NULL OR row.bank_id = $1)
   AND NOT EXISTS (SELECT FROM bank WHERE bank.bank_id = row.bank_id);
 
 
+-- ── Places ──────────────────────────────────────────────────────────────────────────────────────
+
+-- name: branches_out_of_place
+-- A level between each branch and its parent's: so there is no cycle either, now and at any time.
+SELECT m.bank_id, format('branch %s', m.branch_id),
+       CASE WHEN b.level = 'district' THEN 'the root, on nothing'
+            ELSE format('on a %s that there was by %s',
+                        coalesce(timebank.level_above(b.level)::text, 'branch'), m.moved_at) END,
+       CASE WHEN b.level IS NULL THEN 'no such branch'
+            WHEN m.parent_id IS NULL THEN 'on nothing'
+            ELSE format('on branch %s, %s', m.parent_id, coalesce(p.level::text, 'which is none'))
+       END
+FROM branch_move m
+LEFT JOIN branch b USING (bank_id, branch_id)
+LEFT JOIN branch p ON (p.bank_id, p.branch_id) = (m.bank_id, m.parent_id)
+WHERE ($1::integer IS NULL OR m.bank_id = $1)
+  AND CASE WHEN b.level = 'district' THEN m.parent_id IS NOT NULL
+           ELSE (p.level = timebank.level_above(b.level)
+                 AND EXISTS (SELECT FROM branch_move earlier
+                             WHERE (earlier.bank_id, earlier.branch_id) = (m.bank_id, m.parent_id)
+                               AND earlier.moved_at <= m.moved_at)) IS NOT TRUE END
+UNION ALL
+SELECT b.bank_id, format('branch %s', b.branch_id), 'in the tree, of a type that there is',
+       format('a %s in no place or of type %s', b.level, coalesce(b.community_type, 'none'))
+FROM branch b
+WHERE ($1::integer IS NULL OR b.bank_id = $1)
+  AND (NOT EXISTS (SELECT FROM branch_move m
+                   WHERE (m.bank_id, m.branch_id) = (b.bank_id, b.branch_id))
+       OR b.community_type IS NOT NULL AND (b.level <> 'community' OR NOT EXISTS (
+           SELECT FROM community_type t WHERE (t.bank_id, t.code) = (b.bank_id, b.community_type))))
+UNION ALL
+SELECT k.bank_id, format('bank %s', k.bank_id), format('branch %s as its one district', k.root_id),
+       coalesce(string_agg(b.branch_id::text, ', '), 'none')
+FROM bank k LEFT JOIN branch b ON b.bank_id = k.bank_id AND b.level = 'district'
+WHERE $1::integer IS NULL OR k.bank_id = $1
+GROUP BY k.bank_id, k.root_id
+HAVING (count(b.branch_id) = 1 AND bool_and(b.branch_id = k.root_id)) IS NOT TRUE;
+
+-- name: things_out_of_place
+SELECT l.bank_id, format('placement of party %s at %s', l.party_id, l.placed_at),
+       'a party that is no branch, on a branch that there was', format('a %s, on branch %s%s',
+           coalesce(p.kind::text, 'party that is none'), l.branch_id,
+           CASE WHEN there.since IS NULL THEN ', which is none'
+                WHEN there.since > l.placed_at THEN format(' of %s', there.since) END)
+FROM placement l
+LEFT JOIN party p USING (bank_id, party_id)
+LEFT JOIN (SELECT bank_id, branch_id, min(moved_at) AS since FROM branch_move GROUP BY 1, 2)
+          AS there USING (bank_id, branch_id)
+WHERE ($1::integer IS NULL OR l.bank_id = $1)
+  AND (p.kind <> 'branch' AND there.since <= l.placed_at) IS NOT TRUE
+UNION ALL
+SELECT s.bank_id, format('service point %s', s.service_point_id),
+       format('on a %s, the one station there', timebank.level_of_service_point(s.kind)),
+       format('on branch %s, a %s, with %s open stations', s.branch_id,
+              coalesce(b.level::text, 'branch that is none'), stations.open)
+FROM service_point s
+LEFT JOIN branch b USING (bank_id, branch_id)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS open FROM service_point o
+    WHERE (o.bank_id, o.branch_id, o.kind) = (s.bank_id, s.branch_id, 'station')
+      AND o.closed_at IS NULL) AS stations
+WHERE ($1::integer IS NULL OR s.bank_id = $1)
+  AND (b.level = timebank.level_of_service_point(s.kind) AND stations.open <= 1) IS NOT TRUE;
+
+-- name: balances_out_of_the_tree
+-- What hangs nowhere below the root is missing from every total above it.
+WITH RECURSIVE
+parents AS MATERIALIZED (
+    SELECT k.bank_id, k.root_id, p.branch_id, p.parent_id
+    FROM bank k CROSS JOIN LATERAL timebank.list_parents(k.bank_id, 'infinity') AS p
+    WHERE $1::integer IS NULL OR k.bank_id = $1
+), tree AS (
+    SELECT bank_id, branch_id FROM parents WHERE branch_id = root_id AND parent_id IS NULL
+    UNION
+    SELECT p.bank_id, p.branch_id
+    FROM tree JOIN parents p ON (p.bank_id, p.parent_id) = (tree.bank_id, tree.branch_id)
+), place AS (
+    SELECT k.bank_id, p.party_id, p.branch_id
+    FROM bank k CROSS JOIN LATERAL timebank.list_places(k.bank_id, 'infinity') AS p
+    WHERE $1::integer IS NULL OR k.bank_id = $1
+), held AS (
+    SELECT a.bank_id, coalesce(place.branch_id, k.root_id) AS branch_id, a.unit, b.balance
+    FROM account a
+    JOIN bank k USING (bank_id)
+    JOIN balance b USING (bank_id, account_id)
+    LEFT JOIN place ON (place.bank_id, place.party_id) = (a.bank_id, a.owner_id)
+    WHERE $1::integer IS NULL OR a.bank_id = $1
+)
+SELECT bank_id, format('branch %s', branch_id), 'below the root, and counted in its totals',
+       format('outside the tree: %s accounts, %s %s', count(*), sum(balance), unit)
+FROM held LEFT JOIN tree USING (bank_id, branch_id)
+WHERE tree.branch_id IS NULL
+GROUP BY bank_id, branch_id, unit;
+
+
 -- ── Redemption ──────────────────────────────────────────────────────────────────────────────────
 
 -- name: held_accounts_unlike_their_holds
@@ -370,14 +465,16 @@ WHERE ($1::integer IS NULL OR t.bank_id = $1) AND t.status = 'posted' AND a.unit
 SELECT NULL::integer, format('trigger %s', guard.name),
        format('calls %s, enabled always', guard.function),
        coalesce(format('calls %s, enabled %s', t.tgfoid::regproc, t.tgenabled), 'no such trigger')
-FROM unnest(array['transfer', 'posting', 'request', 'redemption_act']) AS history (name)
+FROM unnest(array['transfer', 'posting', 'request', 'redemption_act', 'branch_move', 'placement',
+                  'audit_log']) AS history (name)
 CROSS JOIN LATERAL (VALUES
     (history.name || '_is_append_only', 'refuse_edit', 58),
     (history.name || '_is_written_by_functions', 'refuse_insert_by_hand', 6)
 ) AS guard (name, function, type)
 LEFT JOIN pg_trigger t ON t.tgname = guard.name
                       AND t.tgrelid = to_regclass('timebank.' || history.name)
-WHERE (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
+WHERE (guard.type = 58 OR history.name <> ALL (array['branch_move', 'placement', 'audit_log']))
+  AND (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
        AND t.tgfoid = to_regproc('timebank.' || guard.function)) IS NOT TRUE;
 
 -- name: constraints_not_in_force
@@ -417,7 +514,8 @@ SELECT NULL::integer, format('role %s', login.role),
        format('no %s on %s', asked.privilege, history.name), 'granted'
 FROM unnest(array['timebank_app', 'timebank_auditor', 'timebank_vault']) AS login (role)
 CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account', 'expiry_rule',
-                        'redemption_act', 'hold', 'stock', 'cap_use', 'cap_override'])
+                        'redemption_act', 'hold', 'stock', 'cap_use', 'cap_override', 'branch',
+                        'branch_move', 'placement', 'service_point'])
            AS history (name)
 CROSS JOIN unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER'])
            AS asked (privilege)
