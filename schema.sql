@@ -324,30 +324,22 @@ CREATE TYPE locked_balances AS (
 );
 
 CREATE FUNCTION lock_balances(p_bank integer, p_accounts uuid[]) RETURNS locked_balances
-LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER
+SET search_path = timebank, pg_temp
+SET enable_nestloop = off  -- both tables by sorted keys, not a probe of account for each balance
+SET enable_seqscan = off   -- also in a plan that was made while they were empty
+AS $$
     SELECT array_agg(account_id), array_agg(unit), array_agg(kind), array_agg(balance),
            array_agg(seq), array_agg(floor), array_agg(ceiling), array_agg(occurred_latest),
            max(recorded_at), array_agg(place)
     FROM (SELECT b.*, b.ctid AS place, a.unit, a.kind
           FROM balance b JOIN account a USING (bank_id, account_id)
           WHERE b.bank_id = p_bank AND b.account_id = ANY (p_accounts)
+            AND a.account_id = ANY (p_accounts)
           ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked;
 $$;
 COMMENT ON FUNCTION lock_balances IS
     'Locks balance rows in the order of account_id and reads them.';
-
-CREATE TYPE decisions AS (
-    statuses       transfer_status[],
-    debit_seqs     bigint[],
-    credit_seqs    bigint[],
-    debit_afters   bigint[],
-    credit_afters  bigint[],
-    debit_latests  timestamptz[],
-    credit_latests timestamptz[],
-    balances       bigint[],
-    seqs           bigint[],
-    latests        timestamptz[]
-);
 
 CREATE FUNCTION find_reversal_fault_here(
     p_place integer, p_original integer, p_kinds transfer_kind[], p_reverses uuid[],
@@ -373,86 +365,83 @@ COMMENT ON FUNCTION find_reversal_fault_here IS
 CREATE FUNCTION decide_transfers(
     p_ids uuid[], p_kinds transfer_kind[], p_chain_ids uuid[], p_verdicts transfer_status[],
     p_repeats integer[], p_debits integer[], p_credits integer[], p_amounts bigint[],
-    p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_state locked_balances
-) RETURNS decisions LANGUAGE plpgsql IMMUTABLE AS $$
+    p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_state locked_balances,
+    OUT statuses transfer_status[], OUT last_legs integer[], OUT balances bigint[],
+    OUT seqs bigint[], OUT latests timestamptz[]
+) LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
-    status  transfer_status[] := p_verdicts;
-    dseq    bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(p_ids)]);
-    cseq    bigint[] := dseq;
-    dafter  bigint[] := dseq;
-    cafter  bigint[] := dseq;
-    dlatest timestamptz[] := array_fill(NULL::timestamptz, ARRAY[cardinality(p_ids)]);
-    clatest timestamptz[] := dlatest;
-    dbefore timestamptz[] := dlatest;  cbefore timestamptz[] := dlatest;
-    bal     bigint[] := p_state.balances;
-    seq     bigint[] := p_state.seqs;
-    latest  timestamptz[] := p_state.latests;
+    base    integer := coalesce(cardinality(p_state.balances), 0);
+    before  integer[] := array_fill(NULL::integer, ARRAY[base + 2 * cardinality(p_ids)]);
     floors  bigint[] := p_state.floors;
     ceils   bigint[] := p_state.ceilings;
-    chain   uuid;     head integer;  broken boolean;
-    d       integer;  c integer;
+    chain   uuid;    head integer;  broken boolean;
+    debit   integer; credit integer;
+    left_d  bigint;  left_c bigint;   leg integer;
 BEGIN
+    statuses := p_verdicts;
+    last_legs := array(SELECT generate_series(1, base));
+    balances := p_state.balances || array_fill(NULL::bigint, ARRAY[2 * cardinality(p_ids)]);
+    seqs := p_state.seqs || array_fill(NULL::bigint, ARRAY[2 * cardinality(p_ids)]);
+    latests := p_state.latests || array_fill(NULL::timestamptz, ARRAY[2 * cardinality(p_ids)]);
     FOR i IN 1 .. cardinality(p_ids) LOOP
         IF p_chain_ids[i] = p_ids[i] OR p_chain_ids[i] IS DISTINCT FROM chain THEN
             chain := p_chain_ids[i];
             head := i;
             broken := chain <> p_ids[i];
         END IF;
-        d := p_debits[i];
-        c := p_credits[i];
-        IF p_reverses[i] IS NOT NULL AND status[i] IS NULL AND p_repeats[i] IS NULL THEN
-            status[i] := find_reversal_fault_here(i, p_originals[i], p_kinds, p_reverses,
-                                                  p_debits, p_credits, p_amounts, status);
+        leg := base + 2 * i;
+        debit := last_legs[p_debits[i]];
+        credit := last_legs[p_credits[i]];
+        left_d := balances[debit] - p_amounts[i];
+        left_c := balances[credit] + p_amounts[i];
+        IF p_reverses[i] IS NOT NULL AND statuses[i] IS NULL AND p_repeats[i] IS NULL THEN
+            statuses[i] := find_reversal_fault_here(i, p_originals[i], p_kinds, p_reverses,
+                                                    p_debits, p_credits, p_amounts, statuses);
         END IF;
-        IF status[i] IS NOT NULL OR p_repeats[i] IS NOT NULL THEN
+        IF statuses[i] IS NOT NULL OR p_repeats[i] IS NOT NULL THEN
             NULL;  -- decided before: nothing new happens, and a chain around it is broken
         ELSIF broken THEN
-            status[i] := 'chain_broken';
-        ELSIF bal[d] - p_amounts[i] < floors[d] THEN
-            status[i] := 'insufficient_balance';
-        ELSIF bal[c] + p_amounts[i] > ceils[c] THEN
-            status[i] := 'ceiling_exceeded';
+            statuses[i] := 'chain_broken';
+        ELSIF left_d < floors[p_debits[i]] THEN
+            statuses[i] := 'insufficient_balance';
+        ELSIF left_c > ceils[p_credits[i]] THEN
+            statuses[i] := 'ceiling_exceeded';
         ELSE
-            status[i] := 'posted';
-            dbefore[i] := latest[d];
-            cbefore[i] := latest[c];
-            bal[d] := bal[d] - p_amounts[i];
-            bal[c] := bal[c] + p_amounts[i];
-            seq[d] := seq[d] + 1;
-            seq[c] := seq[c] + 1;
-            latest[d] := greatest(latest[d], p_occurred[i]);
-            latest[c] := greatest(latest[c], p_occurred[i]);
-            dseq[i] := seq[d];
-            cseq[i] := seq[c];
-            dafter[i] := bal[d];
-            cafter[i] := bal[c];
-            dlatest[i] := latest[d];
-            clatest[i] := latest[c];
+            statuses[i] := 'posted';
+            IF chain IS NOT NULL THEN
+                before[leg - 1] := debit;
+                before[leg] := credit;
+            END IF;
+            balances[leg - 1] := left_d;
+            balances[leg] := left_c;
+            seqs[leg - 1] := seqs[debit] + 1;
+            seqs[leg] := seqs[credit] + 1;
+            latests[leg - 1] := greatest(latests[debit], p_occurred[i]);
+            latests[leg] := greatest(latests[credit], p_occurred[i]);
+            last_legs[p_debits[i]] := leg - 1;
+            last_legs[p_credits[i]] := leg;
             CONTINUE;
         END IF;
         IF chain IS NOT NULL AND NOT broken THEN
             broken := true;
             FOR u IN REVERSE i - 1 .. head LOOP
-                CONTINUE WHEN dseq[u] IS NULL;
-                status[u] := 'chain_broken';
-                dseq[u] := NULL;
-                cseq[u] := NULL;
-                bal[p_debits[u]] := bal[p_debits[u]] + p_amounts[u];
-                bal[p_credits[u]] := bal[p_credits[u]] - p_amounts[u];
-                seq[p_debits[u]] := seq[p_debits[u]] - 1;
-                seq[p_credits[u]] := seq[p_credits[u]] - 1;
-                latest[p_debits[u]] := dbefore[u];
-                latest[p_credits[u]] := cbefore[u];
+                CONTINUE WHEN seqs[base + 2 * u] IS NULL;
+                statuses[u] := 'chain_broken';
+                seqs[base + 2 * u - 1] := NULL;
+                seqs[base + 2 * u] := NULL;
+                last_legs[p_debits[u]] := before[base + 2 * u - 1];
+                last_legs[p_credits[u]] := before[base + 2 * u];
             END LOOP;
         END IF;
-        status[i] := coalesce(status[p_repeats[i]], status[i]);
+        statuses[i] := coalesce(statuses[p_repeats[i]], statuses[i]);
     END LOOP;
-    RETURN (status, dseq, cseq, dafter, cafter, dlatest, clatest, bal, seq, latest)::decisions;
 END $$;
 COMMENT ON FUNCTION decide_transfers IS
     'Pure: takes transfers in order against the locked state. A verdict given beforehand stands, a '
     'repeat follows the row it repeats; the rest is posted or refused by floor, ceiling and chain, '
-    'and each decision changes what follows. Debits and credits are places in the locked arrays.';
+    'and each decision changes what follows. Debits and credits are places in the locked arrays. '
+    'Answers in legs: the locked balances as they stood, then the debit and the credit of each '
+    'transfer in turn, without a seq where nothing was posted; last_legs has one of each account.';
 
 CREATE FUNCTION find_reversal_fault(
     p_bank integer, p_original uuid, p_debit uuid, p_credit uuid, p_amount bigint
@@ -476,32 +465,16 @@ COMMENT ON FUNCTION find_reversal_fault IS
     'Why this cannot be the reversal of an original of an earlier call, or null. The accounts of '
     'both are locked, so nobody else is reversing it now.';
 
-CREATE TYPE examined AS (
-    verdicts     transfer_status[],
-    repeats      integer[],
-    debits       integer[],
-    credits      integer[],
-    originals    integer[],
-    is_new       boolean[],
-    recorded_at  timestamptz[]
-);
-
-CREATE FUNCTION examine_transfers(
+CREATE FUNCTION recall_transfers(
     p_bank integer, p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[],
     p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
-    p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[], p_state locked_balances,
-    p_stamp timestamptz
-) RETURNS examined LANGUAGE sql STABLE
-SET search_path = timebank, pg_temp
-SET enable_nestloop = off  -- the places are found by hashing, however many accounts there are
-AS $$
-    SELECT array_agg(CASE
-               WHEN (known).transfer_id IS NULL AND first < n THEN
+    p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[], p_stamp timestamptz
+) RETURNS TABLE (place integer, verdict transfer_status, repeats integer, recorded_at timestamptz)
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT n, CASE
+               WHEN (known).transfer_id IS NULL THEN
                    CASE WHEN content IS DISTINCT FROM first_content
                         THEN 'id_conflict'::transfer_status END
-               WHEN (known).transfer_id IS NULL THEN
-                   CASE WHEN fault <> 'original_not_found' OR reverses <> ALL (p_ids)
-                        THEN fault END
                WHEN content IS NOT DISTINCT FROM (
                    (known).kind, (known).debit_account_id, (known).credit_account_id,
                    (known).amount,
@@ -509,44 +482,80 @@ AS $$
                         THEN p_stamp ELSE (known).occurred_at END,  -- null: when it is recorded
                    (known).actor_id, (known).chain_id, (known).subject_id, (known).reverses_id,
                    (known).reason) THEN (known).status
-               ELSE 'id_conflict' END),
-           array_agg(CASE WHEN (known).transfer_id IS NULL AND first < n
-                           AND content IS NOT DISTINCT FROM first_content THEN first END),
-           array_agg(d), array_agg(c),
-           array_agg(CASE WHEN fault = 'original_not_found'
-                          THEN array_position(p_ids[:], reverses) END),
-           array_agg((known).transfer_id IS NULL AND first = n),
-           array_agg(coalesce((known).recorded_at, p_stamp))
+               ELSE 'id_conflict' END,
+           CASE WHEN (known).transfer_id IS NULL AND content IS NOT DISTINCT FROM first_content
+                THEN first END,
+           coalesce((known).recorded_at, p_stamp)
     FROM (
-        SELECT n, occurred, reverses, content, d.place AS d, c.place AS c,
-               first_value(n) OVER same_id AS first,
+        SELECT n::integer, occurred, content, first_value(n::integer) OVER same_id AS first,
                first_value(content) OVER same_id AS first_content,
                (SELECT t FROM transfer t
-                WHERE (t.bank_id, t.transfer_id) = (p_bank, r.id)) AS known,
-               CASE
-                   WHEN amount NOT BETWEEN 1 AND (1::bigint << 53) - 1
-                       THEN 'amount_out_of_range'::transfer_status
-                   WHEN d.place IS NULL OR c.place IS NULL THEN 'account_not_found'
-                   WHEN d.place = c.place THEN 'same_account'
-                   WHEN d.unit <> c.unit THEN 'unit_mismatch'
-                   WHEN occurred > p_stamp THEN 'occurred_in_future'
-                   WHEN r.kind = 'reversal' THEN
-                       find_reversal_fault(p_bank, reverses, debit, credit, amount)
-                   WHEN NOT may_move(r.kind, d.kind, c.kind) THEN 'account_kind_mismatch'
-               END AS fault
+                WHERE (t.bank_id, t.transfer_id) = (p_bank, r.id)) AS known
         FROM (SELECT *, (kind, debit, credit, amount, occurred, actor, chain, subject,
                          reverses, reason) AS content
               FROM unnest(p_ids, p_kinds, p_debits, p_credits, p_amounts, p_occurred, p_actors,
                           p_chain_ids, p_subjects, p_reverses, p_reasons) WITH ORDINALITY
                    AS u(id, kind, debit, credit, amount, occurred, actor, chain, subject,
                         reverses, reason, n)) AS r
-        LEFT JOIN unnest(p_state.account_ids, p_state.units, p_state.kinds) WITH ORDINALITY
-                  AS d(id, unit, kind, place) ON d.id = r.debit
-        LEFT JOIN unnest(p_state.account_ids, p_state.units, p_state.kinds) WITH ORDINALITY
-                  AS c(id, unit, kind, place) ON c.id = r.credit
-        WINDOW same_id AS (PARTITION BY r.id ORDER BY n)
-        ORDER BY n) AS examined;
+        WINDOW same_id AS (PARTITION BY r.id ORDER BY n)) AS recalled
+    WHERE (known).transfer_id IS NOT NULL OR first < n;
 $$;
+COMMENT ON FUNCTION recall_transfers IS
+    'The transfers whose id was used before, in an earlier call or within this one.';
+
+CREATE FUNCTION examine_transfers(
+    p_bank integer, p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[],
+    p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
+    p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[], p_state locked_balances,
+    p_stamp timestamptz, OUT verdicts transfer_status[], OUT repeats integer[],
+    OUT debits integer[], OUT credits integer[], OUT originals integer[], OUT is_new boolean[],
+    OUT recorded_ats timestamptz[]
+) LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    recalled record;
+BEGIN
+    SELECT array_agg(CASE WHEN original IS NULL THEN fault END), array_agg(d), array_agg(c),
+           array_agg(original)
+    INTO verdicts, debits, credits, originals
+    FROM (SELECT *, CASE WHEN fault = 'original_not_found'
+                         THEN array_position(p_ids[:], reverses) END AS original
+          FROM (SELECT n, reverses, d, c, CASE
+                    WHEN amount NOT BETWEEN 1 AND (1::bigint << 53) - 1
+                        THEN 'amount_out_of_range'::transfer_status
+                    WHEN (p_state.account_ids[d] = debit AND p_state.account_ids[c] = credit)
+                        IS NOT TRUE THEN 'account_not_found'
+                    WHEN d = c THEN 'same_account'
+                    WHEN p_state.units[d] <> p_state.units[c] THEN 'unit_mismatch'
+                    WHEN occurred > p_stamp THEN 'occurred_in_future'
+                    WHEN kind = 'reversal' THEN
+                        find_reversal_fault(p_bank, reverses, debit, credit, amount)
+                    WHEN NOT may_move(kind, p_state.kinds[d], p_state.kinds[c])
+                        THEN 'account_kind_mismatch'
+                END AS fault
+                FROM (SELECT *, width_bucket(debit, p_state.account_ids) AS d,
+                             width_bucket(credit, p_state.account_ids) AS c
+                      FROM unnest(p_kinds, p_debits, p_credits, p_amounts, p_occurred, p_reverses)
+                           WITH ORDINALITY
+                           AS u(kind, debit, credit, amount, occurred, reverses, n)
+                      OFFSET 0) AS r
+                ORDER BY n) AS judged) AS traced;
+    repeats := array_fill(NULL::integer, ARRAY[cardinality(p_ids)]);
+    is_new := array_fill(true, ARRAY[cardinality(p_ids)]);
+    recorded_ats := array_fill(p_stamp, ARRAY[cardinality(p_ids)]);
+    IF EXISTS (SELECT FROM transfer WHERE bank_id = p_bank AND transfer_id = ANY (p_ids))
+       OR (SELECT count(DISTINCT id) FROM unnest(p_ids) AS id) < cardinality(p_ids) THEN
+        FOR recalled IN
+            SELECT * FROM recall_transfers(p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts,
+                                           p_occurred, p_actors, p_chain_ids, p_subjects,
+                                           p_reverses, p_reasons, p_stamp)
+        LOOP
+            verdicts[recalled.place] := recalled.verdict;
+            repeats[recalled.place] := recalled.repeats;
+            recorded_ats[recalled.place] := recalled.recorded_at;
+            is_new[recalled.place] := false;
+        END LOOP;
+    END IF;
+END $$;
 COMMENT ON FUNCTION examine_transfers IS
     'What can be said of each transfer before its turn: known from an earlier call, a repeat '
     'within this one, or faulty in itself whatever the balances are.';
@@ -557,61 +566,74 @@ CREATE FUNCTION post_transfers(
     p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[],
     OUT statuses transfer_status[], OUT recorded_ats timestamptz[]
 ) LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = timebank, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = timebank, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off  -- also in plans that were made while the tables were empty
+AS $$
 DECLARE
+    size   integer := cardinality(p_ids);
     state  locked_balances;
-    seen   examined;
-    done   decisions;
+    seen   record;
     stamp  timestamptz;
     dated  timestamptz[];
+    is_new boolean[];
+    last_legs integer[];
+    balances  bigint[];
+    seqs      bigint[];
+    latests   timestamptz[];
+    base      integer;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'post_transfers needs READ COMMITTED' USING ERRCODE = '25001';
     END IF;
+    IF (size, size, size, size, size, size) IS DISTINCT FROM (
+            cardinality(p_kinds), cardinality(p_debits), cardinality(p_credits),
+            cardinality(p_amounts), cardinality(p_occurred), cardinality(p_actors))
+        OR size < greatest(cardinality(p_chain_ids), cardinality(p_subjects),
+                           cardinality(p_reverses), cardinality(p_reasons)) THEN
+        RAISE EXCEPTION 'post_transfers needs arrays of one length' USING ERRCODE = '2202E';
+    END IF;
+    -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
+    p_ids := p_ids[:];             p_kinds := p_kinds[:];          p_debits := p_debits[:];
+    p_credits := p_credits[:];     p_amounts := p_amounts[:];      p_actors := p_actors[:];
+    p_chain_ids := p_chain_ids[:]; p_subjects := p_subjects[:];    p_reverses := p_reverses[:];
+    p_reasons := p_reasons[:];
     state := lock_balances(p_bank, p_debits || p_credits);
     stamp := greatest(clock_timestamp(), state.recorded_at);
     dated := array(SELECT coalesce(occurred, stamp) FROM unnest(p_occurred) AS occurred);
-    seen := examine_transfers(p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts, dated,
-                              p_actors, p_chain_ids, p_subjects, p_reverses, p_reasons, state,
-                              stamp);
-    -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
-    done := decide_transfers(p_ids[:], p_kinds[:], p_chain_ids[:], seen.verdicts, seen.repeats,
-                             seen.debits, seen.credits, p_amounts[:], dated, p_reverses[:],
-                             seen.originals, state);
+    SELECT * INTO seen FROM examine_transfers(
+        p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts, dated, p_actors, p_chain_ids,
+        p_subjects, p_reverses, p_reasons, state, stamp);
+    SELECT * INTO statuses, last_legs, balances, seqs, latests
+    FROM decide_transfers(p_ids, p_kinds, p_chain_ids, seen.verdicts, seen.repeats, seen.debits,
+                          seen.credits, p_amounts, dated, p_reverses, seen.originals, state);
+    recorded_ats := seen.recorded_ats;
+    is_new := seen.is_new;
+    base := coalesce(cardinality(state.places), 0);
 
     INSERT INTO transfer
-    SELECT p_bank, id, kind, status, debit, credit, amount, occurred, stamp, debit_seq, credit_seq,
-           actor, chain, subject, reverses, reason
-    FROM unnest(p_ids, p_kinds, done.statuses, p_debits, p_credits, p_amounts, dated,
-                done.debit_seqs, done.credit_seqs, p_actors, p_chain_ids, p_subjects, p_reverses,
-                p_reasons, seen.is_new)
-         AS r(id, kind, status, debit, credit, amount, occurred, debit_seq, credit_seq, actor,
-              chain, subject, reverses, reason, is_new)
-    WHERE is_new ORDER BY id;
+    SELECT p_bank, p_ids[n], p_kinds[n], statuses[n], p_debits[n], p_credits[n], p_amounts[n],
+           dated[n], stamp, seqs[base + 2 * n - 1], seqs[base + 2 * n], p_actors[n],
+           p_chain_ids[n], p_subjects[n], p_reverses[n], p_reasons[n]
+    FROM generate_series(1, size) AS n
+    WHERE is_new[n] ORDER BY p_ids[n];
 
     INSERT INTO posting
-    SELECT p_bank, account, seq, id, amount, balance_after, occurred, latest, stamp
-    FROM (SELECT account, seq, id, -amount AS amount, balance_after, occurred, latest
-          FROM unnest(p_debits, done.debit_seqs, p_ids, p_amounts, done.debit_afters, dated,
-                      done.debit_latests)
-               AS debit(account, seq, id, amount, balance_after, occurred, latest)
+    SELECT p_bank, account, seqs[leg], p_ids[n], amount, balances[leg], dated[n], latests[leg],
+           stamp
+    FROM (SELECT n, p_debits[n] AS account, -p_amounts[n] AS amount, base + 2 * n - 1 AS leg
+          FROM generate_series(1, size) AS n
           UNION ALL
-          SELECT account, seq, id, amount, balance_after, occurred, latest
-          FROM unnest(p_credits, done.credit_seqs, p_ids, p_amounts, done.credit_afters, dated,
-                      done.credit_latests)
-               AS credit(account, seq, id, amount, balance_after, occurred, latest)) AS leg
-    WHERE seq IS NOT NULL
-    ORDER BY account, seq;
+          SELECT n, p_credits[n], p_amounts[n], base + 2 * n
+          FROM generate_series(1, size) AS n) AS legs
+    WHERE seqs[leg] IS NOT NULL
+    ORDER BY account, seqs[leg];
 
     -- A locked row stays where it is: its place in the table is the shortest way back to it.
-    UPDATE balance b SET balance = r.balance, seq = r.seq, occurred_latest = r.latest,
-                         recorded_at = stamp
-    FROM unnest(state.places, state.seqs, done.balances, done.seqs, done.latests)
-         AS r(place, seq_before, balance, seq, latest)
-    WHERE b.ctid = r.place AND r.seq <> r.seq_before;
-
-    statuses := done.statuses;
-    recorded_ats := seen.recorded_at;
+    UPDATE balance b SET balance = balances[r.leg], seq = seqs[r.leg],
+                         occurred_latest = latests[r.leg], recorded_at = stamp
+    FROM unnest(state.places, last_legs) AS r(place, leg)
+    WHERE b.ctid = r.place AND r.leg > base;
 END $$;
 COMMENT ON FUNCTION post_transfers IS
     'The one way in: N transfers, decided in order, in one call. Arrays of one length; chains are '
@@ -643,10 +665,13 @@ SET search_path = timebank, pg_temp SET plan_cache_mode = force_generic_plan AS 
 #variable_conflict use_column
 DECLARE
     outcomes text[];
+    numbers  integer[];
+    ids      uuid[];
     decided  transfer_status[];
+    instants timestamptz[];
 BEGIN
     INSERT INTO request (bank_id, caller_id, key, fingerprint, transfer_ids)
-    SELECT p_bank, caller, key, fingerprint, ids
+    SELECT p_bank, caller, key, fingerprint, own.ids
     FROM unnest(p_callers, p_keys, p_fingerprints) WITH ORDINALITY AS r(caller, key, fingerprint, n)
     JOIN (SELECT request, array_agg(id ORDER BY place) AS ids
           FROM unnest(p_requests, p_ids) WITH ORDINALITY AS t(request, id, place)
@@ -665,30 +690,40 @@ BEGIN
         CROSS JOIN LATERAL find_request(p_bank, caller, r.key) AS known
         ORDER BY n);
 
-    SELECT (post_transfers(
-        p_bank, array_agg(id), array_agg(kind), array_agg(debit), array_agg(credit),
-        array_agg(amount), array_agg(occurred), array_agg(p_callers[t.request]), array_agg(chain),
-        array_agg(subject), array_agg(NULL::uuid), array_agg(NULL::reversal_reason))).statuses
-    INTO decided
-    FROM (SELECT * FROM unnest(p_requests, p_ids, p_kinds, p_debits, p_credits, p_amounts,
-                               p_occurred, p_chain_ids, p_subjects) WITH ORDINALITY
-              AS u(request, id, kind, debit, credit, amount, occurred, chain, subject, n)
-          WHERE outcomes[u.request] = 'new' ORDER BY n) AS t
-    HAVING count(*) > 0;
+    SELECT new.requests, new.ids, posted.statuses, posted.recorded_ats
+    INTO numbers, ids, decided, instants
+    FROM (SELECT array_agg(u.request) AS requests, array_agg(id) AS ids, array_agg(kind) AS kinds,
+                 array_agg(debit) AS debits, array_agg(credit) AS credits,
+                 array_agg(amount) AS amounts, array_agg(occurred) AS occurred,
+                 array_agg(p_callers[u.request]) AS actors, array_agg(chain) AS chains,
+                 array_agg(subject) AS subjects
+          FROM (SELECT * FROM unnest(p_requests, p_ids, p_kinds, p_debits, p_credits, p_amounts,
+                                     p_occurred, p_chain_ids, p_subjects) WITH ORDINALITY
+                    AS t(request, id, kind, debit, credit, amount, occurred, chain, subject, n)
+                WHERE outcomes[t.request] = 'new' ORDER BY n) AS u
+          HAVING count(*) > 0) AS new
+    CROSS JOIN LATERAL post_transfers(
+        p_bank, new.ids, new.kinds, new.debits, new.credits, new.amounts, new.occurred, new.actors,
+        new.chains, new.subjects, NULL, NULL) AS posted;
     IF 'id_conflict' = ANY (decided) THEN  -- the row of that id is another's: no answer to this
         RAISE EXCEPTION 'post_requests was given a transfer id that has other content'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
     RETURN QUERY
-    SELECT r.n::integer, outcomes[r.n], t.transfer_id, t.status, t.recorded_at
-    FROM unnest(p_callers, p_keys) WITH ORDINALITY AS r(caller, key, n)
-    CROSS JOIN LATERAL find_request(p_bank, caller, r.key) AS known
-    CROSS JOIN LATERAL unnest(known.transfer_ids) WITH ORDINALITY AS answered(id, place)
-    CROSS JOIN LATERAL (  -- a probe for each, also when the plan was made for an empty table
-        SELECT * FROM transfer
-        WHERE bank_id = p_bank AND transfer_id = answered.id LIMIT 1) AS t
-    ORDER BY r.n, answered.place;
+    SELECT n, outcomes[n], id, decided, recorded
+    FROM (SELECT * FROM unnest(numbers, ids, decided, instants) WITH ORDINALITY
+              AS new(n, id, decided, recorded, place)
+          UNION ALL
+          SELECT r.n::integer, answered.id, t.status, t.recorded_at, answered.place
+          FROM unnest(p_callers, p_keys) WITH ORDINALITY AS r(caller, key, n)
+          CROSS JOIN LATERAL find_request(p_bank, caller, r.key) AS known
+          CROSS JOIN LATERAL unnest(known.transfer_ids) WITH ORDINALITY AS answered(id, place)
+          CROSS JOIN LATERAL (  -- a probe for each, also when the plan was made for an empty table
+              SELECT * FROM transfer
+              WHERE bank_id = p_bank AND transfer_id = answered.id LIMIT 1) AS t
+          WHERE outcomes[r.n] <> 'new') AS answers
+    ORDER BY n, place;
 END $$;
 COMMENT ON FUNCTION post_requests IS
     'Posts the transfers of many requests in one commit, each under its caller''s key. p_requests '
@@ -1456,6 +1491,22 @@ COMMENT ON TABLE session IS
 COMMENT ON COLUMN session.scopes IS 'The only actions it is good for; null: all of its role.';
 COMMENT ON COLUMN session.last_used_at IS 'To the minute: an older one is moved on at use.';
 CREATE INDEX session_of_party ON session (bank_id, party_id) WHERE revoked_at IS NULL;
+
+CREATE VIEW live_session AS
+    SELECT s.token_hash, s.bank_id, s.session_id, s.party_id, s.role, s.method, s.scopes,
+           nullif(g.branch_id, (SELECT root_id FROM bank b WHERE b.bank_id = s.bank_id))
+               AS branch_id,
+           g.merchant_id,
+           s.idle_seconds IS NOT NULL AND s.last_used_at < clock_timestamp() - interval '1 minute'
+               AS is_stale
+    FROM session s LEFT JOIN role_grant g USING (bank_id, grant_id)
+    WHERE s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
+      AND (s.idle_seconds IS NULL
+           OR s.last_used_at > clock_timestamp() - make_interval(secs => s.idle_seconds))
+      AND (s.grant_id IS NULL OR g.revoked_at IS NULL);
+COMMENT ON VIEW live_session IS
+    'The sessions that count now, and what they stand for: of one session that never changes. Read '
+    'it by token_hash. branch_id is null for the whole bank; is_stale: its use is to be noted.';
 
 CREATE TABLE audit_log (
     bank_id      integer     NOT NULL,
@@ -3899,7 +3950,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
 GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
 REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
-REVOKE SELECT ON session, card FROM timebank_auditor;
+REVOKE SELECT ON session, live_session, card FROM timebank_auditor;
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION

@@ -61,7 +61,7 @@ OVERREACH = {
     "run programs": "COPY bank TO PROGRAM 'cat'",
 }
 
-INTERNAL = {"decide_transfers", "examine_transfers", "find_reversal_fault"}
+INTERNAL = {"decide_transfers", "examine_transfers", "find_reversal_fault", "recall_transfers"}
 """Functions that only other functions call."""
 
 WRITING = {
@@ -166,6 +166,7 @@ async def test_the_auditor_reads_all_but_the_tokens(server: Server, worker_datab
         reading |= {"SELECT token_hash FROM session", "SELECT token_hash FROM card"}
         readable = set(await accepted(connection, sorted(reading)))
     assert reading - readable == {
+        "SELECT FROM live_session",
         "SELECT FROM card",
         "SELECT FROM session",
         "SELECT token_hash FROM card",

@@ -24,7 +24,9 @@ WHERE bank_id = $1 AND account_id > $2 AND ($3::uuid IS NULL OR owner_id = $3)
 ORDER BY account_id LIMIT $5;
 
 -- name: post_transfers
-SELECT statuses, recorded_ats
+-- One instant stands for all where they are the same: a thousand would be decoded one by one.
+SELECT statuses, CASE WHEN recorded_ats[1] = ALL (recorded_ats)
+                      THEN recorded_ats[:1] ELSE recorded_ats END AS recorded_ats
 FROM post_transfers($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
 -- name: post_requests
