@@ -16,11 +16,24 @@ import msgspec
 from timebank.domain.errors import (
     AccountExistsError,
     AsOfInFutureError,
+    CapExceededError,
+    CapsExistError,
+    CategoryExistsError,
     DatabaseUnavailableError,
+    EvidenceMissingError,
+    NotFoundError,
     OutcomeUnknownError,
     OverloadedError,
+    RateExistsError,
+    RateTooEarlyError,
+    RecordedAlreadyError,
+    RecordOverlapError,
     SchemaMismatchError,
+    SecondPersonNeededError,
+    ServiceNotOverError,
+    ShiftClosedError,
     TimebankError,
+    WrongStepError,
 )
 
 Connection: TypeAlias = Any
@@ -34,6 +47,26 @@ T = TypeVar("T")
 _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "account_one_per_owner_kind_unit": AccountExistsError,
     "as_of_not_in_future": AsOfInFutureError,
+    "category_code_unique": CategoryExistsError,
+    "rate_exists": NotFoundError,
+    "rate_approver_is_another": SecondPersonNeededError,
+    "rate_after_confirmed_service": RateTooEarlyError,
+    "rate_one_a_day": RateExistsError,
+    "service_cap_pkey": CapsExistError,
+    "shift_open": ShiftClosedError,
+    "record_exists": NotFoundError,
+    "record_step": WrongStepError,
+    "record_maker_is_another": SecondPersonNeededError,
+    "record_checker_is_another": SecondPersonNeededError,
+    "record_has_evidence": EvidenceMissingError,
+    "record_of_attendance_once": RecordedAlreadyError,
+    "record_sheet_line_once": RecordedAlreadyError,
+    "record_no_overlap": RecordOverlapError,
+    "record_within_cap_of_day": CapExceededError,
+    "record_within_cap_of_activity": CapExceededError,
+    "service_over": ServiceNotOverError,
+    "wish_step": WrongStepError,
+    "wish_is_granted_by_another": SecondPersonNeededError,
 }
 
 _WORTH_REPEATING = (
@@ -188,6 +221,10 @@ async def repeat_on_conflict(
         except _CONNECTION_LOST as error:
             if is_connection_lost(error):
                 raise OutcomeUnknownError from error
+            raise
+        except asyncpg.PostgresError as error:
+            if meaning := translate(error):
+                raise meaning from error
             raise
         finally:
             with suppress(*_CONNECTION_LOST):  # lost by now: the answer stands all the same

@@ -68,6 +68,9 @@ WHERE bank_id = $1 ORDER BY unit, kind;
 -- name: find_bank
 SELECT bank_id, code, name, time_zone, points_per_hour, cursor_key FROM bank WHERE code = $1;
 
+-- name: find_time_zone
+SELECT time_zone FROM bank WHERE bank_id = $1;
+
 -- name: open_bank
 INSERT INTO bank (code, name, time_zone, points_per_hour) VALUES ($1, $2, $3, $4)
 ON CONFLICT DO NOTHING;
