@@ -20,16 +20,6 @@ class Undoing(Struct, frozen=True):
     remainder: int
 
 
-def exact_points(minutes: int, points_per_hour: int) -> int:
-    """Return what minutes at a rate earn, in sixtieths of a point."""
-    return minutes * points_per_hour
-
-
-def whole_points(exact: int) -> int:
-    """Return the points of so many sixtieths; the rest is carried."""
-    return exact // SIXTIETHS
-
-
 def undo_award(remainder: int, exact: int, points: int) -> Undoing:
     """Say how to take an award of `points` for `exact` sixtieths back out of what is carried.
 

@@ -31,7 +31,7 @@ async def make_activity(
     """Make an activity and plan its first shifts; `plan_shifts` plans those that follow.
 
     NotFoundError if there is no such category, InsuranceMissingError if it is a risky one and no
-    insurance is named, InvalidInputError for a rule or a length that cannot be.
+    insurance is named, InvalidInputError for a start, a rule or a length that cannot be.
     """
     category = await get_category(connection, bank_id, plan.category_id)
     if category.is_risky and not plan.insurance_ref:
@@ -39,6 +39,12 @@ async def make_activity(
     if not 0 < plan.wall_minutes <= LONGEST_SHIFT_MINUTES:
         raise InvalidInputError(
             f"A shift lasts from 1 to {LONGEST_SHIFT_MINUTES} minutes.", pointer="/wall_minutes"
+        )
+    start = plan.first_start
+    if start.tzinfo or start.second or start.microsecond:
+        raise InvalidInputError(
+            "The first start is a local time in whole minutes, such as 2026-01-02T09:00.",
+            pointer="/first_start",
         )
     if plan.rule is not None:
         try:
