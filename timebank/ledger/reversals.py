@@ -69,7 +69,7 @@ async def reverse(
             bank_id,
             wallet,
             lacking[wallet.account_id],
-            mirrors,
+            [*along, *mirrors],
             reversal_id=reversal_id,
         )
         for wallet in borrowers
@@ -165,13 +165,13 @@ async def _lend(
     bank_id: int,
     wallet: Account,
     amount: int,
-    mirrors: Sequence[Transfer],
+    moves: Sequence[Transfer],
     *,
     reversal_id: UUID,
 ) -> Transfer:
     """Return the transfer that lends the wallet an amount, its debt account opened if need be."""
     debt = await ensure_account(connection, bank_id, wallet.unit, AccountKind.DEBT, wallet.owner_id)
-    own = next(mirror for mirror in mirrors if mirror.debit_account_id == wallet.account_id)
+    own = next(move for move in moves if move.debit_account_id == wallet.account_id)
     return Transfer(
         transfer_id=derive_id(reversal_id, f"debt of {wallet.account_id}"),
         kind=TransferKind.DEBT,
