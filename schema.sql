@@ -1076,9 +1076,8 @@ CREATE TABLE wish (
         (status = 'confirmed') = (confirmed_at IS NOT NULL))
 );
 CREATE TRIGGER wish_step BEFORE INSERT OR UPDATE OF status ON wish FOR EACH ROW
-    EXECUTE FUNCTION check_step('>collected', 'collected>collected', 'collected>assigned',
-                                'assigned>collected', 'assigned>done', 'done>assigned',
-                                'done>confirmed');
+    EXECUTE FUNCTION check_step('>collected', 'collected>assigned', 'assigned>collected',
+                                'assigned>done', 'done>assigned', 'done>confirmed');
 ALTER TABLE wish ENABLE ALWAYS TRIGGER wish_step;
 COMMENT ON TABLE wish IS
     '微心愿: what somebody wishes for, who grants it, and the record of the hours. The person '

@@ -5,15 +5,19 @@ from typing import Any
 
 from timebank.audit.findings import Findings
 from timebank.audit.invariants import (
+    AWARDED_ONCE,
     BANK_EXISTS,
     CHAIN_WHOLE,
     GUARDS_STAND,
     KINDS_FIT,
+    NO_OVERLAP,
     OCCURRED_BEFORE,
     ONE_UNIT,
+    POINTS_EXACT,
     REFUSED_MOVES_NOTHING,
     REQUEST_ANSWERED,
     REVERSED_ONCE,
+    THREE_PERSONS,
     TWO_POSTINGS,
     Invariant,
 )
@@ -36,6 +40,17 @@ CHECKS: Sequence[tuple[Invariant, str]] = (
     (KINDS_FIT, "transfers_of_wrong_kind"),
     (OCCURRED_BEFORE, "transfers_before_they_occurred"),
     (BANK_EXISTS, "rows_of_no_bank"),
+    (AWARDED_ONCE, "records_with_wrong_awards"),
+    (AWARDED_ONCE, "awards_with_wrong_transfers"),
+    (AWARDED_ONCE, "awards_reversed_without_their_records"),
+    (AWARDED_ONCE, "transfers_of_two_awards"),
+    (NO_OVERLAP, "overlapping_records"),
+    (NO_OVERLAP, "records_with_wrong_minutes"),
+    (POINTS_EXACT, "awards_by_wrong_rates"),
+    (POINTS_EXACT, "persons_with_wrong_points"),
+    (POINTS_EXACT, "reversals_with_wrong_roundings"),
+    (POINTS_EXACT, "roundings_of_no_reversal"),
+    (THREE_PERSONS, "records_without_three_persons"),
 )
 """What is asked of the rows of a bank, or of all."""
 

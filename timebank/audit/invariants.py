@@ -80,6 +80,26 @@ GUARDS_STAND = Invariant(
     "guards_stand",
     "The triggers, constraints, functions and rights that keep history unedited are in force.",
 )
+AWARDED_ONCE = Invariant(
+    25,
+    "award_of_confirmed_record",
+    "Only confirmed records have awards: one chain of hours and points each, or one reversed.",
+)
+NO_OVERLAP = Invariant(
+    26,
+    "record_no_overlap",
+    "No two confirmed intervals of one person overlap, and minutes are those of the interval.",
+)
+POINTS_EXACT = Invariant(
+    27,
+    "points_exact",
+    "The points of a person and category are the floor of their minutes by the rates in force.",
+)
+THREE_PERSONS = Invariant(
+    28,
+    "record_of_three_persons",
+    "Maker, checker and beneficiary of a record are three persons; a rate has two.",
+)
 KINDS_FIT = Invariant(
     34,
     "account_kinds_fit",
@@ -110,6 +130,10 @@ INVARIANTS = (
     REVERSED_ONCE,
     ONE_UNIT,
     GUARDS_STAND,
+    AWARDED_ONCE,
+    NO_OVERLAP,
+    POINTS_EXACT,
+    THREE_PERSONS,
     KINDS_FIT,
     OCCURRED_BEFORE,
     BANK_EXISTS,
