@@ -23,6 +23,7 @@ from timebank.ledger.banks import Bank, ensure_bank
 from timebank.ledger.ids import new_id
 from timebank.ledger.passbook import get_balance
 from timebank.ledger.transfers import post
+from timebank.people.parties import PartyKind, register_parties
 
 STAFF = new_id()
 
@@ -56,8 +57,10 @@ class Book:
         owner_id: UUID | None = None,
     ) -> UUID:
         """Open an account of a new owner and award it a balance."""
+        owner_id = owner_id or new_id()
         async with self.pool.acquire() as connection:
-            account = await open_account(connection, self.bank_id, unit, kind, owner_id or new_id())
+            await register_parties(connection, self.bank_id, PartyKind.PERSON, [owner_id])
+            account = await open_account(connection, self.bank_id, unit, kind, owner_id)
         if balance:
             await self.post_all(self.award(account.account_id, balance, unit))
         return account.account_id

@@ -9,7 +9,16 @@ from litestar import Litestar, Router
 from litestar.config.app import AppConfig
 from litestar.handlers import HTTPRouteHandler
 
-from timebank.api import accounts, health, transfers
+from timebank.api import (
+    accounts,
+    api_keys,
+    approvals,
+    credentials,
+    health,
+    logins,
+    oversight,
+    transfers,
+)
 from timebank.api.call import Call
 from timebank.api.desk import Desk
 from timebank.api.gate import Gate
@@ -36,10 +45,25 @@ def create_app(settings: Settings | None = None) -> Litestar:
     @asynccontextmanager
     async def with_desk(app: Litestar) -> AsyncIterator[None]:
         async with open_database(settings) as pool:
-            app.state.desk = Desk(pool)
-            yield
+            app.state.desk = Desk(pool, settings)
+            try:
+                yield
+            finally:
+                app.state.desk.close()
 
-    v1 = Router("/api/v1", route_handlers=[accounts.router, transfers.router, health.router])
+    v1 = Router(
+        "/api/v1",
+        route_handlers=[
+            accounts.router,
+            transfers.router,
+            logins.router,
+            credentials.router,
+            api_keys.router,
+            approvals.router,
+            oversight.router,
+            health.router,
+        ],
+    )
     app = Litestar(
         [v1, explain_problem, send_asset],
         lifespan=[with_desk],

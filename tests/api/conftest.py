@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 import httpx
 import pytest
 from litestar import Litestar
 
 from tests.api.client import Api
-from tests.api.service import Service, serving
+from tests.api.logins import Door
+from tests.api.service import Service, make_login_key, serving
 from tests.book import Book
 from timebank.app import create_app
 from timebank.config import Settings
+from timebank.db import SERVER_SETTINGS
 from timebank.embedded import Server
 
 
@@ -43,9 +46,17 @@ async def client_of(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="session")
-async def app(server: Server, worker_database: str) -> Litestar:
+async def app(
+    server: Server, worker_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Litestar:
     """The service on the worker's database, as timebank_app."""
-    return create_app(Settings(database_url=server.dsn(worker_database, "timebank_app")))
+    return create_app(
+        Settings(
+            database_url=server.dsn(worker_database, "timebank_app"),
+            login_key_file=make_login_key(tmp_path_factory.mktemp("login")),
+            argon2_memory_kib=64,
+        )
+    )
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +80,11 @@ async def service(
     environment = {"TIMEBANK_DATABASE_URL": server.dsn(worker_database, "timebank_app")}
     async with serving(tmp_path_factory.mktemp("service"), environment) as service:
         yield service
+
+
+@pytest.fixture
+async def door(api: Api, server: Server, worker_database: str) -> AsyncIterator[Door]:
+    """The logins of a new bank."""
+    admin = await asyncpg.connect(server.dsn(worker_database), server_settings=SERVER_SETTINGS)
+    yield Door(api, admin)
+    await admin.close()

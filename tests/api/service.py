@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -46,15 +47,27 @@ class Service:
         writer.transport.abort()
 
 
+def make_login_key(folder: Path) -> Path:
+    """Write a key for the secrets of login."""
+    path = folder / "login.key"
+    path.touch(0o600)
+    path.write_bytes(secrets.token_bytes(32))
+    return path
+
+
 @asynccontextmanager
 async def serving(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[Service]:
     """Run `timebank serve` with these settings; it is up when the block begins, gone after."""
     service = Service(free_port(), folder / "service.log")
+    login = {
+        "TIMEBANK_LOGIN_KEY_FILE": str(make_login_key(folder)),
+        "TIMEBANK_ARGON2_MEMORY_KIB": "64",
+    }
     command = [sys.executable, "-m", "timebank", "serve", "--port", str(service.port)]
     with service.log.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *command,
-            env={**os.environ, **environment},
+            env={**os.environ, **login, **environment},
             stdout=asyncio.subprocess.DEVNULL,
             stderr=log,
         )

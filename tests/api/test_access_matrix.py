@@ -1,25 +1,25 @@
 """Who may do what: every operation × every caller × whose thing it is; nothing is left out."""
 
+import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
 from litestar import Litestar, Router, get
 
 import timebank.app
-from tests.api.client import V1, Api, Caller, check_problem, new_key, register, token_for
+from tests.api.client import V1, Api, Caller, check_problem, new_key, token_for
+from tests.api.matrix import ROWS, Row
+from tests.api.things import Things, Whose, World
 from tests.book import Book
+from tests.places import open_branch
 from timebank.app import UndeclaredActionError, create_app, operations, refuse_undeclared
 from timebank.config import Settings
-from timebank.domain.ledger import AccountKind
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
-from timebank.people.tokens import revoke_token
+from timebank.people.sessions import revoke_token
 
 PUBLIC = {
     "GET /api/v1/health/live",
@@ -30,82 +30,28 @@ PUBLIC = {
     "GET /docs/{path:str}",
     "GET /docs/assets/{name:str}",
     "GET /problems/{code:str}",
+    "POST /api/v1/sessions",
+    "POST /api/v1/enrolments",
+    "POST /api/v1/enrolments/completion",
 }
 
-# What a caller is answered about their own thing, another owner's, and another bank's.
-READ_ONE = {"resident": (200, 404, 404), "staff": (200, 200, 404), "auditor": (200, 200, 404)}
-STAFF_WRITE = {"resident": (403, 403, 403), "staff": (201, 201, 422), "auditor": (403, 403, 403)}
-MATRIX: Mapping[str, Mapping[str, tuple[int, int, int]]] = {
-    "GET /api/v1/accounts": dict.fromkeys(Role, (200, 200, 200)),
-    "POST /api/v1/accounts": STAFF_WRITE,
-    "GET /api/v1/accounts/{account_id:uuid}": READ_ONE,
-    "GET /api/v1/accounts/{account_id:uuid}/balance": READ_ONE,
-    "GET /api/v1/accounts/{account_id:uuid}/passbook": READ_ONE,
-    "GET /api/v1/accounts/{account_id:uuid}/passbook.csv": READ_ONE,
-    "POST /api/v1/awards": STAFF_WRITE,
-    "POST /api/v1/transfers": STAFF_WRITE,
-    "POST /api/v1/batches": {**STAFF_WRITE, "staff": (200, 200, 200)},
-    "POST /api/v1/transfers/{transfer_id:uuid}/reversal": {
-        **STAFF_WRITE,
-        "staff": (201, 201, 404),
-    },
-    "GET /api/v1/transfers/{transfer_id:uuid}": {**READ_ONE, "resident": (403, 403, 403)},
-    "GET /api/v1/trial-balance": {
-        "resident": (403, 403, 403),
-        "staff": (200, 200, 200),
-        "auditor": (200, 200, 200),
-    },
-}
-WHOSE = ("own", "another's", "another bank's")
 CELLS = [
-    pytest.param(operation, role, whose, status, id=f"{operation}-{role}-{whose}")
-    for operation, row in MATRIX.items()
-    for role, statuses in row.items()
-    for whose, status in zip(WHOSE, statuses, strict=True)
+    pytest.param(row, role, whose, id=f"{row.operation}-{role}-{whose}")
+    for row in ROWS
+    for role in Role
+    for whose in (Whose if role in row.reach else [Whose.OWN])
 ]
 
 
-@dataclass(frozen=True)
-class Things:
-    """A resident of a bank and what belongs to them."""
-
-    owner_id: UUID
-    wallet: UUID
-    pool: UUID
-    transfer_id: UUID
-    resident: Caller
-
-
-async def things_in(http: httpx.AsyncClient, book: Book) -> Things:
-    owner_id = await register(book)
-    wallet = await book.open_account(owner_id=owner_id)
-    award = book.award(wallet, 5)
-    await book.post_all(award)
-    pool = await book.open_account(AccountKind.POOL, balance=10)
-    resident = Caller(http, await token_for(book, Role.RESIDENT, owner_id))
-    return Things(owner_id, wallet, pool, award.transfer_id, resident)
-
-
-def body_about(operation: str, things: Things) -> Any:
-    """Return a body that the operation would do if the caller may."""
-    award = {"account_id": str(things.wallet), "points": 1}
-    transfer = {"from_account_id": str(things.pool), "to_account_id": str(things.wallet)}
-    return {
-        "POST /api/v1/accounts": {"unit": "hours", "owner_id": str(things.owner_id)},
-        "POST /api/v1/awards": award,
-        "POST /api/v1/transfers": {**transfer, "points": 1},
-        "POST /api/v1/batches": {"rows": [{"type": "award", **award}]},
-        "POST /api/v1/transfers/{transfer_id:uuid}/reversal": {"reason": "duplicate"},
-    }[operation]
-
-
-async def ask(caller: Caller, operation: str, things: Things) -> httpx.Response:
-    method, template = operation.split(" ")
-    path = template.replace("{account_id:uuid}", str(things.wallet))
-    path = path.replace("{transfer_id:uuid}", str(things.transfer_id)).removeprefix(V1)
-    if method == "GET":
-        return await caller.get(path)
-    return await caller.post(path, body_about(operation, things))
+async def ask(caller: Caller, row: Row, things: Things) -> httpx.Response:
+    """Make the row's call about these things."""
+    method, path = row.operation.split(" ")
+    for name in re.findall(r"{(\w+):\w+}", path):
+        thing = await things.get((row.made or {}).get(name, name))
+        path = re.sub(rf"{{{name}:\w+}}", str(thing), path)
+    if method in {"GET", "DELETE"}:
+        return await caller.send(method, path)
+    return await caller.send(method, path, await things.fill(row.body))
 
 
 def test_every_operation_has_a_row(app: Litestar) -> None:
@@ -114,33 +60,38 @@ def test_every_operation_has_a_row(app: Litestar) -> None:
         for path, handler in operations(app)
         for method in handler.http_methods - {"OPTIONS"}
     }
-    assert found == PUBLIC | MATRIX.keys()
+    rows = [row.operation.replace(" ", f" {V1}") for row in ROWS]
+    assert len(rows) == len(set(rows))
+    assert found == PUBLIC | set(rows)
 
 
-@pytest.mark.parametrize(("operation", "role", "whose", "status"), CELLS)
-async def test_the_matrix(api: Api, operation: str, role: str, whose: str, status: int) -> None:
-    mine = await things_in(api.http, api.book)
-    elsewhere = await Book.open(api.book.pool) if whose == "another bank's" else api.book
-    things = mine if whose == "own" else await things_in(api.http, elsewhere)
-    caller = {"resident": mine.resident, "staff": api.staff, "auditor": api.auditor}[role]
-    answer = await ask(caller, operation, things)
-    assert answer.status_code == status, answer.text
-    if status >= 400:
+@pytest.mark.parametrize(("row", "role", "whose"), CELLS)
+async def test_the_matrix(api: Api, row: Row, role: Role, whose: Whose) -> None:
+    world = await World.of(api.http, api.book, role, whose)
+    answer = await ask(world.caller, row, world.things)
+    assert answer.status_code == row.expected(role, whose), answer.text
+    if answer.status_code >= 400:
         check_problem(answer, answer.json()["code"])
 
 
-@pytest.mark.parametrize("operation", MATRIX)
-async def test_who_is_not_known_gets_401_everywhere(api: Api, operation: str) -> None:
-    things = await things_in(api.http, api.book)
-    expired = await token_for(api.book, Role.STAFF, lifetime=timedelta(seconds=-1))
-    revoked = await token_for(api.book, Role.STAFF)
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.operation) for row in ROWS])
+async def test_who_is_not_known_gets_401_everywhere(api: Api, row: Row) -> None:
+    things = await Things.at(api.book, await open_branch(api.book))
+    expired = await token_for(api.book, Role.INTEGRATOR, lifetime=timedelta(seconds=-1))
+    revoked = await token_for(api.book, Role.INTEGRATOR)
     async with api.book.pool.acquire() as connection:
         assert await revoke_token(connection, revoked)
     garbage = "tb_" + secrets.token_urlsafe(32)
-    for token in (None, garbage, expired, revoked, str(api.staff.token)[:-1], "tb_", "x" * 8000):
-        problem = check_problem(
-            await ask(Caller(api.http, token), operation, things), "unauthenticated"
-        )
+    for token in (
+        None,
+        garbage,
+        expired,
+        revoked,
+        str(api.system.token)[:-1],
+        "tb_",
+        "x" * 8000,
+    ):
+        problem = check_problem(await ask(Caller(api.http, token), row, things), "unauthenticated")
         assert problem["instance"].startswith(V1)
 
 
@@ -148,20 +99,20 @@ async def test_who_is_not_known_gets_401_everywhere(api: Api, operation: str) ->
     "header", ["", "Bearer", "Bearer ", "Basic {}", "{}", "Token {}", "Bearer {}{}", "Bearer\t{}"]
 )
 async def test_only_a_bearer_token_counts(api: Api, header: str) -> None:
-    given = header.format(api.staff.token, api.staff.token)
+    given = header.format(api.system.token, api.system.token)
     check_problem(await api.anybody.get("/accounts", {"Authorization": given}), "unauthenticated")
 
 
 async def test_the_scheme_is_written_as_one_likes(api: Api) -> None:
-    answer = await api.anybody.get("/accounts", {"Authorization": f"bearer {api.staff.token}"})
+    answer = await api.anybody.get("/accounts", {"Authorization": f"bearer {api.system.token}"})
     assert answer.status_code == 200
 
 
 async def test_a_revoked_token_is_useless_from_the_next_request_on(api: Api) -> None:
-    assert (await api.staff.get("/accounts")).status_code == 200
+    assert (await api.system.get("/accounts")).status_code == 200
     async with api.book.pool.acquire() as connection:
-        await revoke_token(connection, str(api.staff.token))
-    check_problem(await api.staff.get("/accounts"), "unauthenticated")
+        await revoke_token(connection, str(api.system.token))
+    check_problem(await api.system.get("/accounts"), "unauthenticated")
 
 
 async def test_who_may_not_is_told_before_the_body_is_looked_at(api: Api) -> None:
@@ -194,9 +145,9 @@ async def test_a_foreign_transfer_looks_like_an_absent_one(api: Api) -> None:
         for method in ("GET", "POST"):
             path = f"/transfers/{transfer_id}"
             if method == "GET":
-                answer = await api.staff.get(path)
+                answer = await api.system.get(path)
             else:
-                answer = await api.staff.post(f"{path}/reversal", {"reason": "abuse"})
+                answer = await api.system.post(f"{path}/reversal", {"reason": "abuse"})
             check_problem(answer, "not_found")
             shapes.add((method, answer.text.replace(str(transfer_id), "…")))
     assert len(shapes) == 2
@@ -212,7 +163,7 @@ async def test_residents_list_their_own_accounts_whatever_they_ask_for(api: Api)
 async def test_staff_list_their_own_bank_only(api: Api) -> None:
     wallet = await api.book.open_account()
     await (await Book.open(api.book.pool)).open_account()
-    listed = (await api.staff.get("/accounts")).json()["data"]
+    listed = (await api.system.get("/accounts")).json()["data"]
     expected = {str(wallet), *(str(account) for account in api.book.issuance.values())}
     assert {account["account_id"] for account in listed} == expected
 

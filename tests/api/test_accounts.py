@@ -15,32 +15,32 @@ SHANGHAI = timezone(timedelta(hours=8))
 @pytest.mark.parametrize("unit", Unit)
 async def test_staff_open_a_wallet_for_a_registered_resident(api: Api, unit: Unit) -> None:
     owner_id = await register(api.book)
-    answer = await api.staff.post("/accounts", {"unit": unit, "owner_id": str(owner_id)})
+    answer = await api.system.post("/accounts", {"unit": unit, "owner_id": str(owner_id)})
     opened = answer.json()
     assert answer.status_code == 201
     assert (opened["unit"], opened["kind"], opened["owner_id"]) == (unit, "wallet", str(owner_id))
-    assert (await api.staff.get(f"/accounts/{opened['account_id']}")).json() == opened
-    balance = (await api.staff.get(f"/accounts/{opened['account_id']}/balance")).json()
+    assert (await api.system.get(f"/accounts/{opened['account_id']}")).json() == opened
+    balance = (await api.system.get(f"/accounts/{opened['account_id']}/balance")).json()
     assert balance["seq"] == 0
     assert balance["minutes" if unit is Unit.HOURS else "points"] == 0
 
 
 async def test_a_pool_has_no_owner_and_there_is_one_of_each_unit(api: Api) -> None:
     for unit in Unit:
-        answer = await api.staff.post("/accounts", {"unit": unit, "kind": "pool"})
+        answer = await api.system.post("/accounts", {"unit": unit, "kind": "pool"})
         assert (answer.status_code, answer.json()["owner_id"]) == (201, None)
-        again = await api.staff.post("/accounts", {"unit": unit, "kind": "pool"})
+        again = await api.system.post("/accounts", {"unit": unit, "kind": "pool"})
         check_problem(again, "account_exists", 409)
 
 
 async def test_a_second_wallet_of_one_unit_is_refused(api: Api) -> None:
     body = {"unit": "points", "owner_id": str((await api.resident()).resident_id)}
-    check_problem(await api.staff.post("/accounts", body), "account_exists", 409)
+    check_problem(await api.system.post("/accounts", body), "account_exists", 409)
 
 
 async def test_the_owner_of_a_wallet_must_be_registered(api: Api) -> None:
     body = {"unit": "points", "owner_id": str(new_id())}
-    check_problem(await api.staff.post("/accounts", body), "owner_not_found", 422)
+    check_problem(await api.system.post("/accounts", body), "owner_not_found", 422)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ async def test_the_owner_of_a_wallet_must_be_registered(api: Api) -> None:
 async def test_what_cannot_be_opened(api: Api, kind: str, owned: bool) -> None:
     body = {"unit": "points", "kind": kind, "owner_id": str(new_id()) if owned else None}
     pointer = "/owner_id" if kind in {"wallet", "pool"} else "/kind"
-    check_only_fault(await api.staff.post("/accounts", body), pointer)
+    check_only_fault(await api.system.post("/accounts", body), pointer)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 200])
@@ -69,19 +69,19 @@ async def test_the_pages_of_a_list_are_the_whole_list(api: Api, limit: int) -> N
 async def test_staff_list_the_accounts_of_one_owner(api: Api) -> None:
     resident = await api.resident()
     hours = await api.book.open_account(unit=Unit.HOURS, owner_id=resident.resident_id)
-    listed = (await api.staff.get("/accounts", owner_id=resident.resident_id)).json()
+    listed = (await api.system.get("/accounts", owner_id=resident.resident_id)).json()
     assert {account["account_id"] for account in listed["data"]} == {
         str(resident.wallet),
         str(hours),
     }
-    assert (await api.staff.get("/accounts", owner_id=new_id())).json()["data"] == []
+    assert (await api.system.get("/accounts", owner_id=new_id())).json()["data"] == []
 
 
 async def test_the_balance_now_follows_every_posting(api: Api) -> None:
     wallet = await api.book.open_account()
     for times in range(1, 4):
-        await api.staff.post("/awards", {"account_id": str(wallet), "points": 7})
-        balance = (await api.staff.get(f"/accounts/{wallet}/balance")).json()
+        await api.system.post("/awards", {"account_id": str(wallet), "points": 7})
+        balance = (await api.system.get(f"/accounts/{wallet}/balance")).json()
         assert (balance["points"], balance["seq"]) == (7 * times, times)
 
 
@@ -103,7 +103,7 @@ async def test_a_known_balance_is_not_sent_again(api: Api, tags: str, status: in
     wallet = await api.book.open_account(balance=3)
     answer = await api.http.get(
         f"/api/v1/accounts/{wallet}/balance",
-        headers=[*api.staff.headers.items(), ("If-None-Match", tags.encode())],
+        headers=[*api.system.headers.items(), ("If-None-Match", tags.encode())],
     )
     assert answer.status_code == status
     assert answer.headers["etag"] == 'W/"1"'
@@ -125,12 +125,12 @@ async def test_the_balance_as_of_every_recorded_instant(api: Api) -> None:
     wallet = await api.book.open_account()
     total = 0
     for amount in (5, 1, 8):
-        answer = await api.staff.post("/awards", {"account_id": str(wallet), "points": amount})
+        answer = await api.system.post("/awards", {"account_id": str(wallet), "points": amount})
         recorded_at = datetime.fromisoformat(answer.json()["recorded_at"])
         before = recorded_at - timedelta(microseconds=1)
         for instant, expected in ((before, total), (recorded_at, total + amount)):
             for given in (instant, instant.astimezone(SHANGHAI)):
-                at = await api.staff.get(f"/accounts/{wallet}/balance", as_of=given.isoformat())
+                at = await api.system.get(f"/accounts/{wallet}/balance", as_of=given.isoformat())
                 assert (at.status_code, at.json()["points"]) == (200, expected)
                 assert datetime.fromisoformat(at.json()["as_of"]) == instant
                 assert "seq" not in at.json()
@@ -143,7 +143,7 @@ async def test_what_had_occurred_by_an_instant(api: Api) -> None:
     for day, amount in zip(days, (1, 10, 100), strict=True):
         await api.book.post_all(api.book.award(wallet, amount, occurred_at=day))
     for day, expected in zip(days, (1, 111, 101), strict=True):
-        answer = await api.staff.get(
+        answer = await api.system.get(
             f"/accounts/{wallet}/balance", occurred_by=day.isoformat(), as_of=None
         )
         assert answer.json()["points"] == expected
@@ -154,7 +154,7 @@ async def test_an_unescaped_plus_is_understood(api: Api) -> None:
     wallet = await api.book.open_account(balance=2)
     answer = await api.http.get(
         f"/api/v1/accounts/{wallet}/balance?as_of=2026-05-01T00:00:00+08:00",
-        headers=api.staff.headers,
+        headers=api.system.headers,
     )
     assert answer.json()["as_of"] == "2026-04-30T16:00:00Z"
 
@@ -162,7 +162,7 @@ async def test_an_unescaped_plus_is_understood(api: Api) -> None:
 async def test_the_future_is_not_known(api: Api) -> None:
     wallet = await api.book.open_account()
     for instant in (datetime.now(UTC) + timedelta(minutes=1), datetime.max.replace(tzinfo=UTC)):
-        answer = await api.staff.get(f"/accounts/{wallet}/balance", as_of=instant.isoformat())
+        answer = await api.system.get(f"/accounts/{wallet}/balance", as_of=instant.isoformat())
         check_problem(answer, "as_of_in_future", 422)
 
 
@@ -192,11 +192,11 @@ async def test_the_future_is_not_known(api: Api) -> None:
 )
 async def test_an_instant_is_rfc_3339_with_an_offset(api: Api, name: str, text: str) -> None:
     wallet = await api.book.open_account()
-    answer = await api.staff.get(f"/accounts/{wallet}/balance", **{name: text})
+    answer = await api.system.get(f"/accounts/{wallet}/balance", **{name: text})
     check_only_fault(answer, name)
 
 
 async def test_every_kind_of_account_can_be_read_by_staff(api: Api) -> None:
     for kind in (AccountKind.POOL, AccountKind.DEBT):
         account_id = await api.book.open_account(kind)
-        assert (await api.staff.get(f"/accounts/{account_id}")).json()["kind"] == kind
+        assert (await api.system.get(f"/accounts/{account_id}")).json()["kind"] == kind

@@ -20,7 +20,7 @@ def give(pool: UUID, account_id: UUID, points: int, chain: str | None = None) ->
 
 async def statuses(api: Api, *rows: dict[str, Any]) -> list[str]:
     """Post the rows as one batch and return what became of each."""
-    answer = await api.staff.post("/batches", {"rows": rows})
+    answer = await api.system.post("/batches", {"rows": rows})
     assert answer.status_code == 200, answer.text
     batch = answer.json()
     found = [result["status"] for result in batch["results"]]
@@ -99,7 +99,7 @@ async def test_five_thousand_rows_are_one_commit(api: Api) -> None:
     wallets = [await api.book.open_account() for _ in range(10)]
     rows = [award(wallets[n % 10], 1 + n % 7) for n in range(5000)]
     compact = [{name: value for name, value in row.items() if value} for row in rows]
-    answer = await api.staff.post("/batches", {"rows": compact})
+    answer = await api.system.post("/batches", {"rows": compact})
     batch = answer.json()
     assert (answer.status_code, batch["posted"], batch["refused"]) == (200, 5000, 0)
     assert len({result["transfer_id"] for result in batch["results"]}) == 5000
@@ -112,7 +112,7 @@ async def test_five_thousand_rows_are_one_commit(api: Api) -> None:
 async def test_no_row_and_too_many_are_refused(api: Api, number: int) -> None:
     wallet = await api.book.open_account()
     row = {"type": "award", "account_id": str(wallet), "points": 1}
-    check_only_fault(await api.staff.post("/batches", {"rows": [row] * number}), "/rows")
+    check_only_fault(await api.system.post("/batches", {"rows": [row] * number}), "/rows")
     assert await api.book.balance(wallet) == 0
 
 
@@ -132,6 +132,6 @@ async def test_no_row_and_too_many_are_refused(api: Api, number: int) -> None:
 )
 async def test_the_fault_of_a_row_is_pointed_at(api: Api, row: Any, pointer: str) -> None:
     wallet = await api.book.open_account()
-    answer = await api.staff.post("/batches", {"rows": [award(wallet, 1), row]})
+    answer = await api.system.post("/batches", {"rows": [award(wallet, 1), row]})
     check_only_fault(answer, f"/rows/1{pointer}")
     assert await api.book.balance(wallet) == 0

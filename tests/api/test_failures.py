@@ -65,7 +65,7 @@ async def test_the_database_goes_and_comes_back(open_dir: Path) -> None:
             api = await Api.open(http, await Book.open(pool))
             wallet = await api.book.open_account()
             body, key = {"account_id": str(wallet), "points": 5}, new_key()
-            assert (await api.staff.post("/awards", body, key=key)).status_code == 201
+            assert (await api.system.post("/awards", body, key=key)).status_code == 201
 
             kill_postmaster(data_dir)
             ready = await api.anybody.get("/health/ready")
@@ -74,11 +74,11 @@ async def test_the_database_goes_and_comes_back(open_dir: Path) -> None:
             assert (await api.anybody.get("/health/live")).json() == {"status": "ok"}
 
             other = new_key()
-            await wait_for(201, lambda: api.staff.post("/awards", body, key=other))
-            again = await wait_for(201, lambda: api.staff.post("/awards", body, key=key))
+            await wait_for(201, lambda: api.system.post("/awards", body, key=other))
+            again = await wait_for(201, lambda: api.system.post("/awards", body, key=key))
             assert again.headers["idempotent-replayed"] == "true"
             await wait_for(200, lambda: api.anybody.get("/health/ready"))
-            balance = await wait_for(200, lambda: api.staff.get(f"/accounts/{wallet}/balance"))
+            balance = await wait_for(200, lambda: api.system.get(f"/accounts/{wallet}/balance"))
             assert balance.json()["points"] == 10
 
 
@@ -90,7 +90,7 @@ async def test_while_the_database_is_away_everything_is_a_503(open_dir: Path) ->
             async with open_pool(server.dsn("postgres", "timebank_app")) as pool:
                 api = await Api.open(http, await Book.open(pool))
                 wallet = await api.book.open_account()
-            assert (await api.staff.get(f"/accounts/{wallet}/balance")).status_code == 200
+            assert (await api.system.get(f"/accounts/{wallet}/balance")).status_code == 200
             socket = next(server.socket_dir.glob(".s.PGSQL.*[0-9]"))
             away = socket.with_name("away")
             socket.rename(away)
@@ -98,17 +98,17 @@ async def test_while_the_database_is_away_everything_is_a_503(open_dir: Path) ->
                 await cut_connections(server, away.name)
                 answers = [
                     await api.anybody.get("/health/ready"),
-                    await api.staff.get("/accounts"),
-                    await api.staff.get(f"/accounts/{wallet}/passbook.csv"),
-                    await api.staff.post("/awards", {"account_id": str(wallet), "points": 1}),
-                    await api.staff.post("/accounts", {"unit": "points", "kind": "pool"}),
+                    await api.system.get("/accounts"),
+                    await api.system.get(f"/accounts/{wallet}/passbook.csv"),
+                    await api.system.post("/awards", {"account_id": str(wallet), "points": 1}),
+                    await api.system.post("/accounts", {"unit": "points", "kind": "pool"}),
                 ]
             finally:
                 away.rename(socket)
             for answer in answers:
                 check_problem(answer, "database_unavailable", 503)
                 assert answer.headers["retry-after"] == "2"
-            assert (await api.staff.get(f"/accounts/{wallet}/balance")).json()["points"] == 0
+            assert (await api.system.get(f"/accounts/{wallet}/balance")).json()["points"] == 0
 
 
 async def cut_connections(server: Server, socket_name: str) -> None:
@@ -143,9 +143,9 @@ async def test_ending_its_sessions_does_the_service_no_harm(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE usename = 'timebank_app' AND datname = current_database()"
             )
-            await wait_for(201, lambda: api.staff.post("/awards", body, key=key))
+            await wait_for(201, lambda: api.system.post("/awards", body, key=key))
         await admin.close()
-        balance = await wait_for(200, lambda: api.staff.get(f"/accounts/{wallet}/balance"))
+        balance = await wait_for(200, lambda: api.system.get(f"/accounts/{wallet}/balance"))
         assert balance.json()["points"] == 1
 
 
@@ -171,13 +171,13 @@ async def test_too_much_at_once_is_a_503_and_does_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(getattr(app.state.desk, queue), "_waiting_limit", 0)
         if queue == "_balances":
-            answer = await api.staff.get(f"/accounts/{wallet}/balance")
+            answer = await api.system.get(f"/accounts/{wallet}/balance")
         else:
-            answer = await api.staff.post("/awards", body, key=key)
+            answer = await api.system.post("/awards", body, key=key)
         check_problem(answer, "overloaded", 503)
         assert answer.headers["retry-after"] == "1"
     assert await api.book.balance(wallet) == 0
-    again = await api.staff.post("/awards", body, key=key)
+    again = await api.system.post("/awards", body, key=key)
     assert again.status_code == 201
     assert "idempotent-replayed" not in again.headers
 
@@ -188,7 +188,7 @@ async def test_a_crowd_is_served_or_told_to_come_back(
     wallet = await api.book.open_account()
     body = {"account_id": str(wallet), "points": 1}
     monkeypatch.setattr(app.state.desk._postings, "_waiting_limit", 20)
-    answers = await asyncio.gather(*(api.staff.post("/awards", body) for _ in range(200)))
+    answers = await asyncio.gather(*(api.system.post("/awards", body) for _ in range(200)))
     done = [answer for answer in answers if answer.status_code == 201]
     for answer in answers:
         if answer not in done:
@@ -200,7 +200,7 @@ async def test_a_crowd_is_served_or_told_to_come_back(
 async def test_a_client_that_gives_up_harms_no_neighbour(api: Api) -> None:
     wallet = await api.book.open_account()
     body = {"account_id": str(wallet), "points": 1}
-    tasks = [asyncio.create_task(api.staff.post("/awards", body)) for _ in range(40)]
+    tasks = [asyncio.create_task(api.system.post("/awards", body)) for _ in range(40)]
     await asyncio.sleep(0.01)
     for task in tasks[::2]:
         task.cancel()
@@ -209,4 +209,4 @@ async def test_a_client_that_gives_up_harms_no_neighbour(api: Api) -> None:
     assert len(done) >= 20
     assert {answer.status_code for answer in done} == {201}
     assert len(done) <= await api.book.balance(wallet) <= 40
-    assert (await api.staff.get(f"/accounts/{new_id()}")).status_code == 404
+    assert (await api.system.get(f"/accounts/{new_id()}")).status_code == 404

@@ -43,7 +43,7 @@ async def test_an_amount_is_a_whole_number_in_range(api: Api, name: str, number:
     wallet = await api.book.open_account()
     async with books_unchanged(api):
         body = f'{{"account_id": "{wallet}", "{name}": {number}}}'
-        check_only_fault(await api.staff.post_raw("/awards", body), f"/{name}")
+        check_only_fault(await api.system.post_raw("/awards", body), f"/{name}")
 
 
 FRACTIONS = ["1.5", "1.0", "1e2", "1E400", "-1.5", "1.", ".5", "0.0"]
@@ -55,7 +55,7 @@ async def test_other_numbers_are_no_json_here(api: Api, number: str) -> None:
     wallet = await api.book.open_account()
     async with books_unchanged(api):
         body = f'{{"account_id": "{wallet}", "points": {number}}}'
-        check_problem(await api.staff.post_raw("/awards", body), "malformed_json", 400)
+        check_problem(await api.system.post_raw("/awards", body), "malformed_json", 400)
 
 
 def deep(opening: str, middle: str, closing: str, depth: int = 100_000) -> Callable[[str], bytes]:
@@ -108,7 +108,7 @@ async def test_a_malformed_body_is_refused(api: Api, kind: str) -> None:
     wallet = await api.book.open_account()
     async with books_unchanged(api):
         for path in ("/awards", "/batches", "/accounts"):
-            answer = await api.staff.post_raw(path, MALFORMED[kind](str(wallet)))
+            answer = await api.system.post_raw(path, MALFORMED[kind](str(wallet)))
             check_problem(answer, "malformed_json", 400)
 
 
@@ -134,12 +134,12 @@ async def test_only_json_is_taken(api: Api, media_type: str) -> None:
     body = json.dumps({"account_id": str(wallet), "points": 5})
     async with books_unchanged(api):
         sent = {"Content-Type": media_type.encode()}
-        check_problem(await api.staff.post_raw("/awards", body, sent), "unsupported_media_type")
+        check_problem(await api.system.post_raw("/awards", body, sent), "unsupported_media_type")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity, gzip", "x"])
 async def test_compressed_bodies_are_not_taken(api: Api, encoding: str) -> None:
-    answer = await api.staff.post_raw("/awards", b"\x1f\x8b", {"Content-Encoding": encoding})
+    answer = await api.system.post_raw("/awards", b"\x1f\x8b", {"Content-Encoding": encoding})
     check_problem(answer, "unsupported_media_type", 415)
 
 
@@ -149,7 +149,7 @@ async def test_compressed_bodies_are_not_taken(api: Api, encoding: str) -> None:
 async def test_json_may_say_it_is_utf_8(api: Api, media_type: str) -> None:
     wallet = await api.book.open_account()
     body = json.dumps({"account_id": str(wallet), "points": 5})
-    answer = await api.staff.post_raw("/awards", body, {"Content-Type": media_type})
+    answer = await api.system.post_raw("/awards", body, {"Content-Type": media_type})
     assert answer.status_code == 201
 
 
@@ -168,7 +168,7 @@ async def test_a_body_is_at_most_1_mib(api: Api, chunked: bool) -> None:
         (1 << 24, "body_too_large"),
     ):
         content = chunks(size) if chunked else start.ljust(size)
-        answer = await api.staff.post_raw("/awards", content)
+        answer = await api.system.post_raw("/awards", content)
         if code:
             check_problem(answer, code, 413)
         else:
@@ -178,7 +178,7 @@ async def test_a_body_is_at_most_1_mib(api: Api, chunked: bool) -> None:
 
 @pytest.mark.parametrize("length", ["-1", "x", "1e9", "99999999999999999999999999", "٣"])
 async def test_an_odd_content_length_is_refused(api: Api, length: str) -> None:
-    answer = await api.staff.post_raw("/awards", b"{}", {"Content-Length": length.encode()})
+    answer = await api.system.post_raw("/awards", b"{}", {"Content-Length": length.encode()})
     check_problem(answer, "body_too_large", 413)
 
 
@@ -214,7 +214,7 @@ async def test_no_field_takes_a_value_of_another_kind(api: Api, path: str, field
             if field in {"points", "minutes"} and value == 5:
                 continue
             body = {**good[path], field: value}
-            answer = await api.staff.post(path.format(award.transfer_id), body)
+            answer = await api.system.post(path.format(award.transfer_id), body)
             check_only_fault(answer, f"/{field}")
 
 
@@ -235,8 +235,8 @@ ODD_IDS = f"x %00 王 -1 ..%2f.. {ID[:-1]} {ID}.json {ID}0 {'0' * 5000} urn:uuid
 @pytest.mark.parametrize("text", [*ODD_IDS.split(), "' OR 1=1", f"{ID}%20"])
 async def test_an_odd_id_in_a_path_is_not_found(api: Api, text: str) -> None:
     for suffix in ("", "/balance", "/passbook", "/passbook.csv"):
-        check_problem(await api.staff.get(f"/accounts/{text}{suffix}"), "not_found", 404)
-    check_problem(await api.staff.get(f"/transfers/{text}"), "not_found", 404)
+        check_problem(await api.system.get(f"/accounts/{text}{suffix}"), "not_found", 404)
+    check_problem(await api.system.get(f"/transfers/{text}"), "not_found", 404)
 
 
 NO_LIMITS = f"0 -1 201 1000000000 {'9' * 5000} x 1.5 ０ null".split()
@@ -246,7 +246,7 @@ async def test_a_limit_is_1_to_200(api: Api) -> None:
     passbook = f"/accounts/{await api.book.open_account()}/passbook"
     for limit in ("", "\x00", *NO_LIMITS):
         for path in ("/accounts", passbook):
-            check_only_fault(await api.staff.get(path, limit=limit), "limit")
+            check_only_fault(await api.system.get(path, limit=limit), "limit")
 
 
 async def test_odd_queries_are_refused_or_left_alone(api: Api) -> None:
@@ -264,7 +264,7 @@ async def test_odd_queries_are_refused_or_left_alone(api: Api) -> None:
         "%": 200,
         "%ff%fe=%c0%af": 200,
     }.items():
-        answer = await api.http.get(f"/api/v1/accounts?{query}", headers=api.staff.headers)
+        answer = await api.http.get(f"/api/v1/accounts?{query}", headers=api.system.headers)
         assert answer.status_code == status, (query, answer.text)
     assert await api.book.balance(wallet) == 1
 
@@ -291,7 +291,7 @@ NEAR_MISSES = st.dictionaries(
 )
 @ONE_BANK_FOR_ALL
 async def test_no_body_whatever_brings_the_service_down(api: Api, path: str, body: bytes) -> None:
-    check_refused(await api.staff.post_raw(path, body))
+    check_refused(await api.system.post_raw(path, body))
     books = await api.trial_balance()
     assert all(row["debit"] == row["credit"] == 0 for row in books["rows"])
 
@@ -309,7 +309,7 @@ async def test_no_body_whatever_brings_the_service_down(api: Api, path: str, bod
 async def test_no_header_or_query_brings_the_service_down(
     api: Api, headers: list[tuple[str, bytes]], query: bytes
 ) -> None:
-    sent: Any = [*api.staff.headers.items(), *headers]
+    sent: Any = [*api.system.headers.items(), *headers]
     answer = await api.http.get(f"/api/v1/accounts?{quote_from_bytes(query, '&=')}", headers=sent)
     assert answer.status_code in {200, 400, 401}
     if answer.status_code != 200:

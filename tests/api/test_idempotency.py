@@ -31,7 +31,7 @@ async def a_write(api: Api, write: str) -> tuple[str, dict[str, Any]]:
         }
     if write == "batch":
         return "/batches", {"rows": [{"type": "award", **award}] * 3}
-    posted = (await api.staff.post("/awards", award)).json()
+    posted = (await api.system.post("/awards", award)).json()
     return f"/transfers/{posted['transfer_id']}/reversal", {"reason": "duplicate"}
 
 
@@ -40,7 +40,7 @@ async def test_a_key_is_needed(api: Api, write: str) -> None:
     path, body = await a_write(api, write)
     before = await api.trial_balance()
     for key in ("", None):
-        headers = api.staff.headers | ({} if key is None else {"Idempotency-Key": key})
+        headers = api.system.headers | ({} if key is None else {"Idempotency-Key": key})
         answer = await api.http.post(f"/api/v1{path}", json=body, headers=headers)
         check_problem(answer, "idempotency_key_missing", 400)
     assert await api.trial_balance() == before
@@ -48,14 +48,14 @@ async def test_a_key_is_needed(api: Api, write: str) -> None:
 
 @pytest.mark.parametrize("key", ["x" * 256, "a b", "a\tb", "键".encode(), b"\xff", b"a\x7f"])
 async def test_a_key_is_visible_ascii_of_at_most_255(api: Api, key: str | bytes) -> None:
-    answer = await api.staff.post_raw("/awards", b"{}", {"Idempotency-Key": key})
+    answer = await api.system.post_raw("/awards", b"{}", {"Idempotency-Key": key})
     check_only_fault(answer, "Idempotency-Key")
 
 
 @pytest.mark.parametrize("key", ["x", "x" * 255, '"quoted"', "~!/?%&"])
 async def test_every_fit_key_is_taken(api: Api, key: str) -> None:
     path, body = await a_write(api, "award")
-    first, again = [await api.staff.post(path, body, key=key) for _ in range(2)]
+    first, again = [await api.system.post(path, body, key=key) for _ in range(2)]
     assert (first.status_code, again.content) == (201, first.content)
 
 
@@ -63,12 +63,12 @@ async def test_every_fit_key_is_taken(api: Api, key: str) -> None:
 async def test_a_repeat_gets_the_same_bytes_and_does_nothing(api: Api, write: str) -> None:
     path, body = await a_write(api, write)
     key = new_key()
-    first = await api.staff.post(path, body, key=key)
+    first = await api.system.post(path, body, key=key)
     assert first.status_code in {200, 201}
     assert "idempotent-replayed" not in first.headers
     done = await api.trial_balance()
     for _ in range(2):
-        again = await api.staff.post(path, body, key=key)
+        again = await api.system.post(path, body, key=key)
         assert (again.status_code, again.content) == (first.status_code, first.content)
         assert again.headers["idempotent-replayed"] == "true"
     assert await api.trial_balance() == done
@@ -78,25 +78,25 @@ async def test_a_repeat_gets_the_same_bytes_and_does_nothing(api: Api, write: st
 async def test_a_key_cannot_be_used_for_another_request(api: Api, write: str) -> None:
     path, body = await a_write(api, write)
     key = new_key()
-    first = await api.staff.post(path, body, key=key)
+    first = await api.system.post(path, body, key=key)
     done = await api.trial_balance()
     for other_path, other_body in [await a_write(api, other) for other in WRITES]:
         done = await api.trial_balance()
         if (other_path, other_body) != (path, body):
-            answer = await api.staff.post(other_path, other_body, key=key)
+            answer = await api.system.post(other_path, other_body, key=key)
             check_problem(answer, "idempotency_key_reused", 422)
             assert await api.trial_balance() == done
-    query = await api.staff.post(f"{path}?again=1", body, key=key)
+    query = await api.system.post(f"{path}?again=1", body, key=key)
     check_problem(query, "idempotency_key_reused", 422)
-    assert (await api.staff.post(path, body, key=key)).content == first.content
+    assert (await api.system.post(path, body, key=key)).content == first.content
 
 
 @pytest.mark.parametrize("write", WRITES)
 async def test_the_key_of_another_caller_is_another_key(api: Api, write: str) -> None:
     key = new_key()
-    second = Caller(api.http, await token_for(api.book, Role.STAFF))
+    second = Caller(api.http, await token_for(api.book, Role.INTEGRATOR))
     path, body = await a_write(api, write)
-    assert (await api.staff.post(path, body, key=key)).status_code in {200, 201}
+    assert (await api.system.post(path, body, key=key)).status_code in {200, 201}
     answer = await second.post(path, body, key=key)
     assert "idempotent-replayed" not in answer.headers
     assert answer.status_code in ({409} if write in {"account", "reversal"} else {200, 201})
@@ -106,7 +106,7 @@ async def test_another_token_of_the_same_person_is_the_same_caller(api: Api) -> 
     person, key = new_id(), new_key()
     path, body = await a_write(api, "award")
     answers = [
-        await Caller(api.http, await token_for(api.book, Role.STAFF, person)).post(
+        await Caller(api.http, await token_for(api.book, Role.INTEGRATOR, person)).post(
             path, body, key=key
         )
         for _ in range(2)
@@ -119,12 +119,12 @@ async def test_a_refusal_is_remembered(api: Api) -> None:
     wallet = await api.book.open_account()
     body = {"from_account_id": str(pool), "to_account_id": str(wallet), "points": 5}
     key = new_key()
-    first = await api.staff.post("/transfers", body, key=key)
+    first = await api.system.post("/transfers", body, key=key)
     check_problem(first, "insufficient_balance", 409)
     await api.book.post_all(api.book.award(pool, 100))
-    again = await api.staff.post("/transfers", body, key=key)
+    again = await api.system.post("/transfers", body, key=key)
     assert again.content == first.content
-    assert (await api.staff.post("/transfers", body)).status_code == 201
+    assert (await api.system.post("/transfers", body)).status_code == 201
 
 
 @pytest.mark.parametrize("unknown", ["from_account_id", "to_account_id"])
@@ -133,10 +133,10 @@ async def test_the_refusal_of_an_unknown_account_is_remembered(api: Api, unknown
     body = {"from_account_id": str(pool), "to_account_id": str(wallet), "points": 5}
     body[unknown] = str(new_id())
     key = new_key()
-    first = await api.staff.post("/transfers", body, key=key)
+    first = await api.system.post("/transfers", body, key=key)
     check_problem(first, "account_not_found", 422)
-    assert (await api.staff.post("/transfers", body, key=key)).content == first.content
-    other = await api.staff.post("/transfers", {**body, "points": 6}, key=key)
+    assert (await api.system.post("/transfers", body, key=key)).content == first.content
+    other = await api.system.post("/transfers", {**body, "points": 6}, key=key)
     check_problem(other, "idempotency_key_reused", 422)
 
 
@@ -146,10 +146,10 @@ async def test_a_refused_reversal_is_remembered(api: Api) -> None:
     await api.book.post_all(award)
     path, key = f"/transfers/{award.transfer_id}/reversal", new_key()
     await api.book.post_all(api.book.transfer(wallet, await api.book.open_account(), 5))
-    first = await api.staff.post(path, {"reason": "abuse"}, key=key)
+    first = await api.system.post(path, {"reason": "abuse"}, key=key)
     check_problem(first, "insufficient_balance", 409)
     await api.book.post_all(api.book.award(wallet, 5))
-    again = await api.staff.post(path, {"reason": "abuse"}, key=key)
+    again = await api.system.post(path, {"reason": "abuse"}, key=key)
     assert again.content == first.content
     assert await api.book.balance(wallet) == 5
 
@@ -159,7 +159,7 @@ async def test_fifty_at_once_have_one_effect(api: Api, write: str) -> None:
     path, body = await a_write(api, write)
     before = await api.trial_balance()
     key = new_key()
-    answers = await asyncio.gather(*(api.staff.post(path, body, key=key) for _ in range(50)))
+    answers = await asyncio.gather(*(api.system.post(path, body, key=key) for _ in range(50)))
     done = [answer for answer in answers if answer.status_code < 400]
     for answer in answers:
         if answer not in done:
@@ -168,7 +168,7 @@ async def test_fifty_at_once_have_one_effect(api: Api, write: str) -> None:
     assert sum("idempotent-replayed" not in answer.headers for answer in done) == 1
     moved = {"account": 0, "award": 1, "transfer": 0, "batch": 3, "reversal": -1}[write]
     assert issued(await api.trial_balance()) - issued(before) == moved
-    again = await api.staff.post(path, body, key=key)
+    again = await api.system.post(path, body, key=key)
     assert again.content == done[0].content
 
 
@@ -180,6 +180,6 @@ def issued(trial_balance: dict[str, Any]) -> int:
 async def test_a_request_that_was_not_understood_uses_up_no_key(api: Api) -> None:
     path, body = await a_write(api, "award")
     key = new_key()
-    faulty: httpx.Response = await api.staff.post(path, {**body, "points": -1}, key=key)
+    faulty: httpx.Response = await api.system.post(path, {**body, "points": -1}, key=key)
     check_only_fault(faulty, "/points")
-    assert (await api.staff.post(path, body, key=key)).status_code == 201
+    assert (await api.system.post(path, body, key=key)).status_code == 201

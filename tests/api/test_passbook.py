@@ -45,7 +45,7 @@ async def whole(api: Api, wallet: UUID, limit: int = 200) -> list[dict[str, Any]
     lines: list[dict[str, Any]] = []
     cursor, more = None, True
     while more:
-        answer = await api.staff.get(f"/accounts/{wallet}/passbook", cursor=cursor, limit=limit)
+        answer = await api.system.get(f"/accounts/{wallet}/passbook", cursor=cursor, limit=limit)
         page = answer.json()
         assert len(page["data"]) == limit or not page["has_more"]
         lines += page["data"]
@@ -67,9 +67,9 @@ async def test_all_pages_are_the_whole_passbook(api: Api, limit: int) -> None:
 
 async def test_a_new_line_moves_no_page(api: Api) -> None:
     wallet = await written(api)
-    first = (await api.staff.get(f"/accounts/{wallet}/passbook", limit=10)).json()
+    first = (await api.system.get(f"/accounts/{wallet}/passbook", limit=10)).json()
     await api.book.post_all(api.book.award(wallet, 1))
-    second = await api.staff.get(
+    second = await api.system.get(
         f"/accounts/{wallet}/passbook", limit=10, cursor=first["next_cursor"]
     )
     assert [line["seq"] for line in second.json()["data"]] == list(range(13, 3, -1))
@@ -80,7 +80,7 @@ async def test_links_lead_through_the_pages(api: Api) -> None:
     path: str | None = f"/api/v1/accounts/{wallet}/passbook?limit=9"
     seen: list[int] = []
     while path:
-        answer = await api.http.get(path, headers=api.staff.headers)
+        answer = await api.http.get(path, headers=api.system.headers)
         seen += [line["seq"] for line in answer.json()["data"]]
         path = answer.links.get("next", {}).get("url")
     assert seen == list(range(23, 0, -1))
@@ -89,7 +89,7 @@ async def test_links_lead_through_the_pages(api: Api) -> None:
 async def test_an_empty_passbook_has_no_lines(api: Api) -> None:
     wallet = await api.book.open_account()
     assert await whole(api, wallet) == []
-    answer = await api.staff.get(f"/accounts/{wallet}/passbook.csv")
+    answer = await api.system.get(f"/accounts/{wallet}/passbook.csv")
     assert len(answer.content.splitlines()) == 1
 
 
@@ -97,7 +97,7 @@ async def test_a_reversal_is_a_line_that_names_its_original(api: Api) -> None:
     wallet = await api.book.open_account()
     award = api.book.award(wallet, 5)
     await api.book.post_all(award)
-    await api.staff.post(f"/transfers/{award.transfer_id}/reversal", {"reason": "duplicate"})
+    await api.system.post(f"/transfers/{award.transfer_id}/reversal", {"reason": "duplicate"})
     lines = await whole(api, wallet)
     assert [line["points"] for line in lines] == [-5, 5]
     assert lines[0]["reverses_id"] == str(award.transfer_id)
@@ -105,7 +105,7 @@ async def test_a_reversal_is_a_line_that_names_its_original(api: Api) -> None:
 
 async def a_cursor(api: Api, path: str) -> str:
     """Return the cursor that leads to a list's second page."""
-    return str((await api.staff.get(path, limit=1)).json()["next_cursor"])
+    return str((await api.system.get(path, limit=1)).json()["next_cursor"])
 
 
 async def test_a_cursor_is_good_for_its_own_list_only(api: Api) -> None:
@@ -114,11 +114,11 @@ async def test_a_cursor_is_good_for_its_own_list_only(api: Api) -> None:
     await api.book.open_account(unit=Unit.HOURS, owner_id=owner.resident_id)
     mine, theirs = f"/accounts/{wallet}/passbook", f"/accounts/{other}/passbook"
     cursor, accounts = await a_cursor(api, mine), await a_cursor(api, "/accounts")
-    check_problem(await api.staff.get(theirs, cursor=cursor), "invalid_cursor", 400)
-    check_problem(await api.staff.get("/accounts", cursor=cursor), "invalid_cursor", 400)
-    check_problem(await api.staff.get(mine, cursor=accounts), "invalid_cursor", 400)
+    check_problem(await api.system.get(theirs, cursor=cursor), "invalid_cursor", 400)
+    check_problem(await api.system.get("/accounts", cursor=cursor), "invalid_cursor", 400)
+    check_problem(await api.system.get(mine, cursor=accounts), "invalid_cursor", 400)
     check_problem(await owner.caller.get("/accounts", cursor=accounts), "invalid_cursor", 400)
-    assert (await api.staff.get(mine, cursor=cursor)).status_code == 200
+    assert (await api.system.get(mine, cursor=cursor)).status_code == 200
 
 
 async def test_a_cursor_cannot_be_made_or_changed(api: Api) -> None:
@@ -132,13 +132,13 @@ async def test_a_cursor_cannot_be_made_or_changed(api: Api) -> None:
     ]
     odd = ["x", "=", "é", "\x00", "王", "a" * 200, cursor + cursor, cursor + "=", " " + cursor]
     for given in (*forged, *flipped, *odd, *(cursor[:n] for n in range(1, len(cursor)))):
-        check_problem(await api.staff.get(path, cursor=given), "invalid_cursor", 400)
+        check_problem(await api.system.get(path, cursor=given), "invalid_cursor", 400)
 
 
 async def exported(api: Api, wallet: UUID, language: str | None = None) -> httpx.Response:
     """Fetch the passbook as CSV."""
     headers = {"Accept-Language": language} if language else {}
-    return await api.staff.get(f"/accounts/{wallet}/passbook.csv", headers)
+    return await api.system.get(f"/accounts/{wallet}/passbook.csv", headers)
 
 
 @pytest.mark.parametrize(("language", "unit"), HEADERS)
@@ -191,5 +191,5 @@ async def test_days_are_those_of_the_bank(api: Api) -> None:
 async def test_the_earliest_day_can_be_written(api: Api) -> None:
     wallet = await api.book.open_account()
     body = {"account_id": str(wallet), "points": 1, "occurred_at": "1900-01-01T00:00:00Z"}
-    assert (await api.staff.post("/awards", body)).status_code == 201
+    assert (await api.system.post("/awards", body)).status_code == 201
     assert ",1900-01-01," in (await exported(api, wallet)).text

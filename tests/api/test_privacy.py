@@ -59,7 +59,7 @@ BODIES: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("path", "body"), BODIES)
 async def test_error_bodies_do_not_repeat_what_was_sent(api: Api, path: str, body: Any) -> None:
-    answer = await api.staff.post(path, body)
+    answer = await api.system.post(path, body)
     assert 400 <= answer.status_code < 500
     assert told(answer.text) == []
 
@@ -68,12 +68,12 @@ async def test_error_bodies_do_not_repeat_parameters_or_headers(api: Api) -> Non
     wallet = await api.book.open_account()
     key = {"Idempotency-Key": CANARY}
     answers = [
-        await api.staff.get("/accounts", limit=CANARY, cursor=CHINESE, owner_id=CHINESE),
-        await api.staff.get(f"/accounts/{wallet}/balance", as_of=CHINESE),
+        await api.system.get("/accounts", limit=CANARY, cursor=CHINESE, owner_id=CHINESE),
+        await api.system.get(f"/accounts/{wallet}/balance", as_of=CHINESE),
         await api.anybody.get("/accounts", {"Authorization": f"Bearer {CANARY}"}),
-        await api.staff.post("/awards", {}, headers=key),
-        await api.staff.post_raw("/awards", b"{}", {"Content-Type": CANARY}),
-        await api.staff.post_raw("/awards", f'{{"{CANARY}": '.encode()),
+        await api.system.post("/awards", {}, headers=key),
+        await api.system.post_raw("/awards", b"{}", {"Content-Type": CANARY}),
+        await api.system.post_raw("/awards", f'{{"{CANARY}": '.encode()),
     ]
     for answer in answers:
         assert 400 <= answer.status_code < 500
@@ -125,7 +125,7 @@ async def test_the_log_holds_nothing_that_was_sent(own_service: Service, book: B
     async with httpx.AsyncClient(base_url=own_service.url) as http:
         api = await Api.open(http, book)
         wallet = await book.open_account()
-        for caller in (api.staff, Caller(http, f"tb_{secret}")):
+        for caller in (api.system, Caller(http, f"tb_{secret}")):
             for path, body in BODIES:
                 await caller.post(path, body, headers={"X-Name": CANARY})
             award = {"account_id": str(wallet), "points": 1}
@@ -138,6 +138,6 @@ async def test_the_log_holds_nothing_that_was_sent(own_service: Service, book: B
         await own_service.talk(f"GET /{secret} HTTP/1.1\r\nCookie: {CANARY}\x00\r\n\r\n".encode())
     log = own_service.log.read_text("utf-8")
     assert told(log) == []
-    for hidden in (secret, str(api.staff.token), str(api.auditor.token), str(wallet)):
+    for hidden in (secret, str(api.system.token), str(api.auditor.token), str(wallet)):
         assert hidden not in log
     assert all(json.loads(line)["event"] for line in log.splitlines())

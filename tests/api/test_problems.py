@@ -18,7 +18,11 @@ def test_the_docs_are_fresh() -> None:
 
 
 def test_every_error_has_a_kind_or_comes_from_commands_only() -> None:
-    assert set(error_docs.only_from_commands()) == {"bank_not_found", "import_refused"}
+    assert set(error_docs.only_from_commands()) == {
+        "bank_not_found",
+        "import_refused",
+        "unsafe_key_file",
+    }
 
 
 def test_every_refusal_of_the_ledger_has_a_kind() -> None:

@@ -12,7 +12,7 @@ from timebank.ledger.ids import new_id
 
 async def awarded(api: Api, wallet: UUID, points: int) -> str:
     """Award points and return the id of the transfer."""
-    answer = await api.staff.post("/awards", {"account_id": str(wallet), "points": points})
+    answer = await api.system.post("/awards", {"account_id": str(wallet), "points": points})
     return str(answer.json()["transfer_id"])
 
 
@@ -20,7 +20,7 @@ async def awarded(api: Api, wallet: UUID, points: int) -> str:
 async def test_a_reversal_mirrors_its_original(api: Api, reason: ReversalReason) -> None:
     wallet = await api.book.open_account()
     original = await awarded(api, wallet, 7)
-    answer = await api.staff.post(f"/transfers/{original}/reversal", {"reason": reason})
+    answer = await api.system.post(f"/transfers/{original}/reversal", {"reason": reason})
     assert answer.status_code == 201
     [reversal] = answer.json()["transfers"]
     entry = (await api.auditor.get(f"/transfers/{reversal['transfer_id']}")).json()
@@ -38,9 +38,9 @@ async def test_a_second_reversal_is_refused(api: Api) -> None:
     wallet = await api.book.open_account()
     path = f"/transfers/{await awarded(api, wallet, 7)}/reversal"
     await awarded(api, wallet, 7)
-    assert (await api.staff.post(path, {"reason": "duplicate"})).status_code == 201
+    assert (await api.system.post(path, {"reason": "duplicate"})).status_code == 201
     for reason in ("duplicate", "abuse"):
-        check_problem(await api.staff.post(path, {"reason": reason}), "already_reversed", 409)
+        check_problem(await api.system.post(path, {"reason": reason}), "already_reversed", 409)
     assert await api.book.balance(wallet) == 7
 
 
@@ -48,7 +48,7 @@ async def test_of_many_reversals_at_once_one_is_done(api: Api) -> None:
     wallet = await api.book.open_account(balance=100)
     path = f"/transfers/{await awarded(api, wallet, 7)}/reversal"
     answers = await asyncio.gather(
-        *(api.staff.post(path, {"reason": "duplicate"}) for _ in range(12))
+        *(api.system.post(path, {"reason": "duplicate"}) for _ in range(12))
     )
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 11
     for answer in answers:
@@ -60,22 +60,22 @@ async def test_of_many_reversals_at_once_one_is_done(api: Api) -> None:
 async def test_a_reversal_is_never_reversed(api: Api) -> None:
     wallet = await api.book.open_account()
     path = f"/transfers/{await awarded(api, wallet, 7)}/reversal"
-    [reversal] = (await api.staff.post(path, {"reason": "duplicate"})).json()["transfers"]
+    [reversal] = (await api.system.post(path, {"reason": "duplicate"})).json()["transfers"]
     again = f"/transfers/{reversal['transfer_id']}/reversal"
-    answer = await api.staff.post(again, {"reason": "recorded_in_error"})
+    answer = await api.system.post(again, {"reason": "recorded_in_error"})
     check_problem(answer, "original_is_reversal", 409)
 
 
 async def test_a_refused_transfer_has_nothing_to_reverse(api: Api) -> None:
     pool, wallet = await api.pool(), await api.book.open_account()
     body = {"from_account_id": str(pool), "to_account_id": str(wallet), "points": 3}
-    refused = (await api.staff.post("/transfers", body)).json()["detail"].split()[1]
-    answer = await api.staff.post(f"/transfers/{refused}/reversal", {"reason": "duplicate"})
+    refused = (await api.system.post("/transfers", body)).json()["detail"].split()[1]
+    answer = await api.system.post(f"/transfers/{refused}/reversal", {"reason": "duplicate"})
     check_problem(answer, "original_not_found", 409)
 
 
 async def test_an_unknown_transfer_is_not_found(api: Api) -> None:
-    answer = await api.staff.post(f"/transfers/{new_id()}/reversal", {"reason": "duplicate"})
+    answer = await api.system.post(f"/transfers/{new_id()}/reversal", {"reason": "duplicate"})
     check_problem(answer, "not_found", 404)
 
 
@@ -91,11 +91,11 @@ async def test_any_member_of_a_chain_reverses_the_whole_chain(api: Api) -> None:
             "chain": "a",
         },
     ]
-    results = (await api.staff.post("/batches", {"rows": rows})).json()["results"]
+    results = (await api.system.post("/batches", {"rows": rows})).json()["results"]
     ids = [result["transfer_id"] for result in results]
     # The award is taken back first while the pool lacks 4, so its mirror alone would be refused.
     await api.book.post_all(api.book.award(pool, 4))
-    answer = await api.staff.post(f"/transfers/{ids[1]}/reversal", {"reason": "wrong_person"})
+    answer = await api.system.post(f"/transfers/{ids[1]}/reversal", {"reason": "wrong_person"})
     assert answer.status_code == 201
     mirrors = [
         (await api.auditor.get(f"/transfers/{mirror['transfer_id']}")).json()["reverses_id"]
@@ -103,7 +103,7 @@ async def test_any_member_of_a_chain_reverses_the_whole_chain(api: Api) -> None:
     ]
     assert sorted(mirrors) == sorted(ids)
     assert (await api.book.balance(pool), await api.book.balance(wallet)) == (4, 0)
-    other = await api.staff.post(f"/transfers/{ids[0]}/reversal", {"reason": "wrong_person"})
+    other = await api.system.post(f"/transfers/{ids[0]}/reversal", {"reason": "wrong_person"})
     check_problem(other, "already_reversed", 409)
 
 
@@ -113,7 +113,7 @@ async def test_points_already_spent_are_not_taken_silently(api: Api, policy: str
     path = f"/transfers/{await awarded(api, wallet, 7)}/reversal"
     await api.book.post_all(api.book.transfer(wallet, friend, 5))
     body = {"reason": "abuse"} | ({"when_spent": policy} if policy else {})
-    check_problem(await api.staff.post(path, body), "insufficient_balance", 409)
+    check_problem(await api.system.post(path, body), "insufficient_balance", 409)
     assert await api.book.balance(wallet) == 2
 
 
@@ -121,7 +121,7 @@ async def test_points_already_spent_become_a_named_debt(api: Api) -> None:
     resident, friend = await api.resident(), await api.book.open_account()
     path = f"/transfers/{await awarded(api, resident.wallet, 7)}/reversal"
     await api.book.post_all(api.book.transfer(resident.wallet, friend, 5))
-    answer = await api.staff.post(path, {"reason": "abuse", "when_spent": "debt"})
+    answer = await api.system.post(path, {"reason": "abuse", "when_spent": "debt"})
     assert [transfer["status"] for transfer in answer.json()["transfers"]] == ["posted"] * 2
     assert await api.book.balance(resident.wallet) == 0
     listed = (await resident.caller.get("/accounts")).json()["data"]
@@ -134,7 +134,7 @@ async def test_a_pool_has_no_debts(api: Api) -> None:
     pool, wallet = await api.pool(), await api.book.open_account()
     path = f"/transfers/{await awarded(api, pool, 7)}/reversal"
     await api.book.post_all(api.book.transfer(pool, wallet, 7))
-    answer = await api.staff.post(path, {"reason": "abuse", "when_spent": "debt"})
+    answer = await api.system.post(path, {"reason": "abuse", "when_spent": "debt"})
     check_problem(answer, "insufficient_balance", 409)
 
 
@@ -151,5 +151,5 @@ async def test_a_pool_has_no_debts(api: Api) -> None:
 async def test_a_reason_is_a_code(api: Api, body: dict[str, str], pointer: str) -> None:
     wallet = await api.book.open_account()
     path = f"/transfers/{await awarded(api, wallet, 7)}/reversal"
-    check_only_fault(await api.staff.post(path, body), pointer)
+    check_only_fault(await api.system.post(path, body), pointer)
     assert await api.book.balance(wallet) == 7

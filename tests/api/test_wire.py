@@ -29,7 +29,7 @@ async def status_of(service: Service, request: str | bytes) -> int:
 
 def get(path: str, api: Api, *headers: str, method: str = "GET") -> str:
     """Return the text of a request by staff."""
-    lines = ["Host: x", f"Authorization: Bearer {api.staff.token}", *headers]
+    lines = ["Host: x", f"Authorization: Bearer {api.system.token}", *headers]
     return f"{method} {path} HTTP/1.1\r\n" + "".join(f"{line}\r\n" for line in lines) + CLOSE
 
 
@@ -108,7 +108,7 @@ async def test_another_method_is_told_which_are_taken(api: Api) -> None:
         ("X-Nul: a\x00b", 400),
         ("No colon", 400),
         (" : x", 400),
-        ("Host: y", 200),
+        ("Host: y", 400),
         ("Expect: 100-continue", 200),
         ("Expect: 200-ok", 200),
         ("Range: bytes=0-5", 200),
@@ -205,7 +205,7 @@ async def test_a_large_body_is_refused_and_the_connection_serves_on(
         for _ in range(48):
             yield b" " * 65_536
 
-    headers = {**api.staff.headers, "Content-Type": "application/json"}
+    headers = {**api.system.headers, "Content-Type": "application/json"}
     async with httpx.AsyncClient(base_url=service.url, headers=headers) as http:
         for content in (chunks(), b" " * (3 << 20)):
             answer = await http.post(

@@ -5,8 +5,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from tests.book import Book
-from tests.service.programme import CHECKER, Programme, at
-from timebank.ledger.ids import new_id
+from tests.service.programme import CHECKER, Programme, at, new_person
 from timebank.service.records import reject_records
 
 NINE = at("2026-01-02 09:00")
@@ -36,7 +35,7 @@ async def served_programme(book: Book) -> Served:
     """Confirm, reject and reverse, with and without points, over midnight and between rates."""
     programme = await Programme.open(book)
     rate = await programme.set_rate(programme.category_id, 12, at("2026-01-02").date())
-    person, other = new_id(), new_id()
+    person, other = new_person(), new_person()
     plain, later, hours_alone, reversed_, waiting = await programme.record_all(
         [(person, NINE + n * HOUR, minutes) for n, minutes in enumerate((60, 45, 2, 30, 20))]
     )

@@ -70,6 +70,12 @@ ROWS = {
         3,
         "balance {b.wallet}",
     ),
+    "owner gone from the registry": (
+        "DELETE FROM party WHERE party_id = "
+        "(SELECT owner_id FROM account WHERE account_id = '{b.wallet}')",
+        31,
+        "account {b.wallet}",
+    ),
     "account gone": (
         "DELETE FROM account WHERE account_id = '{b.wallet}'",
         3,

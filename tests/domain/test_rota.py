@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from timebank.domain.csv_rows import FaultyRowError
 from timebank.domain.rota import (
-    FaultyRowError,
     Shift,
     Volunteer,
     draw_attendances,

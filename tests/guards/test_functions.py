@@ -222,9 +222,10 @@ async def test_the_owner_owns_everything_and_nobody_logs_in_as_it(
         UNION ALL
         SELECT rolname FROM pg_roles WHERE rolname LIKE 'timebank_%' AND (rolsuper
             OR rolcreaterole OR rolcreatedb OR rolbypassrls OR rolreplication
-            OR rolcanlogin = (rolname = 'timebank_owner'))
+            OR rolcanlogin = (rolname IN ('timebank_owner', 'timebank_vault')))
         UNION ALL
-        SELECT member::regrole::text FROM pg_auth_members WHERE roleid = 'timebank_owner'::regrole
+        SELECT member::regrole::text FROM pg_auth_members
+        WHERE roleid IN ('timebank_owner'::regrole, 'timebank_vault'::regrole)
         """,
     )
     assert strangers == []

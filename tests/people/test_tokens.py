@@ -9,12 +9,13 @@ import pytest
 from tests.book import Book
 from timebank.ledger.ids import new_id
 from timebank.people.access import Principal, Role
-from timebank.people.tokens import find_principals, hash_token, issue_token, revoke_token
+from timebank.people.sessions import find_principals, hash_token, revoke_token
+from timebank.people.tokens import issue_token
 
 DAY = timedelta(days=1)
 
 
-async def issued(book: Book, role: Role = Role.STAFF, lifetime: timedelta = DAY) -> str:
+async def issued(book: Book, role: Role = Role.INTEGRATOR, lifetime: timedelta = DAY) -> str:
     """Issue a token to a new principal."""
     async with book.pool.acquire() as connection:
         return await issue_token(connection, book.bank_id, role, new_id(), lifetime)
@@ -30,8 +31,19 @@ async def found(book: Book, *tokens: str) -> list[Principal | None]:
 async def test_a_token_stands_for_its_principal(book: Book, role: Role) -> None:
     principal_id = new_id()
     async with book.pool.acquire() as connection:
-        token = await issue_token(connection, book.bank_id, role, principal_id, DAY)
-    assert await found(book, token) == [Principal(book.bank_id, principal_id, role)]
+        merchant_id = new_id() if role in {Role.CLERK, Role.MERCHANT} else None
+        token = await issue_token(
+            connection, book.bank_id, role, principal_id, DAY, merchant_id=merchant_id
+        )
+    [principal] = await found(book, token)
+    assert principal
+    assert principal == Principal(
+        bank_id=book.bank_id,
+        principal_id=principal_id,
+        role=role,
+        merchant_id=merchant_id,
+        session_id=principal.session_id,
+    )
 
 
 async def test_tokens_are_long_and_never_the_same(book: Book) -> None:
@@ -45,7 +57,7 @@ async def test_only_the_hash_is_kept(book: Book) -> None:
     assert hash_token(token) == sha256(token.encode()).digest()
     async with book.pool.acquire() as connection:
         rows = await connection.fetch(
-            "SELECT t::text FROM access_token t WHERE bank_id = $1", book.bank_id
+            "SELECT t::text FROM session t WHERE bank_id = $1", book.bank_id
         )
     assert len(rows) == 1
     assert hash_token(token).hex() in rows[0][0]
@@ -85,8 +97,8 @@ async def test_a_token_ends_by_itself(book: Book) -> None:
 async def test_the_service_cannot_bring_a_token_back_or_change_whose_it_is(book: Book) -> None:
     await issued(book)
     async with book.pool.acquire() as connection:
-        for change in ("expires_at = 'infinity'", "role = 'staff'", f"bank_id = {book.bank_id}"):
+        for change in ("expires_at = 'infinity'", "role = 'auditor'", f"bank_id = {book.bank_id}"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await connection.execute(f"UPDATE access_token SET {change}")
+                await connection.execute(f"UPDATE session SET {change}")
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.execute("DELETE FROM access_token")
+            await connection.execute("DELETE FROM session")

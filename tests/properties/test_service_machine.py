@@ -21,13 +21,14 @@ from hypothesis.stateful import (
 from tests.book import Book
 from tests.properties.service_model import Record, ServiceModel
 from tests.properties.test_ledger_machine import Database
-from tests.service.programme import CHECKER, MAKER, OTHER_CHECKER, Programme, at
+from tests.service.programme import CHECKER, MAKER, OTHER_CHECKER, Programme, at, new_person
 from timebank.audit.reconcile import reconcile
 from timebank.audit.snapshot import open_snapshot
-from timebank.domain.errors import RateExistsError, RateTooEarlyError, TimebankError
+from timebank.domain.errors import TimebankError
 from timebank.domain.ledger import AccountKind, SpentPolicy, Unit
 from timebank.domain.schedule import LocalTime, start_of
 from timebank.domain.service import Evidence, RecordSource, RecordStatus
+from timebank.domain.service_errors import RateExistsError, RateTooEarlyError
 from timebank.embedded import Server
 from timebank.ledger.accounts import get_account_of
 from timebank.ledger.ids import new_id
@@ -49,7 +50,7 @@ class ServiceMachine(RuleBasedStateMachine):
         self.book = self.run(Book.open(database.pool))
         self.programme = self.run(Programme.open(self.book))
         self.model = ServiceModel(self.book.bank.zone)
-        self.people = [new_id(), new_id(), CHECKER]
+        self.people = [new_person(), new_person(), CHECKER]
         self.categories = [
             self.programme.category_id,
             self.run(self.programme.open_category("tutoring")),

@@ -9,10 +9,9 @@ import asyncpg
 
 from tests.book import Book
 from tests.races.checks import answers_of, check_books, connections, expect, hold_up
-from tests.service.programme import CHECKER, MAKER, OTHER_CHECKER, Programme, at
+from tests.service.programme import CHECKER, MAKER, OTHER_CHECKER, Programme, at, new_person
 from timebank.domain.errors import SecondPersonNeededError, TimebankError
 from timebank.domain.service import Award, Caps
-from timebank.ledger.ids import new_id
 from timebank.service.awards import confirm_records
 from timebank.service.rates import approve_rate, propose_rate, set_caps
 from timebank.service.records import reject_records
@@ -25,7 +24,7 @@ HOUR = timedelta(hours=1)
 async def check_overlap_is_refused_to_the_second_approver(book: Book) -> None:
     """Two approvers confirm two records of one person that overlap."""
     programme = await Programme.open(book)
-    person = new_id()
+    person = new_person()
     one, other = await programme.record_all([(person, NINE, 60), (person, NINE + HOUR / 2, 60)])
     async with connections(book, 2) as (first, second):
         async with first.transaction():
@@ -40,7 +39,7 @@ async def check_overlap_is_refused_to_the_second_approver(book: Book) -> None:
 async def check_two_approvers_award_once(book: Book) -> None:
     """Two approvers confirm the same record; the second is answered as the first was."""
     programme = await Programme.open(book)
-    person = new_id()
+    person = new_person()
     record_id = await programme.record(person, NINE, 60)
     async with connections(book, 2) as (first, second):
         async with first.transaction():
@@ -55,7 +54,7 @@ async def check_two_approvers_award_once(book: Book) -> None:
 async def check_a_rejection_waits_for_the_confirmation(book: Book) -> None:
     """One confirms what another is just rejecting."""
     programme = await Programme.open(book)
-    record_id = await programme.record(new_id(), NINE, 60)
+    record_id = await programme.record(new_person(), NINE, 60)
     async with connections(book, 2) as (first, second):
         async with first.transaction():
             await confirm_records(first, book.bank_id, CHECKER, [record_id])
@@ -67,7 +66,7 @@ async def check_a_rejection_waits_for_the_confirmation(book: Book) -> None:
 async def check_the_rest_is_carried_between_approvers(book: Book) -> None:
     """Two approvers confirm five minutes each of one person: the second completes a point."""
     programme = await Programme.open(book)
-    person = new_id()
+    person = new_person()
     one, other = await programme.record_all([(person, NINE, 5), (person, NINE + HOUR, 5)])
     async with connections(book, 2) as (first, second):
         async with first.transaction():
@@ -84,7 +83,7 @@ async def check_the_cap_of_a_day_holds_between_approvers(book: Book) -> None:
     programme = await Programme.open(book)
     caps = Caps(effective_on=date(2026, 1, 1), minutes_per_activity=None, minutes_per_day=60)
     await programme.run(set_caps, MAKER, caps)
-    person = new_id()
+    person = new_person()
     one, other = await programme.record_all([(person, NINE, 60), (person, NINE + HOUR, 60)])
     async with connections(book, 2) as (first, second):
         async with first.transaction():
@@ -98,7 +97,7 @@ async def check_the_cap_of_a_day_holds_between_approvers(book: Book) -> None:
 async def check_a_record_is_confirmed_by_a_third_person(book: Book) -> None:
     """Neither who made it nor who served."""
     programme = await Programme.open(book)
-    person = new_id()
+    person = new_person()
     record_id = await programme.record(person, NINE, 60)
     for own in (MAKER, person):
         expect(await _refusal(programme, record_id, own), SecondPersonNeededError)
@@ -116,7 +115,7 @@ async def check_a_record_begins_undecided(book: Book) -> None:
     """Nobody writes a record that is confirmed already."""
     programme = await Programme.open(book)
     try:
-        await programme.record_all([(new_id(), NINE, 60)], status="confirmed")  # type: ignore[arg-type]
+        await programme.record_all([(new_person(), NINE, 60)], status="confirmed")  # type: ignore[arg-type]
     except (TimebankError, asyncpg.IntegrityConstraintViolationError) as error:
         expect(type(error).__name__, "WrongStepError")
     else:
@@ -127,7 +126,7 @@ async def check_the_last_place_is_taken_once(book: Book) -> None:
     """Two sign up for one place; the second waits for the first's commit, then for a place."""
     programme = await Programme.open(book)
     shift = await programme.make_shift(capacity=1)
-    a, b = new_id(), new_id()
+    a, b = new_person(), new_person()
     now = NINE - HOUR
     async with connections(book, 2) as (first, second):
         async with first.transaction():
@@ -143,7 +142,7 @@ async def check_the_last_place_is_taken_once(book: Book) -> None:
 async def check_a_rate_waits_for_awards_under_way(book: Book) -> None:
     """A rate is approved for a day whose service is just being confirmed by the old one."""
     programme = await Programme.open(book)
-    record_id = await programme.record(new_id(), NINE, 60)
+    record_id = await programme.record(new_person(), NINE, 60)
     rate = await programme.run(
         propose_rate,
         MAKER,

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import cycle
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from timebank.domain.service import (
     Shift,
 )
 from timebank.ledger.ids import new_id
+from timebank.people.parties import PartyKind, register_parties
 from timebank.service.activities import list_shifts, make_activity
 from timebank.service.awards import AwardReversal, confirm_records, get_totals, reverse_record
 from timebank.service.categories import open_category
@@ -30,6 +32,17 @@ from timebank.service.records import Entry, write_records
 T = TypeVar("T")
 
 MAKER, CHECKER, OTHER_CHECKER = new_id(), new_id(), new_id()
+
+PEOPLE = [new_id() for _ in range(64)]
+"""Who is registered in every programme; no test has so many."""
+
+_next_person = cycle(PEOPLE)
+
+
+def new_person() -> UUID:
+    """Return the id of a person who has done nothing yet in this test."""
+    return next(_next_person)
+
 
 FRIDAY = datetime(2026, 1, 2, 9)
 """Nine in the morning by the wall."""
@@ -49,6 +62,8 @@ class Programme:
         """Open a category in the bank."""
         async with book.pool.acquire() as connection:
             category = await open_category(connection, book.bank_id, "cleaning", "卫生清洁")
+            everybody = [MAKER, CHECKER, OTHER_CHECKER, *PEOPLE]
+            await register_parties(connection, book.bank_id, PartyKind.PERSON, everybody)
         return cls(book, category.category_id)
 
     async def run(self, work: Callable[..., Awaitable[T]], *args: Any, **named: Any) -> T:

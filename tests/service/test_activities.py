@@ -7,13 +7,9 @@ import pytest
 
 from tests.book import Book
 from tests.service.programme import FRIDAY, MAKER, Programme, at
-from timebank.domain.errors import (
-    CategoryExistsError,
-    InsuranceMissingError,
-    InvalidInputError,
-    NotFoundError,
-)
+from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.domain.service import CancelReason
+from timebank.domain.service_errors import CategoryExistsError, InsuranceMissingError
 from timebank.ledger.ids import new_id
 from timebank.service.activities import (
     add_team,

@@ -7,21 +7,18 @@ from uuid import UUID
 
 import pytest
 
-from tests.service.programme import CHECKER, MAKER, Programme, at
+from tests.service.programme import CHECKER, MAKER, Programme, at, new_person
 from timebank.domain.attendance import CODE_DIGITS, CODE_SECONDS
-from timebank.domain.errors import (
+from timebank.domain.errors import InvalidInputError, NotFoundError, SecondPersonNeededError
+from timebank.domain.service import Attendance, CheckMeans, RecordStatus
+from timebank.domain.service_errors import (
     CheckInClosedError,
     CheckOutClosedError,
     CodeWrongError,
-    InvalidInputError,
-    NotFoundError,
     NotOnRosterError,
-    SecondPersonNeededError,
     TeamNotAttendingError,
     WrongStepError,
 )
-from timebank.domain.service import Attendance, CheckMeans, RecordStatus
-from timebank.ledger.ids import new_id
 from timebank.service.attendance import (
     check_in,
     check_in_by_code,
@@ -54,7 +51,7 @@ async def go(programme: Programme, shift_id: UUID, person: UUID, now: datetime) 
 
 async def test_minutes_are_those_between_check_in_and_check_out(programme: Programme) -> None:
     shift = await programme.make_shift()
-    person = new_id()
+    person = new_person()
     await come(programme, shift.shift_id, person, NINE - timedelta(minutes=10))
     left = await go(programme, shift.shift_id, person, TEN + timedelta(minutes=5, seconds=59))
     assert (left.checked_in_means, left.is_pending) == (CheckMeans.CARD, False)
@@ -66,7 +63,7 @@ async def test_minutes_are_those_between_check_in_and_check_out(programme: Progr
 
 async def test_a_repeat_changes_nothing(programme: Programme) -> None:
     shift = await programme.make_shift()
-    person = new_id()
+    person = new_person()
     first = await come(programme, shift.shift_id, person, NINE)
     assert await come(programme, shift.shift_id, person, TEN) == first
     left = await go(programme, shift.shift_id, person, TEN)
@@ -75,7 +72,7 @@ async def test_a_repeat_changes_nothing(programme: Programme) -> None:
 
 async def test_who_comes_back_is_counted_twice(programme: Programme) -> None:
     shift = await programme.make_shift()
-    person = new_id()
+    person = new_person()
     for hour in (NINE, TEN + timedelta(minutes=30)):
         await come(programme, shift.shift_id, person, hour)
         await go(programme, shift.shift_id, person, hour + timedelta(minutes=30))
@@ -85,7 +82,7 @@ async def test_who_comes_back_is_counted_twice(programme: Programme) -> None:
 
 async def test_the_hours_of_the_door(programme: Programme) -> None:
     shift = await programme.make_shift()
-    early, person = NINE - timedelta(minutes=30), new_id()
+    early, person = NINE - timedelta(minutes=30), new_person()
     for refused in (early - SECOND, ELEVEN):
         with pytest.raises(CheckInClosedError):
             await come(programme, shift.shift_id, person, refused)
@@ -99,14 +96,14 @@ async def test_the_hours_of_the_door(programme: Programme) -> None:
 
 async def test_a_thousand_check_ins_at_once_are_one(programme: Programme) -> None:
     shift = await programme.make_shift()
-    person = new_id()
+    person = new_person()
     coming = [come(programme, shift.shift_id, person, NINE) for _ in range(15)]
     assert len({attendance.attendance_id for attendance in await asyncio.gather(*coming)}) == 1
 
 
 async def test_the_code_of_the_moment_checks_in_and_out(programme: Programme) -> None:
     shift = await programme.make_shift(capacity=1)
-    person, waiting = new_id(), new_id()
+    person, waiting = new_person(), new_person()
     for one in (person, waiting):
         await programme.run(sign_up, one, shift_id=shift.shift_id, person_id=one, now=NINE)
     own: dict[str, Any] = {"shift_id": shift.shift_id, "person_id": person}
@@ -117,7 +114,7 @@ async def test_the_code_of_the_moment_checks_in_and_out(programme: Programme) ->
     for given, now in ((code, stale), (wrong, NINE), ("", NINE)):
         with pytest.raises(CodeWrongError):
             await programme.run(check_in_by_code, code=given, now=now, **own)
-    for stranger in (waiting, new_id()):
+    for stranger in (waiting, new_person()):
         with pytest.raises(NotOnRosterError):
             await programme.run(
                 check_in_by_code, code=code, now=NINE, **own | {"person_id": stranger}
@@ -133,7 +130,7 @@ async def test_the_code_of_the_moment_checks_in_and_out(programme: Programme) ->
 
 async def test_a_forgotten_check_out_closes_at_the_planned_end(programme: Programme) -> None:
     shift = await programme.make_shift()
-    forgetful, diligent = new_id(), new_id()
+    forgetful, diligent = new_person(), new_person()
     for person in (forgetful, diligent):
         await come(programme, shift.shift_id, person, NINE)
     await go(programme, shift.shift_id, diligent, TEN)
@@ -159,7 +156,7 @@ async def attendances(programme: Programme, shift_id: UUID) -> list[Attendance]:
 async def test_two_jobs_at_once_close_once(programme: Programme) -> None:
     shift = await programme.make_shift()
     for _ in range(5):
-        await come(programme, shift.shift_id, new_id(), NINE)
+        await come(programme, shift.shift_id, new_person(), NINE)
     closed = await asyncio.gather(
         *(programme.run(close_forgotten, at("2026-01-03 00:00")) for _ in range(4))
     )
@@ -168,7 +165,7 @@ async def test_two_jobs_at_once_close_once(programme: Programme) -> None:
 
 async def test_a_reviewer_may_say_when_they_left(programme: Programme) -> None:
     shift = await programme.make_shift()
-    person = new_id()
+    person = new_person()
     came = await come(programme, shift.shift_id, person, NINE)
     review = (review_attendance, CHECKER, came.attendance_id)
     with pytest.raises(WrongStepError):
@@ -186,21 +183,21 @@ async def test_a_reviewer_may_say_when_they_left(programme: Programme) -> None:
 
 
 async def test_several_teams_attend_one_activity(programme: Programme) -> None:
-    party_unit, society = new_id(), new_id()
+    party_unit, society = new_person(), new_person()
     shift = await programme.make_shift(team_ids=(party_unit, society))
     for team in (party_unit, party_unit, society, None):
-        await come(programme, shift.shift_id, new_id(), NINE, team_id=team)
+        await come(programme, shift.shift_id, new_person(), NINE, team_id=team)
     came = await attendances(programme, shift.shift_id)
     assert [one.team_id for one in came].count(party_unit) == 2
     with pytest.raises(TeamNotAttendingError):
-        await come(programme, shift.shift_id, new_id(), NINE, team_id=new_id())
+        await come(programme, shift.shift_id, new_person(), NINE, team_id=new_person())
 
 
 async def test_over_midnight_and_the_lost_hour_of_1986(programme: Programme) -> None:
     shift = await programme.make_shift(first_start=datetime(1986, 5, 3, 22), wall_minutes=360)
     assert shift.starts_at
     assert shift.ends_at
-    person = new_id()
+    person = new_person()
     await come(programme, shift.shift_id, person, shift.starts_at)
     await programme.run(close_forgotten, shift.ends_at + timedelta(hours=3))
     [closed] = await attendances(programme, shift.shift_id)

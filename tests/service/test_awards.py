@@ -8,14 +8,8 @@ import pytest
 
 from tests.book import STAFF
 from tests.races.checks import check_books
-from tests.service.programme import CHECKER, MAKER, OTHER_CHECKER, Programme, at
-from timebank.domain.errors import (
-    AwardOfRecordError,
-    NotFoundError,
-    RecordOverlapError,
-    TransferRefusedError,
-    WrongStepError,
-)
+from tests.service.programme import CHECKER, MAKER, OTHER_CHECKER, Programme, at, new_person
+from timebank.domain.errors import NotFoundError, TransferRefusedError
 from timebank.domain.ledger import (
     AccountKind,
     ReversalReason,
@@ -25,8 +19,8 @@ from timebank.domain.ledger import (
     TransferStatus,
     Unit,
 )
+from timebank.domain.service_errors import AwardOfRecordError, RecordOverlapError, WrongStepError
 from timebank.ledger.accounts import get_account_of
-from timebank.ledger.ids import new_id
 from timebank.ledger.passbook import get_balance
 from timebank.ledger.transfers import list_chain, post
 from timebank.service.awards import check_not_of_record, confirm_records, reverse_record
@@ -46,7 +40,7 @@ async def spend(programme: Programme, person: UUID, points: int) -> None:
 
 
 async def test_hours_and_points_in_one_chain(programme: Programme) -> None:
-    person = new_id()
+    person = new_person()
     shift = await programme.make_shift()
     record_id = await programme.record(
         person, NINE, 65, wish_id=None, activity_id=shift.activity_id, shift_id=shift.shift_id
@@ -67,7 +61,7 @@ async def test_hours_and_points_in_one_chain(programme: Programme) -> None:
 
 
 async def test_the_rest_is_carried_to_the_next_record(programme: Programme) -> None:
-    person = new_id()
+    person = new_person()
     records = await programme.record_all(
         [(person, NINE, 5), (person, NINE + HOUR, 1), (person, NINE + 2 * HOUR, 5)]
     )
@@ -84,7 +78,7 @@ async def test_the_rest_is_carried_to_the_next_record(programme: Programme) -> N
 
 
 async def test_whoever_confirms_again_gets_the_same_answer(programme: Programme) -> None:
-    person = new_id()
+    person = new_person()
     record_id = await programme.record(person, NINE, 60)
     first = await programme.confirm(record_id)
     for by in (CHECKER, OTHER_CHECKER, MAKER):
@@ -94,12 +88,13 @@ async def test_whoever_confirms_again_gets_the_same_answer(programme: Programme)
 
 
 async def test_a_crowd_of_approvers_confirms_once(programme: Programme) -> None:
-    person = new_id()
+    person = new_person()
     records = await programme.record_all(
-        [(person, NINE + n * HOUR, 60) for n in range(5)] + [(new_id(), NINE, 60) for _ in range(5)]
+        [(person, NINE + n * HOUR, 60) for n in range(5)]
+        + [(new_person(), NINE, 60) for _ in range(5)]
     )
     answers = await asyncio.gather(
-        *(programme.confirm(*records[:: 1 - 2 * (n % 2)], by=new_id()) for n in range(8))
+        *(programme.confirm(*records[:: 1 - 2 * (n % 2)], by=new_person()) for n in range(8))
     )
     assert all(sorted(answer, key=key) == sorted(answers[0], key=key) for answer in answers)
     assert await programme.wallets(person) == (300, 50)
@@ -111,13 +106,13 @@ def key(award: object) -> str:
 
 
 async def test_a_roster_is_awarded_whole_or_not_at_all(programme: Programme) -> None:
-    people = [new_id() for _ in range(4)]
+    people = [new_person() for _ in range(4)]
     roster = await programme.record_all([(person, NINE, 60) for person in people])
     bad = await programme.record(people[0], NINE, 30)
     with pytest.raises(RecordOverlapError):
         await programme.confirm(*roster, bad)
     with pytest.raises(NotFoundError):
-        await programme.confirm(*roster, new_id())
+        await programme.confirm(*roster, new_person())
     assert [await programme.wallets(person) for person in people] == [(0, 0)] * 4
     awards = await programme.confirm(*roster)
     assert [award.record_id for award in awards] == roster
@@ -126,7 +121,7 @@ async def test_a_roster_is_awarded_whole_or_not_at_all(programme: Programme) -> 
 
 async def test_what_the_ledger_refuses_undoes_the_whole_roster(programme: Programme) -> None:
     """Issuance has points left for one of two."""
-    a, b = new_id(), new_id()
+    a, b = new_person(), new_person()
     await programme.book.open_account(balance=2**53 - 15)
     roster = await programme.record_all([(a, NINE, 60), (b, NINE, 60)])
     with pytest.raises(TransferRefusedError, match="insufficient_balance"):
@@ -139,7 +134,7 @@ async def test_what_the_ledger_refuses_undoes_the_whole_roster(programme: Progra
 
 
 async def test_a_reversal_takes_back_both(programme: Programme) -> None:
-    person = new_id()
+    person = new_person()
     record_id = await programme.record(person, NINE, 65)
     await programme.confirm(record_id)
     first = await programme.reverse(record_id)
@@ -153,14 +148,14 @@ async def test_a_reversal_takes_back_both(programme: Programme) -> None:
     with pytest.raises(WrongStepError):
         await programme.confirm(record_id)
     with pytest.raises(NotFoundError):
-        await programme.reverse(new_id())
+        await programme.reverse(new_person())
     with pytest.raises(WrongStepError):
         await programme.reverse(await programme.record(person, NINE, 65))
     await check_books(programme.book)
 
 
 async def test_a_point_made_with_the_rest_of_others_goes_with_it(programme: Programme) -> None:
-    person = new_id()
+    person = new_person()
     five, one = await programme.record_all([(person, NINE, 5), (person, NINE + HOUR, 1)])
     await programme.confirm(five, one)
     assert await programme.wallets(person) == (6, 1)
@@ -171,7 +166,7 @@ async def test_a_point_made_with_the_rest_of_others_goes_with_it(programme: Prog
 
 
 async def test_a_point_that_the_rest_makes_without_it_comes_back(programme: Programme) -> None:
-    person = new_id()
+    person = new_person()
     times = [(person, NINE, 5), (person, NINE + HOUR, 5), (person, NINE + 2 * HOUR, 5)]
     _, second, _ = records = await programme.record_all(times)
     awards = await programme.confirm(*records)
@@ -188,7 +183,7 @@ async def test_a_point_that_the_rest_makes_without_it_comes_back(programme: Prog
 async def test_points_already_spent_refuse_a_reversal_or_are_owed(
     programme: Programme, spent: int
 ) -> None:
-    person = new_id()
+    person = new_person()
     record_id = await programme.record(person, NINE, 60)
     await programme.confirm(record_id)
     await spend(programme, person, spent)
@@ -207,7 +202,7 @@ async def test_points_already_spent_refuse_a_reversal_or_are_owed(
 
 
 async def test_a_spent_extra_point_is_owed_too(programme: Programme) -> None:
-    person = new_id()
+    person = new_person()
     five, one = await programme.record_all([(person, NINE, 5), (person, NINE + HOUR, 1)])
     await programme.confirm(five, one)
     await spend(programme, person, 1)
@@ -220,15 +215,15 @@ async def test_a_spent_extra_point_is_owed_too(programme: Programme) -> None:
 
 
 async def test_an_award_is_not_reversed_behind_its_record(programme: Programme) -> None:
-    [award] = await programme.confirm(await programme.record(new_id(), NINE, 60))
+    [award] = await programme.confirm(await programme.record(new_person(), NINE, 60))
     for transfer_id in (award.hours_transfer_id, award.points_transfer_id):
         with pytest.raises(AwardOfRecordError):
             await programme.run(check_not_of_record, transfer_id)
-    await programme.run(check_not_of_record, new_id())
+    await programme.run(check_not_of_record, new_person())
 
 
 async def test_reversals_at_once_reverse_once(programme: Programme) -> None:
-    person = new_id()
+    person = new_person()
     records = await programme.record_all([(person, NINE + n * HOUR, 55) for n in range(4)])
     await programme.confirm(*records)
     work = [programme.reverse(record) for record in records for _ in range(3)]
@@ -240,7 +235,7 @@ async def test_reversals_at_once_reverse_once(programme: Programme) -> None:
 
 async def test_confirming_and_spending_at_once_do_not_deadlock(programme: Programme) -> None:
     """Awards and ordinary postings lock the same wallets, in one order."""
-    people = [new_id() for _ in range(3)]
+    people = [new_person() for _ in range(3)]
     for hour in range(4):
         roster = await programme.record_all([(p, NINE + hour * HOUR, 60) for p in people])
         await programme.confirm(*roster)

@@ -6,18 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.service.programme import CHECKER, MAKER, OTHER_CHECKER, Programme, at
-from timebank.domain.errors import (
-    CapExceededError,
-    EvidenceMissingError,
-    InvalidInputError,
-    NotFoundError,
-    RecordedAlreadyError,
-    RecordOverlapError,
-    SecondPersonNeededError,
-    ServiceNotOverError,
-    WrongStepError,
-)
+from tests.service.programme import CHECKER, MAKER, OTHER_CHECKER, Programme, at, new_person
+from timebank.domain.errors import InvalidInputError, NotFoundError, SecondPersonNeededError
 from timebank.domain.service import (
     Caps,
     Claim,
@@ -26,6 +16,14 @@ from timebank.domain.service import (
     RecordSource,
     RecordStatus,
     ServiceRecord,
+)
+from timebank.domain.service_errors import (
+    CapExceededError,
+    EvidenceMissingError,
+    RecordedAlreadyError,
+    RecordOverlapError,
+    ServiceNotOverError,
+    WrongStepError,
 )
 from timebank.ledger.ids import new_id
 from timebank.service.rates import list_caps, set_caps
@@ -46,7 +44,7 @@ async def claim(programme: Programme, **rest: Any) -> ServiceRecord:
     """Back-fill an hour at a new shift, with a photograph."""
     if "shift_id" not in rest:
         rest["shift_id"] = (await programme.make_shift()).shift_id
-    default = {"person_id": new_id(), "started_at": NINE, "ended_at": TEN, "evidence": PHOTO}
+    default = {"person_id": new_person(), "started_at": NINE, "ended_at": TEN, "evidence": PHOTO}
     [record] = await programme.run(claim_service, MAKER, [Claim(**default | rest)])
     return record
 
@@ -70,14 +68,14 @@ async def test_a_line_of_a_sheet_counts_once(programme: Programme) -> None:
     shift = await programme.make_shift()
     line = {
         "shift_id": shift.shift_id,
-        "person_id": new_id(),
+        "person_id": new_person(),
         "evidence": Evidence(sheet_number="纸-0042"),
     }
     record = await claim(programme, **line)
     assert (record.source, record.sheet_number) == (RecordSource.PAPER, "纸-0042")
     with pytest.raises(RecordedAlreadyError):
         await claim(programme, **line)
-    await claim(programme, **line | {"person_id": new_id()})
+    await claim(programme, **line | {"person_id": new_person()})
     await programme.run(submit_records, [record.record_id])
     await programme.run(reject_records, CHECKER, [record.record_id])
     await claim(programme, **line)  # what was rejected may be entered anew
@@ -143,10 +141,10 @@ async def test_what_is_rejected_never_counts(programme: Programme) -> None:
 
 async def test_a_list_is_decided_whole_or_not_at_all(programme: Programme) -> None:
     draft = await claim(programme)
-    submitted = await programme.record(new_id(), NINE, 60)
+    submitted = await programme.record(new_person(), NINE, 60)
     for deciding in ((submit_records,), (reject_records, CHECKER)):
         with pytest.raises((WrongStepError, NotFoundError)):
-            await programme.run(*deciding, [submitted, draft.record_id, new_id()])
+            await programme.run(*deciding, [submitted, draft.record_id, new_person()])
     with pytest.raises(WrongStepError):
         await programme.run(reject_records, CHECKER, [submitted, draft.record_id])
     record = await programme.run(get_record, submitted)
@@ -154,7 +152,7 @@ async def test_a_list_is_decided_whole_or_not_at_all(programme: Programme) -> No
 
 
 async def test_who_made_it_or_served_does_not_decide_it(programme: Programme) -> None:
-    person = new_id()
+    person = new_person()
     record_id = await programme.record(person, NINE, 60)
     for own in (MAKER, person):
         with pytest.raises(SecondPersonNeededError):
@@ -167,7 +165,7 @@ async def test_who_made_it_or_served_does_not_decide_it(programme: Programme) ->
 
 
 async def test_what_is_not_over_is_not_confirmed(programme: Programme) -> None:
-    record_id = await programme.record(new_id(), datetime.now(UTC) - timedelta(minutes=30), 60)
+    record_id = await programme.record(new_person(), datetime.now(UTC) - timedelta(minutes=30), 60)
     with pytest.raises(ServiceNotOverError):
         await programme.confirm(record_id)
 
@@ -176,7 +174,7 @@ async def test_what_is_not_over_is_not_confirmed(programme: Programme) -> None:
 
 
 async def test_a_person_is_never_at_two_places(programme: Programme) -> None:
-    person, other = new_id(), new_id()
+    person, other = new_person(), new_person()
     await programme.confirm(await programme.record(person, NINE, 60))
     overlapping = await programme.record(person, TEN - timedelta(minutes=1), 60)
     with pytest.raises(RecordOverlapError):
@@ -191,7 +189,7 @@ async def test_a_person_is_never_at_two_places(programme: Programme) -> None:
 
 
 async def test_time_is_free_again_after_a_reversal(programme: Programme) -> None:
-    person = new_id()
+    person = new_person()
     mistaken = await programme.record(person, NINE, 60)
     await programme.confirm(mistaken)
     right = await programme.record(person, NINE, 90)
@@ -206,7 +204,7 @@ async def test_the_cap_of_a_day_is_exact(programme: Programme) -> None:
     caps = Caps(effective_on=at("2026-01-02").date(), minutes_per_activity=None, minutes_per_day=90)
     await programme.run(set_caps, MAKER, caps)
     assert await programme.run(list_caps) == [caps]
-    person = new_id()
+    person = new_person()
     before = await programme.record(person, at("2026-01-01 09:00"), 300)  # before it took effect
     await programme.confirm(before, await programme.record(person, NINE, 60))
     too_much = await programme.record(person, ELEVEN, 31)
@@ -227,7 +225,7 @@ async def test_the_cap_of_an_activity_is_for_a_person_and_a_day(programme: Progr
     caps = Caps(effective_on=at("2026-01-02").date(), minutes_per_activity=60, minutes_per_day=None)
     await programme.run(set_caps, MAKER, caps)
     shift = await programme.make_shift()
-    person = new_id()
+    person = new_person()
     own = {
         "wish_id": None,
         "activity_id": shift.activity_id,
@@ -237,7 +235,7 @@ async def test_the_cap_of_an_activity_is_for_a_person_and_a_day(programme: Progr
     with pytest.raises(CapExceededError):
         await programme.confirm(await programme.record(person, TEN, 1, **own))
     await programme.confirm(await programme.record(person, TEN, 300))  # a wish is no activity
-    await programme.confirm(await programme.record(new_id(), TEN, 60, **own))
+    await programme.confirm(await programme.record(new_person(), TEN, 60, **own))
 
 
 # ---- What the database refuses, whoever writes --------------------------------------------------
@@ -284,7 +282,7 @@ RECORD = """
 async def test_no_record_of_a_wrong_form_is_written(
     programme: Programme, change: dict[str, Any], constraint: str
 ) -> None:
-    person = new_id()
+    person = new_person()
     parts: dict[str, Any] = {
         "bank": programme.book.bank_id,
         "person": person,
@@ -302,7 +300,7 @@ async def test_no_record_of_a_wrong_form_is_written(
 
 
 async def test_the_application_cannot_write_a_decision(programme: Programme) -> None:
-    record_id = await programme.record(new_id(), NINE, 60)
+    record_id = await programme.record(new_person(), NINE, 60)
     for statement in (
         "UPDATE service_record SET status = 'confirmed' WHERE record_id = $1",
         "UPDATE service_record SET minutes = 600 WHERE record_id = $1",

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.service.extract import SHIFT_HEADER, Extract, write
+from timebank import files
 from timebank.domain.errors import ImportRefusedError, InvalidInputError
-from timebank.service import rota_files
 from timebank.service.rota_files import read_rota
 
 GOOD = "2023-06-29,1,3.0,2,7,Tour"
@@ -99,6 +99,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_a_file_is_not_endless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     extract = write(tmp_path, [GOOD])
-    monkeypatch.setattr(rota_files, "LARGEST_FILE", 20)
+    monkeypatch.setattr(files, "LARGEST_FILE", 20)
     with pytest.raises(InvalidInputError, match="larger than"):
         read_rota(extract.shifts, extract.residents)

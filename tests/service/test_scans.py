@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.book import Book
-from tests.service.programme import MAKER, Programme, at
+from tests.service.programme import MAKER, Programme, at, new_person
 from timebank.domain.errors import InvalidInputError
 from timebank.domain.service import Scan, ScanOutcome
 from timebank.ledger.ids import new_id
@@ -41,7 +41,7 @@ async def stays(programme: Programme, shift_id: UUID) -> list[tuple[datetime, da
 
 async def test_a_list_is_applied_by_time_and_only_once(programme: Programme) -> None:
     shift = await programme.make_shift()
-    person = new_id()
+    person = new_person()
     scans = [
         scan(shift.shift_id, person, TEN, arrival=False),
         scan(shift.shift_id, person, NINE),
@@ -53,10 +53,11 @@ async def test_a_list_is_applied_by_time_and_only_once(programme: Programme) -> 
 
 async def test_what_cannot_be_is_told_and_remembered(programme: Programme) -> None:
     shift = await programme.make_shift()
-    a, b = new_id(), new_id()
+    a, b = new_person(), new_person()
     own = shift.shift_id
     scans = [
         scan(new_id(), a, NINE),
+        scan(own, new_id(), NINE),
         scan(own, a, NINE - timedelta(hours=1)),
         scan(own, a, ELEVEN),
         scan(own, a, ELEVEN + timedelta(hours=3), arrival=False),
@@ -66,6 +67,7 @@ async def test_what_cannot_be_is_told_and_remembered(programme: Programme) -> No
     ]
     told = [
         "shift_not_found",
+        "person_not_found",
         "out_of_hours",
         "out_of_hours",
         "out_of_hours",
@@ -82,8 +84,8 @@ async def test_what_cannot_be_is_told_and_remembered(programme: Programme) -> No
 
 async def test_one_id_is_one_scan(programme: Programme) -> None:
     shift = await programme.make_shift()
-    one = scan(shift.shift_id, new_id(), NINE)
-    other = replace(one, person_id=new_id())
+    one = scan(shift.shift_id, new_person(), NINE)
+    other = replace(one, person_id=new_person())
     with pytest.raises(InvalidInputError):
         await upload(programme, [one, other])
     await upload(programme, [one])
@@ -99,7 +101,7 @@ async def test_a_late_list_says_better_when_they_left(
 ) -> None:
     """Whether the list or the job that closes forgotten check-outs comes first."""
     shift = await programme.make_shift()
-    person = new_id()
+    person = new_person()
     await upload(programme, [scan(shift.shift_id, person, NINE)])
     if job_first:
         await programme.run(close_forgotten, NEXT_DAY)
@@ -121,7 +123,7 @@ async def test_a_late_list_says_better_when_they_left(
 async def test_the_order_in_the_list_does_not_matter(
     worker_pool: asyncpg.Pool, moves: list[tuple[int, bool, int]], data: st.DataObject
 ) -> None:
-    people = [new_id(), new_id()]
+    people = [new_person(), new_person()]
     found = []
     for shuffled in (moves, data.draw(st.permutations(moves))):
         programme = await Programme.open(await Book.open(worker_pool))

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.book import Book
-from tests.service.programme import MAKER, Programme, at
-from timebank.domain.errors import NotFoundError, ShiftClosedError, TeamNotAttendingError
+from tests.service.programme import MAKER, Programme, at, new_person
+from timebank.domain.errors import NotFoundError
 from timebank.domain.service import CancelReason, RosterEntry
+from timebank.domain.service_errors import ShiftClosedError, TeamNotAttendingError
 from timebank.ledger.ids import new_id
 from timebank.service.activities import cancel_activity
 from timebank.service.sign_ups import leave, list_roster, sign_up
@@ -33,7 +34,7 @@ async def places(programme: Programme, shift_id: UUID) -> list[tuple[UUID, bool]
 
 async def test_a_place_given_up_goes_to_the_first_who_waits(programme: Programme) -> None:
     shift = await programme.make_shift(capacity=2)
-    a, b, c, d = people = [new_id() for _ in range(4)]
+    a, b, c, d = people = [new_person() for _ in range(4)]
     entries = [await join(programme, shift.shift_id, person) for person in people]
     assert [entry.has_place for entry in entries] == [True, True, False, False]
     leaving = {"shift_id": shift.shift_id, "now": BEFORE}
@@ -46,7 +47,7 @@ async def test_a_place_given_up_goes_to_the_first_who_waits(programme: Programme
 
 async def test_signing_up_again_changes_nothing(programme: Programme) -> None:
     shift = await programme.make_shift(capacity=1)
-    person = new_id()
+    person = new_person()
     first = await join(programme, shift.shift_id, person)
     assert await join(programme, shift.shift_id, person) == first
     assert len(await places(programme, shift.shift_id)) == 1
@@ -54,7 +55,7 @@ async def test_signing_up_again_changes_nothing(programme: Programme) -> None:
 
 async def test_no_capacity_is_no_limit(programme: Programme) -> None:
     shift = await programme.make_shift()
-    assert all([(await join(programme, shift.shift_id, new_id())).has_place for _ in range(3)])
+    assert all([(await join(programme, shift.shift_id, new_person())).has_place for _ in range(3)])
 
 
 async def test_what_is_over_or_cancelled_is_closed(programme: Programme) -> None:
@@ -63,7 +64,7 @@ async def test_what_is_over_or_cancelled_is_closed(programme: Programme) -> None
     )
     [shift] = await programme.shifts(activity.activity_id)
     assert shift.ends_at
-    person = new_id()
+    person = new_person()
     joining = {"shift_id": shift.shift_id, "person_id": person}
     with pytest.raises(ShiftClosedError):
         await programme.run(sign_up, person, now=shift.ends_at, **joining)
@@ -79,17 +80,17 @@ async def test_what_is_over_or_cancelled_is_closed(programme: Programme) -> None
 
 
 async def test_only_a_team_that_attends_may_be_named(programme: Programme) -> None:
-    team, person = new_id(), new_id()
+    team, person = new_person(), new_person()
     shift = await programme.make_shift(team_ids=(team,))
     joining = {"shift_id": shift.shift_id, "person_id": person, "now": BEFORE}
     with pytest.raises(TeamNotAttendingError):
-        await programme.run(sign_up, person, team_id=new_id(), **joining)
+        await programme.run(sign_up, person, team_id=new_person(), **joining)
     assert (await programme.run(sign_up, person, team_id=team, **joining)).team_id == team
 
 
 async def test_a_crowd_at_once_gets_as_many_places_as_there_are(programme: Programme) -> None:
     shift = await programme.make_shift(capacity=5)
-    people = [new_id() for _ in range(20)]
+    people = [new_person() for _ in range(20)]
     entries = await asyncio.gather(*(join(programme, shift.shift_id, person) for person in people))
     assert sum(entry.has_place for entry in entries) == 5
     assert sorted(entry.place for entry in entries) == list(range(1, 21))
@@ -106,7 +107,7 @@ async def test_places_are_those_of_a_plain_queue(
 ) -> None:
     programme = await Programme.open(await Book.open(worker_pool))
     shift = await programme.make_shift(capacity=capacity)
-    people = [new_id() for _ in range(5)]
+    people = [new_person() for _ in range(5)]
     queue: list[UUID] = []
     for joins, number in acts:
         person = people[number]

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from tests.book import Book
 from tests.service.extract import SAMPLE, Extract
-from tests.service.programme import MAKER, Programme, at
+from tests.service.programme import MAKER, Programme, at, new_person
 from timebank.db import transaction
-from timebank.ledger.ids import new_id
 from timebank.service.categories import list_categories
 from timebank.service.rates import propose_rate
 from timebank.service.rota import import_rota
@@ -25,7 +24,7 @@ ALWAYS = date.min, date.max - timedelta(days=1)
 
 async def test_a_rate_that_was_never_in_force(programme: Programme) -> None:
     tutoring = await programme.open_category("tutoring")
-    a, b = new_id(), new_id()
+    a, b = new_person(), new_person()
     cleaning = await programme.record_all([(a, NINE, 65), (b, NINE, 55)])
     taught = await programme.record(a, at("2026-02-02 09:00"), 90, category_id=tutoring)
     waiting = await programme.record(a, at("2026-02-03 09:00"), 600)
@@ -46,7 +45,7 @@ async def test_a_rate_that_was_never_in_force(programme: Programme) -> None:
 
 
 async def test_a_night_belongs_to_both_its_days(programme: Programme) -> None:
-    await programme.confirm(await programme.record(new_id(), at("2026-01-31 23:00"), 180))
+    await programme.confirm(await programme.record(new_person(), at("2026-01-31 23:00"), 180))
     minutes = []
     for month in (1, 2):
         span = date(2026, month, 1), date(2026, month, 28 + 3 * (month == 1))
@@ -89,7 +88,7 @@ async def test_against_a_plain_sum(
 ) -> None:
     programme = await Programme.open(await Book.open(worker_pool))
     categories = [programme.category_id, await programme.open_category("tutoring")]
-    people = [new_id() for _ in range(3)]
+    people = [new_person() for _ in range(3)]
     served: Counter[tuple[UUID, UUID]] = Counter()
     for day, (who, what, minutes) in enumerate(times):
         start = NINE + timedelta(days=2 * day)

@@ -4,16 +4,10 @@ from uuid import UUID
 
 import pytest
 
-from tests.service.programme import CHECKER, MAKER, Programme, at
-from timebank.domain.errors import (
-    EvidenceMissingError,
-    InvalidInputError,
-    NotFoundError,
-    SecondPersonNeededError,
-    WrongStepError,
-)
+from tests.service.programme import CHECKER, MAKER, Programme, at, new_person
+from timebank.domain.errors import InvalidInputError, NotFoundError, SecondPersonNeededError
 from timebank.domain.service import Evidence, RecordNote, RecordStatus, Wish, WishStatus
-from timebank.ledger.ids import new_id
+from timebank.domain.service_errors import EvidenceMissingError, WrongStepError
 from timebank.service.records import get_record, reject_records
 from timebank.service.wishes import (
     assign_wish,
@@ -35,7 +29,7 @@ async def collect(programme: Programme, served: UUID | None = None) -> Wish:
         MAKER,
         category_id=programme.category_id,
         title="换一盏灯",
-        served_id=served or new_id(),
+        served_id=served or new_person(),
     )
 
 
@@ -45,7 +39,7 @@ async def finish(programme: Programme, wish_id: UUID, **rest: object) -> Wish:
 
 
 async def test_from_the_wall_to_the_hours(programme: Programme) -> None:
-    served, volunteer = new_id(), new_id()
+    served, volunteer = new_person(), new_person()
     wish = await collect(programme, served)
     assert wish.status is WishStatus.COLLECTED
     assert await programme.run(list_wishes, status=WishStatus.COLLECTED) == [wish]
@@ -65,7 +59,9 @@ async def test_from_the_wall_to_the_hours(programme: Programme) -> None:
     assert wish.status is WishStatus.CONFIRMED
     assert await programme.wallets(volunteer) == (60, 10)
     accounts = await programme.book.pool.fetchval(
-        "SELECT count(*) FROM account WHERE owner_id = $1", served
+        "SELECT count(*) FROM account WHERE bank_id = $1 AND owner_id = $2",
+        programme.book.bank_id,
+        served,
     )
     assert accounts == 0  # who is served needs no account at all
 
@@ -79,10 +75,10 @@ async def test_each_step_from_its_own(programme: Programme) -> None:
     ):
         with pytest.raises(WrongStepError):
             await early
-    volunteer = new_id()
+    volunteer = new_person()
     await programme.run(assign_wish, MAKER, wish_id, volunteer)
     with pytest.raises(WrongStepError):
-        await programme.run(assign_wish, MAKER, wish_id, new_id())
+        await programme.run(assign_wish, MAKER, wish_id, new_person())
     await programme.run(hand_back_wish, wish_id)
     await programme.run(assign_wish, MAKER, wish_id, volunteer)
     await finish(programme, wish_id)
@@ -91,13 +87,13 @@ async def test_each_step_from_its_own(programme: Programme) -> None:
     with pytest.raises(WrongStepError):  # while its record waits for a decision
         await programme.run(assign_wish, MAKER, wish_id, volunteer)
     with pytest.raises(NotFoundError):
-        await programme.run(get_wish, new_id())
+        await programme.run(get_wish, new_person())
     with pytest.raises(NotFoundError):
-        await programme.run(confirm_wish, CHECKER, new_id())
+        await programme.run(confirm_wish, CHECKER, new_person())
 
 
 async def test_a_wish_whose_record_was_rejected_is_granted_anew(programme: Programme) -> None:
-    volunteer = new_id()
+    volunteer = new_person()
     wish_id = (await collect(programme)).wish_id
     await programme.run(assign_wish, MAKER, wish_id, volunteer)
     wish = await finish(programme, wish_id)
@@ -111,7 +107,7 @@ async def test_a_wish_whose_record_was_rejected_is_granted_anew(programme: Progr
 
 
 async def test_three_persons_at_least(programme: Programme) -> None:
-    served, volunteer = new_id(), new_id()
+    served, volunteer = new_person(), new_person()
     wish_id = (await collect(programme, served)).wish_id
     with pytest.raises(SecondPersonNeededError):
         await programme.run(assign_wish, MAKER, wish_id, served)

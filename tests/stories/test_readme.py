@@ -1,7 +1,6 @@
 """A newcomer's first hour: the demo, the README's example as it stands there, the auditor."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -11,17 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 README = Path(__file__).parents[2] / "README.md"
 TIMEBANK = [sys.executable, "-m", "timebank"]
-
-
-@pytest.fixture
-def environment(open_dir: Path) -> dict[str, str]:
-    """A clean environment with a data folder of its own."""
-    own = {key: value for key, value in os.environ.items() if not key.startswith("TIMEBANK_")}
-    return own | {"TIMEBANK_DATA_DIR": str(open_dir / "data")}
 
 
 @contextmanager
@@ -62,7 +52,7 @@ def readme_example() -> str:
 def run_example(environment: dict[str, str]) -> str:
     """Start the demo, run the README's block against it, and return what that printed."""
     with running_demo(environment) as told:
-        staff = re.search(r"STAFF=(\S+)", told)
+        staff = re.search(r"SYSTEM=(\S+)", told)
         base = re.search(r"http://127\.0\.0\.1:\d+", told)
         assert staff and base, told
         wait = (
@@ -70,7 +60,7 @@ def run_example(environment: dict[str, str]) -> str:
         )
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", wait + readme_example()],
-            env=environment | {"STAFF": staff[1], "BASE": f"{base[0]}/api/v1"},
+            env=environment | {"SYSTEM": staff[1], "BASE": f"{base[0]}/api/v1"},
             capture_output=True,
             text=True,
             timeout=60,

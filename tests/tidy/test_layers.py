@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "timebank"
 # A module imports only from names before its own; names on one line never import one another.
 LAYERS = """
     domain
-    config logs
+    config logs files
     keeper
     embedded
     db

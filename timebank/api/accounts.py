@@ -16,6 +16,7 @@ from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import make_cursor, read_cursor
 from timebank.api.desk import Desk
 from timebank.api.errors import OwnerNotFoundError
+from timebank.api.once import Deed, once
 from timebank.api.operations import READING_PROBLEMS, get, post
 from timebank.api.passbook_csv import passbook_csv
 from timebank.api.wire import (
@@ -27,14 +28,14 @@ from timebank.api.wire import (
     PassbookPage,
     parse_instant,
 )
-from timebank.db import Connection, repeat_on_conflict, transaction
-from timebank.domain.errors import InvalidInputError
+from timebank.db import Connection, transaction
+from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.domain.ledger import Account, AccountKind, PassbookLine, Unit
 from timebank.ledger.accounts import list_accounts, open_account
 from timebank.ledger.passbook import get_balance_as_of, list_passbook, read_clock
-from timebank.ledger.requests import answer_once
 from timebank.people.access import Action, Role
 from timebank.people.residents import is_registered
+from timebank.people.targets import check_reaches_party
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200)]
 Cursor = Annotated[str | None, QueryParameter(max_length=200)]
@@ -59,23 +60,19 @@ async def open_an_account(
     if (kind is AccountKind.WALLET) == (data.owner_id is None):
         raise InvalidInputError("A wallet has an owner, a pool has none.", pointer="/owner_id")
 
-    async def work(connection: Connection) -> tuple[bytes, bool]:
-        async def open_it() -> bytes:
-            if data.owner_id and not await is_registered(connection, bank_id, data.owner_id):
-                raise OwnerNotFoundError
-            account = await open_account(connection, bank_id, data.unit, kind, data.owner_id)
-            return msgspec.json.encode(_account_view(account))
+    async def work(connection: Connection) -> Deed[AccountView]:
+        owner_id = data.owner_id
+        if owner_id and not await is_registered(connection, bank_id, owner_id):
+            raise OwnerNotFoundError
+        try:
+            await check_reaches_party(connection, request.user, Action.OPEN_ACCOUNT, owner_id)
+        except NotFoundError as error:
+            raise OwnerNotFoundError from error
+        account = await open_account(connection, bank_id, data.unit, kind, owner_id)
+        return Deed(_account_view(account), account.account_id)
 
-        return await answer_once(connection, bank_id, request.auth, open_it)
-
-    answer, replayed = await repeat_on_conflict(request.desk.pool, work)
-    view = msgspec.json.decode(answer, type=AccountView)
-    return Response(view, status_code=201, headers=replay_header(replayed))
-
-
-def replay_header(replayed: bool) -> dict[str, str]:
-    """Return the header that marks an answer given before."""
-    return {"Idempotent-Replayed": "true"} if replayed else {}
+    view, headers = await once(request, AccountView, work)
+    return Response(view, status_code=201, headers=headers)
 
 
 @get("/accounts", opt={"action": Action.READ_ACCOUNT}, operation_id="list_accounts")
@@ -89,11 +86,16 @@ async def list_visible_accounts(
     principal = request.user
     owner = principal.principal_id if principal.role is Role.RESIDENT else owner_id
     bank = await request.desk.bank(principal.bank_id)
-    listed = f"accounts of {owner}"
+    listed = f"accounts of {owner} within {principal.branch_id}"
     after = UUID(read_cursor(bank.cursor_key, listed, cursor)) if cursor else None
     async with transaction(request.desk.pool) as connection:
         accounts = await list_accounts(
-            connection, bank.bank_id, after=after, owner_id=owner, limit=limit + 1
+            connection,
+            bank.bank_id,
+            after=after,
+            owner_id=owner,
+            within=principal.branch_id,
+            limit=limit + 1,
         )
     page, more = accounts[:limit], len(accounts) > limit
     return AccountPage(

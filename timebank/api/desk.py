@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TypeVar
 from uuid import UUID
 
+from timebank.config import Settings
 from timebank.db import Connection, Pool, repeat_on_conflict
 from timebank.domain.errors import (
     IdempotencyKeyReusedError,
@@ -17,8 +19,11 @@ from timebank.ledger.banks import Bank, list_banks
 from timebank.ledger.batcher import Batcher
 from timebank.ledger.passbook import list_balances
 from timebank.ledger.requests import KeyUse, PostingAnswer, PostingRequest, post_requests
-from timebank.people.access import Principal, check_may_see
-from timebank.people.tokens import find_principals, hash_token
+from timebank.people.access import Action, Principal, Target, check_reaches
+from timebank.people.audit_log import AuditEntry, write_entries
+from timebank.people.login.hashing import Hasher, open_hasher
+from timebank.people.sessions import find_principals, hash_token
+from timebank.people.targets import check_reaches_party, needs_look
 
 Asked = TypeVar("Asked")
 
@@ -31,18 +36,30 @@ _MOST_TRANSFERS = 1000
 class Desk:
     """One for each service process; reads and writes share round trips through its batchers."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, settings: Settings) -> None:
         """`pool` stays open as long as the desk is used."""
         self.pool = pool
+        self._settings = settings
         self._banks: dict[int, Bank] = {}
         self._issuance: dict[int, Mapping[Unit, UUID]] = {}
         self._accounts: dict[tuple[int, UUID], Account] = {}
         self._principals = Batcher(self._answer_principals)
         self._unseen_accounts = Batcher(self._answer_accounts)
         self._balances = Batcher(self._answer_balances)
+        self._notes = Batcher(self._write_notes)
         self._postings = Batcher(
             self._answer_postings, most=_MOST_TRANSFERS, weigh=_count_transfers, in_flight=2
         )
+
+    @cached_property
+    def hasher(self) -> Hasher:
+        """What compares secrets; LoginKeyUnfitError where nobody can log in."""
+        return open_hasher(self._settings)
+
+    def close(self) -> None:
+        """Let go of the threads that compare secrets."""
+        if "hasher" in self.__dict__:
+            self.hasher.close()
 
     async def identify(self, token: str) -> Principal:
         """Return whose token this is now; UnauthenticatedError if it is nobody's."""
@@ -58,6 +75,15 @@ class Desk:
                 self._banks = {bank.bank_id: bank for bank in await list_banks(connection)}
         return self._banks[bank_id]
 
+    async def find_bank(self, code: str) -> Bank | None:
+        """Return the bank of this code."""
+        found = [bank for bank in self._banks.values() if bank.code == code]
+        if not found:
+            async with self.pool.acquire() as connection:
+                self._banks = {bank.bank_id: bank for bank in await list_banks(connection)}
+            found = [bank for bank in self._banks.values() if bank.code == code]
+        return next(iter(found), None)
+
     async def issuance(self, bank_id: int, unit: Unit) -> UUID:
         """Return the account that awards of this unit come from."""
         if bank_id not in self._issuance:
@@ -65,18 +91,40 @@ class Desk:
                 self._issuance[bank_id] = await ensure_issuance(connection, bank_id)
         return self._issuance[bank_id][unit]
 
-    async def account_seen_by(self, principal: Principal, account_id: UUID) -> Account:
-        """Return the account if the principal may see it; NotFoundError as if absent if not."""
-        key = (principal.bank_id, account_id)
+    async def note(self, entry: AuditEntry) -> None:
+        """Append a refusal to the audit log; many share one commit."""
+        await self._notes.ask(entry)
+
+    async def check_reaches(
+        self, principal: Principal, action: Action, owner_id: UUID | None
+    ) -> None:
+        """Raise NotFoundError unless the principal may do this to what the party owns."""
+        if needs_look(principal, action, owner_id):
+            async with self.pool.acquire() as connection:
+                await check_reaches_party(connection, principal, action, owner_id)
+        else:
+            check_reaches(principal, action, Target(owner_id=owner_id))
+
+    async def account_seen_by(
+        self, principal: Principal, account_id: UUID, action: Action = Action.READ_ACCOUNT
+    ) -> Account:
+        """Return the account if the principal may do this to it; NotFoundError as if absent."""
+        account = await self.find_account(principal.bank_id, account_id)
+        if account is None:
+            raise NotFoundError
+        await self.check_reaches(principal, action, account.owner_id)
+        return account
+
+    async def find_account(self, bank_id: int, account_id: UUID) -> Account | None:
+        """Return the account, whoever asks; None if there is none. It never changes."""
+        key = (bank_id, account_id)
         account = self._accounts.get(key)
         if account is None:
             account = await self._unseen_accounts.ask(key)
-            if account is None:
-                raise NotFoundError
-            if len(self._accounts) >= _KNOWN_ACCOUNTS_LIMIT:
-                self._accounts.clear()
-            self._accounts[key] = account
-        check_may_see(principal, account)
+            if account is not None:
+                if len(self._accounts) >= _KNOWN_ACCOUNTS_LIMIT:
+                    self._accounts.clear()
+                self._accounts[key] = account
         return account
 
     async def balance(self, bank_id: int, account_id: UUID) -> Balance:
@@ -95,6 +143,11 @@ class Desk:
         if answer.use is KeyUse.REUSED:
             raise IdempotencyKeyReusedError
         return answer
+
+    async def _write_notes(self, entries: Sequence[AuditEntry]) -> Sequence[None]:
+        async with self.pool.acquire() as connection:
+            await write_entries(connection, entries)
+        return [None] * len(entries)
 
     async def _answer_principals(self, hashes: Sequence[bytes]) -> list[Principal | None]:
         async with self.pool.acquire() as connection:

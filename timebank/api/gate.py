@@ -1,24 +1,53 @@
-"""The gate every request passes: who is calling, may they, and is the body fit to be read."""
+"""The gate every request passes: who is calling, may they, and is the body fit to be read.
+
+A caller shows a bearer token, or the session cookie of our pages; a write with a cookie must come
+from our own origin. What the gate or a handler refuses to a known caller is noted in the audit log.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from timebank.api.desk import Desk
-from timebank.api.strict_json import WRITING_METHODS, fingerprint, read_strictly
+from timebank.api.refusals import describe, refused_code
+from timebank.api.request_ids import name_request
+from timebank.api.strict_json import (
+    WRITING_METHODS,
+    fingerprint,
+    read_no_body,
+    read_strictly,
+)
 from timebank.domain.errors import (
+    CrossSiteRequestError,
     IdempotencyKeyMissingError,
     InvalidInputError,
+    TimebankError,
     UnauthenticatedError,
 )
 from timebank.ledger.requests import RequestKey
 from timebank.people.access import Action, Principal, check_may
+from timebank.people.audit_log import entry_of
+
+SESSION_COOKIE = "__Host-timebank"
 
 _IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
-_ONCE = frozenset({b"authorization", b"idempotency-key", b"content-type", b"content-encoding"})
+_ONCE = frozenset(
+    {
+        b"authorization",
+        b"content-encoding",
+        b"content-type",
+        b"cookie",
+        b"host",
+        b"idempotency-key",
+        b"origin",
+    }
+)
+_COOKIE = re.compile(rb"(?:^|; ?)" + SESSION_COOKIE.encode() + rb"=([A-Za-z0-9_-]{1,200})(?:;|$)")
+_NOTED_READS = frozenset({"forbidden", "not_found", "stronger_login_needed"})
 
 
 class Gate:
@@ -35,16 +64,53 @@ class Gate:
         if scope["method"] == "OPTIONS":
             await _tell_methods(scope, send)
             return
-        action = Action(scope["route_handler"].opt["action"])
-        if action is not Action.PUBLIC:
-            headers = _headers(scope)
-            desk: Desk = scope["litestar_app"].state.desk
-            principal = await desk.identify(_bearer_token(headers))
-            check_may(principal, action)
-            scope["user"] = principal
+        opt = scope["route_handler"].opt
+        action = Action(opt["action"])
+        if action is Action.PUBLIC:
             if scope["method"] in WRITING_METHODS:
+                headers = read_headers(scope)
+                if headers.keys() & {b"origin", b"sec-fetch-site"}:
+                    check_origin(headers)
+                receive = _replay(await read_strictly(headers, receive), receive)
+            await self.app(scope, receive, send)
+        else:
+            await self._let_in(scope, receive, send, action)
+
+    async def _let_in(self, scope: HTTPScope, receive: Receive, send: Send, action: Action) -> None:
+        headers = read_headers(scope)
+        desk: Desk = scope["litestar_app"].state.desk
+        token, by_cookie = _find_token(headers)
+        principal = await desk.identify(token)
+        scope["user"] = principal
+        writes = scope["method"] in WRITING_METHODS
+        try:
+            check_may(principal, action)
+            if writes:
+                if by_cookie:
+                    check_origin(headers)
                 receive = await _check_write(scope, receive, headers, principal)
+        except TimebankError as error:
+            await _note(desk, scope, principal, action, describe(error)[0])
+            raise
         await self.app(scope, receive, send)
+        code = refused_code(scope)
+        if code and (writes or code in _NOTED_READS):
+            await _note(desk, scope, principal, action, code)
+
+
+async def _note(
+    desk: Desk, scope: HTTPScope, principal: Principal, action: Action, code: str
+) -> None:
+    parameters: Iterable[Any] = scope["path_params"].values()
+    ids = (value for value in parameters if isinstance(value, UUID))
+    entry = entry_of(
+        principal,
+        action,
+        object_id=next(ids, None),
+        result=code,
+        request_id=name_request(scope).decode(),
+    )
+    await desk.note(entry)
 
 
 async def _tell_methods(scope: HTTPScope, send: Send) -> None:
@@ -58,7 +124,7 @@ async def _tell_methods(scope: HTTPScope, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _headers(scope: Scope) -> Mapping[bytes, bytes]:
+def read_headers(scope: Scope) -> Mapping[bytes, bytes]:
     """Return the headers; those that decide something may stand once only."""
     headers: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
@@ -68,25 +134,64 @@ def _headers(scope: Scope) -> Mapping[bytes, bytes]:
     return headers
 
 
+def _find_token(headers: Mapping[bytes, bytes]) -> tuple[str, bool]:
+    """Return the caller's token, and whether it came by cookie; a bearer token comes first."""
+    if b"authorization" in headers:
+        return _bearer_token(headers), False
+    if token := find_cookie(headers):
+        return token, True
+    raise UnauthenticatedError
+
+
+def find_cookie(headers: Mapping[bytes, bytes]) -> str | None:
+    """Return the token in our session cookie, if there is one."""
+    found = _COOKIE.search(headers.get(b"cookie", b""))
+    return found[1].decode("ascii") if found else None
+
+
 def _bearer_token(headers: Mapping[bytes, bytes]) -> str:
-    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    scheme, _, token = headers[b"authorization"].partition(b" ")
     if scheme.lower() != b"bearer" or not token or not token.isascii():
         raise UnauthenticatedError
     return token.decode("ascii")
 
 
+def check_origin(headers: Mapping[bytes, bytes]) -> None:
+    """Raise CrossSiteRequestError unless the browser says that our own page sent this."""
+    scheme, _, place = headers.get(b"origin", b"").partition(b"://")
+    site = headers.get(b"sec-fetch-site", b"same-origin")
+    is_ours = scheme in (b"https", b"http") and place and place == headers.get(b"host")
+    if not is_ours or site != b"same-origin":
+        raise CrossSiteRequestError
+
+
 async def _check_write(
     scope: HTTPScope, receive: Receive, headers: Mapping[bytes, bytes], principal: Principal
 ) -> Receive:
-    key = headers.get(b"idempotency-key", b"")
-    if not key:
+    """Return a `receive` that gives the body again, once it and the key are known to be fit.
+
+    An operation whose opt says `keyless` takes no key: a repeat of it does no harm, and neither a
+    secret of its body (as a fingerprint) nor one of its answer may be stored.
+    """
+    keyless = scope["route_handler"].opt.get("keyless", False)
+    key = b"" if keyless else headers.get(b"idempotency-key", b"")
+    if not key and not keyless:
         raise IdempotencyKeyMissingError
-    if not _IDEMPOTENCY_KEY.fullmatch(key):
+    if key and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise InvalidInputError(
             "An Idempotency-Key is 1 to 255 visible ASCII characters.", pointer="Idempotency-Key"
         )
-    body = await read_strictly(headers, receive)
-    scope["auth"] = RequestKey(principal.principal_id, key.decode(), fingerprint(scope, body))
+    if scope["method"] == "DELETE":
+        body = await read_no_body(receive)
+    else:
+        body = await read_strictly(headers, receive)
+    if key:
+        scope["auth"] = RequestKey(principal.principal_id, key.decode(), fingerprint(scope, body))
+    return _replay(body, receive)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives the body that was read already."""
     unread = [body]
 
     async def receive_again() -> Any:

@@ -17,6 +17,7 @@ _DESCRIPTIONS = {
     413: "The body is too large",
     415: "Not JSON",
     422: "Understood, and refused",
+    429: "Too many attempts; wait as `Retry-After` says",
     503: "Busy or out of reach; try again",
 }
 
@@ -37,4 +38,8 @@ READING_PROBLEMS = _problems(400, 401, 403, 404, 422, 503)
 
 get = partial(litestar.get, responses=READING_PROBLEMS)
 post = partial(litestar.post, responses=_problems(*_DESCRIPTIONS))
+delete = partial(litestar.delete, responses=_problems(400, 401, 403, 404, 413, 422, 503))
+post_in_public = partial(
+    litestar.post, responses=_problems(400, 401, 403, 413, 415, 422, 429, 503), security=[{}]
+)
 get_in_public = partial(litestar.get, responses=_problems(400, 503), security=[{}])

@@ -33,7 +33,22 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
         400, "缺少 Idempotency-Key", "缺少 Idempotency-Key", "The Idempotency-Key is missing"
     ),
     "unauthenticated": ProblemKind(401, "请先登录", "請先登入", "Authentication is needed"),
+    "login_failed": ProblemKind(401, "登录信息不符", "登入資訊不符", "The login did not succeed"),
     "forbidden": ProblemKind(403, "无权进行此操作", "無權進行此操作", "Your role may not do this"),
+    "stronger_login_needed": ProblemKind(
+        403, "请用一次性验证码登录", "請用一次性驗證碼登入", "A stronger login is needed"
+    ),
+    "second_person_needed": ProblemKind(
+        403, "须由另一人批准", "須由另一人批准", "A second person must decide this"
+    ),
+    "approval_decided": ProblemKind(409, "已有决定", "已有決定", "It was decided already"),
+    "approval_lapsed": ProblemKind(409, "提议已过期", "提議已過期", "The proposal has lapsed"),
+    "approval_content_differs": ProblemKind(
+        409, "内容与所见不符", "內容與所見不符", "The content is not what was seen"
+    ),
+    "cross_site_request": ProblemKind(
+        403, "请从本站页面操作", "請從本站頁面操作", "The request came from another site"
+    ),
     "not_found": ProblemKind(404, "未找到", "未找到", "Not found"),
     "method_not_allowed": ProblemKind(
         405, "不支持此方法", "不支援此方法", "This method is not supported here"
@@ -86,7 +101,47 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "as_of_in_future": ProblemKind(
         422, "查询时间在未来", "查詢時間在未來", "The instant has not passed yet"
     ),
+    "person_erased": ProblemKind(410, "此人资料已销毁", "此人資料已銷毀", "The person was erased"),
+    "person_frozen": ProblemKind(409, "此人资料已封存", "此人資料已封存", "The data is frozen"),
+    "retention_runs": ProblemKind(
+        409, "保存期限未满", "保存期限未滿", "The law asks to keep the data for now"
+    ),
+    "already_registered": ProblemKind(
+        409, "此证件已登记", "此證件已登記", "This document is registered already"
+    ),
+    "possible_duplicate": ProblemKind(
+        409, "可能重复登记", "可能重複登記", "This may be a registered person"
+    ),
+    "membership_refused": ProblemKind(
+        409, "会员状态不允许此操作", "會員狀態不允許此操作", "The membership cannot go there"
+    ),
+    "not_a_member": ProblemKind(409, "尚未通过审核", "尚未通過審核", "This is for members only"),
+    "guardian_needed": ProblemKind(
+        409, "须由监护人办理", "須由監護人辦理", "A guardian is needed for this"
+    ),
+    "consent_missing": ProblemKind(409, "缺少本人同意", "缺少本人同意", "Consent is missing"),
+    "helper_refused": ProblemKind(
+        409, "不能指定此代办人", "不能指定此代辦人", "This helper cannot be named"
+    ),
+    "sheet_used": ProblemKind(409, "此单号已用过", "此單號已用過", "The sheet was used before"),
+    "number_mistyped": ProblemKind(
+        422, "号码校验不符", "號碼校驗不符", "The check digits do not fit"
+    ),
+    "sheet_not_issued": ProblemKind(
+        422, "没有发出此单", "沒有發出此單", "No such sheet was issued"
+    ),
+    "seal_broken": ProblemKind(500, "资料已被改动", "資料已被改動", "The sealed data was altered"),
+    "vault_key_missing": ProblemKind(503, "缺少主密钥", "缺少主密鑰", "The master key is missing"),
+    "weak_secret": ProblemKind(
+        422, "密码太容易猜到", "密碼太容易猜到", "The PIN or password is too easy to guess"
+    ),
+    "too_many_attempts": ProblemKind(
+        429, "尝试次数过多，请稍后再试", "嘗試次數過多，請稍後再試", "Too many attempts; wait"
+    ),
     "internal_error": ProblemKind(500, "系统出错", "系統出錯", "Something went wrong on our side"),
+    "login_key_unfit": ProblemKind(
+        503, "登录暂不可用", "登入暫不可用", "Login is not available here"
+    ),
     "overloaded": ProblemKind(
         503, "系统繁忙，请稍后再试", "系統繁忙，請稍後再試", "Too busy; try again"
     ),

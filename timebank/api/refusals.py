@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import Scope
 
 from timebank.api.errors import (
     BodyTooLargeError,
@@ -21,6 +22,7 @@ from timebank.domain.errors import (
     InvalidInputError,
     NotFoundError,
     TimebankError,
+    TooManyAttemptsError,
     TransferRefusedError,
 )
 
@@ -31,7 +33,10 @@ _RETRY_AFTER_SECONDS = {
     "outcome_unknown": "1",
     "database_unavailable": "2",
     "schema_mismatch": "60",
+    "login_key_unfit": "60",
 }
+
+_REFUSED = "timebank_refused"
 
 _LITESTARS: Mapping[int, type[TimebankError]] = {
     404: NotFoundError,
@@ -45,6 +50,7 @@ _LITESTARS: Mapping[int, type[TimebankError]] = {
 def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """Return the problem for any exception; what we do not know is a 500 and stands in the log."""
     code, detail, faults = describe(error)
+    request.scope["state"][_REFUSED] = code
     if code == InternalError.code:
         log.error(
             "request_failed",
@@ -56,9 +62,17 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         code, detail, request.scope["path"], request.headers.get("accept-language", ""), faults
     )
     answer = problem_response(problem)
+    if isinstance(error, TooManyAttemptsError):
+        answer.set_header("Retry-After", str(error.wait_seconds))
     if isinstance(error, HTTPException) and (allow := (error.headers or {}).get("allow")):
         answer.set_header("Allow", allow)
     return answer
+
+
+def refused_code(scope: Scope) -> str | None:
+    """Return the code of the problem that the request was answered with, if any."""
+    code: str | None = scope["state"].get(_REFUSED)
+    return code
 
 
 def problem_response(problem: Problem) -> Response[Problem]:

@@ -67,6 +67,13 @@ async def read_strictly(headers: Mapping[bytes, bytes], receive: Receive) -> byt
     return body
 
 
+async def read_no_body(receive: Receive) -> bytes:
+    """Read the empty body of a DELETE; InvalidInputError if there is one."""
+    if await _read_bounded(receive):
+        raise InvalidInputError("A DELETE has no body.")
+    return b""
+
+
 async def _read_bounded(receive: Receive) -> bytes:
     parts: list[bytes] = []
     size = 0

@@ -1,21 +1,23 @@
 """Moving amounts over HTTP: awards, transfers from pools, batches, reversals, the journal."""
 
-from collections.abc import Sequence
-from contextlib import suppress
-from itertools import groupby
 from uuid import UUID
 
-import msgspec
 from litestar import Response, Router
 from litestar.params import FromPath, JSONBody
 
-from timebank.api.accounts import replay_header
 from timebank.api.call import Call, IdempotencyKey
-from timebank.api.desk import Desk
+from timebank.api.deeds import check_reaches_chain
+from timebank.api.once import Deed, once, replay_header
 from timebank.api.operations import get, post
+from timebank.api.postings import (
+    actor_of,
+    make_award,
+    make_chains,
+    make_transfer,
+    raise_if_refused,
+)
 from timebank.api.wire import (
     AwardBody,
-    AwardRow,
     BatchBody,
     BatchView,
     PostedView,
@@ -23,27 +25,20 @@ from timebank.api.wire import (
     ReversalView,
     RowResult,
     TransferBody,
-    TransferRow,
     TransferView,
     TrialBalanceRowView,
     TrialBalanceView,
-    as_utc,
 )
-from timebank.db import Connection, repeat_on_conflict, transaction
-from timebank.domain.errors import NotFoundError, TransferRefusedError
-from timebank.domain.ledger import (
-    Chain,
-    Outcome,
-    Transfer,
-    TransferKind,
-    TransferStatus,
-)
-from timebank.ledger.ids import derive_id, new_id
+from timebank.db import Connection, transaction
+from timebank.domain.errors import NotFoundError
+from timebank.domain.ledger import JournalEntry, Outcome, Transfer, TransferStatus
+from timebank.ledger.ids import derive_id
 from timebank.ledger.passbook import list_trial_balance
-from timebank.ledger.requests import KeyUse, PostingRequest, answer_once
+from timebank.ledger.requests import KeyUse, PostingRequest
 from timebank.ledger.reversals import reverse
 from timebank.ledger.transfers import get_transfer
-from timebank.people.access import Action, Principal, check_may_give_from
+from timebank.people.access import Action, Role
+from timebank.people.approvals import check_reversal_alone
 
 
 @post("/awards", opt={"action": Action.AWARD}, operation_id="award")
@@ -53,7 +48,7 @@ async def award(
     idempotency_key: IdempotencyKey,
 ) -> Response[PostedView]:
     """Award minutes or points to an account, from the bank's issuance account."""
-    return await _post_one(request, await _award(request.desk, request.user, data))
+    return await _post_one(request, await make_award(request.desk, actor_of(request.user), data))
 
 
 @post("/transfers", opt={"action": Action.TRANSFER_FROM_POOL}, operation_id="transfer")
@@ -63,7 +58,7 @@ async def transfer_from_pool(
     idempotency_key: IdempotencyKey,
 ) -> Response[PostedView]:
     """Give from a pool to any other account of its unit."""
-    return await _post_one(request, await _transfer(request.desk, request.user, data))
+    return await _post_one(request, await make_transfer(request.desk, actor_of(request.user), data))
 
 
 @post("/batches", opt={"action": Action.AWARD}, status_code=200, operation_id="post_batch")
@@ -73,7 +68,7 @@ async def post_batch(
     idempotency_key: IdempotencyKey,
 ) -> Response[BatchView]:
     """Post up to 5,000 awards and transfers in one commit, with a result for each row."""
-    chains = await _chains(request.desk, request.user, data.rows)
+    chains = await make_chains(request.desk, actor_of(request.user), data.rows)
     answer = await request.desk.post(request.user.bank_id, PostingRequest(request.auth, chains))
     results = [
         RowResult(row, outcome.transfer_id, outcome.status, outcome.recorded_at)
@@ -101,28 +96,27 @@ async def reverse_transfer(
     principal = request.user
     reversal_id = derive_id(principal.principal_id, f"reversal {request.auth.key}")
 
-    async def work(connection: Connection) -> tuple[bytes, bool]:
-        async def reverse_it() -> bytes:
-            outcomes = await reverse(
-                connection,
-                principal.bank_id,
-                transfer_id,
-                reversal_id=reversal_id,
-                actor_id=principal.principal_id,
-                reason=data.reason,
-                when_spent=data.when_spent,
-            )
-            return msgspec.json.encode(outcomes)
+    if principal.role is Role.COORDINATOR:
+        await _check_may_reverse_alone(request, transfer_id)
 
-        return await answer_once(connection, principal.bank_id, request.auth, reverse_it)
+    async def work(connection: Connection) -> Deed[list[Outcome]]:
+        outcomes = await reverse(
+            connection,
+            principal.bank_id,
+            transfer_id,
+            reversal_id=reversal_id,
+            actor_id=principal.principal_id,
+            reason=data.reason,
+            when_spent=data.when_spent,
+        )
+        return Deed(outcomes, transfer_id)
 
-    answer, replayed = await repeat_on_conflict(request.desk.pool, work)
-    outcomes = msgspec.json.decode(answer, type=list[Outcome])
-    _raise_if_refused(outcomes)
+    outcomes, headers = await once(request, list[Outcome], work)
+    raise_if_refused(outcomes)
     return Response(
         ReversalView([_posted_view(outcome) for outcome in outcomes]),
         status_code=201,
-        headers=replay_header(replayed),
+        headers=headers,
     )
 
 
@@ -135,6 +129,7 @@ async def read_transfer(request: Call, transfer_id: FromPath[UUID]) -> TransferV
     """Return the journal's entry of a transfer, posted or refused."""
     async with transaction(request.desk.pool) as connection:
         entry = await get_transfer(connection, request.user.bank_id, transfer_id)
+    await _check_may_read(request, entry)
     return TransferView(
         transfer_id=entry.transfer_id,
         kind=entry.kind,
@@ -168,11 +163,29 @@ async def read_trial_balance(request: Call) -> TrialBalanceView:
     )
 
 
+async def _check_may_reverse_alone(request: Call, transfer_id: UUID) -> None:
+    touched = await check_reaches_chain(request.desk, request.user, transfer_id)
+    check_reversal_alone(
+        request.user.principal_id,
+        [account.owner_id for account, _ in touched],
+        [(account.unit, amount) for account, amount in touched],
+    )
+
+
+async def _check_may_read(request: Call, entry: JournalEntry) -> None:
+    """Raise NotFoundError unless the caller reaches one side of the transfer."""
+    desk, principal = request.desk, request.user
+    try:
+        await desk.account_seen_by(principal, entry.debit_account_id, Action.READ_JOURNAL)
+    except NotFoundError:
+        await desk.account_seen_by(principal, entry.credit_account_id, Action.READ_JOURNAL)
+
+
 async def _post_one(request: Call, transfer: Transfer) -> Response[PostedView]:
     answer = await request.desk.post(
         request.user.bank_id, PostingRequest(request.auth, [[transfer]])
     )
-    _raise_if_refused(answer.outcomes)
+    raise_if_refused(answer.outcomes)
     return Response(
         _posted_view(answer.outcomes[0]),
         status_code=201,
@@ -180,70 +193,8 @@ async def _post_one(request: Call, transfer: Transfer) -> Response[PostedView]:
     )
 
 
-def _raise_if_refused(outcomes: Sequence[Outcome]) -> None:
-    """Raise the refusal that says most: a chain's cause rather than its consequence."""
-    refused = [outcome for outcome in outcomes if outcome.status is not TransferStatus.POSTED]
-    refused.sort(key=lambda outcome: outcome.status is TransferStatus.CHAIN_BROKEN)
-    if refused:
-        raise TransferRefusedError(
-            refused[0].status, f"Transfer {refused[0].transfer_id} was refused; nothing moved."
-        )
-
-
 def _posted_view(outcome: Outcome) -> PostedView:
     return PostedView(outcome.transfer_id, outcome.status, outcome.recorded_at)
-
-
-async def _award(desk: Desk, principal: Principal, body: AwardBody, pointer: str = "") -> Transfer:
-    unit, amount = body.unit_and_amount(pointer)
-    return Transfer(
-        transfer_id=new_id(),
-        kind=TransferKind.AWARD,
-        debit_account_id=await desk.issuance(principal.bank_id, unit),
-        credit_account_id=body.account_id,
-        amount=amount,
-        actor_id=principal.principal_id,
-        occurred_at=as_utc(body.occurred_at, f"{pointer}/occurred_at"),
-    )
-
-
-async def _transfer(
-    desk: Desk, principal: Principal, body: TransferBody, pointer: str = ""
-) -> Transfer:
-    unit, amount = body.unit_and_amount(pointer)
-    with suppress(NotFoundError):  # the ledger answers account_not_found, and remembers it
-        source = await desk.account_seen_by(principal, body.from_account_id)
-        place = f"{pointer}/from_account_id"
-        check_may_give_from(source, place)
-        if source.unit is not unit:
-            raise TransferRefusedError(
-                TransferStatus.UNIT_MISMATCH, f"The pool at {place} is not of this unit."
-            )
-    return Transfer(
-        transfer_id=new_id(),
-        kind=TransferKind.TRANSFER,
-        debit_account_id=body.from_account_id,
-        credit_account_id=body.to_account_id,
-        amount=amount,
-        actor_id=principal.principal_id,
-        occurred_at=as_utc(body.occurred_at, f"{pointer}/occurred_at"),
-    )
-
-
-async def _chains(
-    desk: Desk, principal: Principal, rows: Sequence[AwardRow | TransferRow]
-) -> list[Chain]:
-    transfers = []
-    for place, row in enumerate(rows):
-        label = row.chain or place  # no label: a chain of its own
-        if isinstance(row, AwardRow):
-            transfer = await _award(desk, principal, row, f"/rows/{place}")
-        else:
-            transfer = await _transfer(desk, principal, row, f"/rows/{place}")
-        transfers.append((label, transfer))
-    return [
-        [transfer for _, transfer in run] for _, run in groupby(transfers, key=lambda pair: pair[0])
-    ]
 
 
 router = Router(

@@ -100,6 +100,11 @@ THREE_PERSONS = Invariant(
     "record_of_three_persons",
     "Maker, checker and beneficiary of a record are three persons; a rate has two.",
 )
+OWNERS_REGISTERED = Invariant(
+    31,
+    "owner_registered",
+    "Every owner of an account is in the registry, or was erased and left a bare id there.",
+)
 KINDS_FIT = Invariant(
     34,
     "account_kinds_fit",
@@ -134,6 +139,7 @@ INVARIANTS = (
     NO_OVERLAP,
     POINTS_EXACT,
     THREE_PERSONS,
+    OWNERS_REGISTERED,
     KINDS_FIT,
     OCCURRED_BEFORE,
     BANK_EXISTS,

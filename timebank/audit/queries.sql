@@ -159,6 +159,13 @@ FROM request
 WHERE ($1::integer IS NULL OR bank_id = $1)
   AND (length(fingerprint) <> 32 OR num_nonnulls(transfer_ids, answer) <> 1);
 
+-- name: owners_not_registered
+SELECT bank_id, format('account %s', account_id), format('party %s', owner_id), 'none'
+FROM account a
+WHERE ($1::integer IS NULL OR bank_id = $1) AND owner_id IS NOT NULL
+  AND NOT EXISTS (SELECT FROM party p
+                  WHERE (p.bank_id, p.party_id) = (a.bank_id, a.owner_id));
+
 -- name: rows_of_no_bank
 SELECT row.bank_id, row.name, 'a bank of this id', 'none'
 FROM (SELECT bank_id, format('account %s', account_id) AS name FROM account
@@ -425,7 +432,7 @@ WHERE (i.indisunique AND i.indisvalid AND i.indisready
 -- name: rights_too_wide
 SELECT NULL::integer, format('role %s', login.role),
        format('no %s on %s', asked.privilege, history.name), 'granted'
-FROM unnest(array['timebank_app', 'timebank_auditor']) AS login (role)
+FROM unnest(array['timebank_app', 'timebank_auditor', 'timebank_vault']) AS login (role)
 CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account', 'service_award',
                         'award_reversal', 'carry']) AS history (name)
 CROSS JOIN unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER'])
@@ -453,7 +460,7 @@ WHERE r.rolname IN ('timebank_app', 'timebank_auditor')
 SELECT NULL::integer, format('function %s', p.proname), 'the body that schema.sql gives it',
        'another'
 FROM pg_proc p
-WHERE p.pronamespace = to_regnamespace('timebank')
+WHERE p.pronamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
   AND strpos(split_part(split_part($1::text, format('CREATE FUNCTION %s(', p.proname), 2),
                         'CREATE FUNCTION ', 1),
              format('$$%s$$', p.prosrc)) = 0;

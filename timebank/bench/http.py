@@ -126,7 +126,7 @@ async def _open_rig(
         book = await open_book(pool, plan.wallets)
         async with pool.acquire() as connection:
             token = await issue_token(
-                connection, book.bank_id, Role.STAFF, new_id(), timedelta(hours=1)
+                connection, book.bank_id, Role.INTEGRATOR, new_id(), timedelta(hours=1)
             )
         tell("pgbench --initialize")
         await prepare_pgbench(place.pgbench_url)

@@ -26,7 +26,7 @@ from timebank.service.rota import RotaSummary, import_rota
 
 BANK_CODE = "demo"
 BANK_NAME = "涧贤银行（演示）"
-STAFF_ID = derive_id(NAMESPACE_URL, "timebank demo staff")
+SYSTEM_ID = derive_id(NAMESPACE_URL, "timebank demo system")
 """The same at every run: what this caller sent under a key before is answered as before."""
 
 TOKEN_LIFETIME = timedelta(days=7)
@@ -41,7 +41,7 @@ class Shown(Struct, frozen=True):
     wallet_id: UUID
     points: int
     minutes: int
-    staff_token: str
+    system_token: str
     resident_token: str
 
 
@@ -91,7 +91,7 @@ async def _set_up(pool: Pool) -> Shown:
             wallet.account_id,
             (await get_balance(connection, bank.bank_id, wallet.account_id)).balance,
             (await get_balance(connection, bank.bank_id, hours.account_id)).balance,
-            await issue_token(connection, bank.bank_id, Role.STAFF, STAFF_ID, TOKEN_LIFETIME),
+            await issue_token(connection, bank.bank_id, Role.INTEGRATOR, SYSTEM_ID, TOKEN_LIFETIME),
             await issue_token(connection, bank.bank_id, Role.RESIDENT, resident_id, TOKEN_LIFETIME),
         )
 
@@ -130,11 +130,11 @@ def _tell_what_to_try(shown: Shown, base: str) -> None:
     balance = f"{base}/api/v1/accounts/{shown.wallet_id}"
     out.print("\n[bold]Try next[/bold] (tokens last 7 days):", soft_wrap=True)
     for line in (
-        f"STAFF={shown.staff_token}",
+        f"SYSTEM={shown.system_token}",
         f"RESIDENT={shown.resident_token}",
         f'curl -H "Authorization: Bearer $RESIDENT" {balance}/balance',
         f'curl -H "Authorization: Bearer $RESIDENT" {balance}/passbook.csv',
-        f'curl -H "Authorization: Bearer $STAFF" {base}/api/v1/trial-balance',
+        f'curl -H "Authorization: Bearer $SYSTEM" {base}/api/v1/trial-balance',
         f"open {base}/docs",
         "scripts/reconcile",
     ):

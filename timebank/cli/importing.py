@@ -56,7 +56,7 @@ async def rota(shifts: Path, residents: Path, bank: str, dry_run: bool, as_json:
                     pool, bank, shifts, residents, dry_run=dry_run, progress=progress
                 )
         except ImportRefusedError as error:
-            _tell_faults(error)
+            tell_faults(error)
             return 1
     _tell(summary, dry_run=dry_run, as_json=as_json)
     return 0
@@ -84,7 +84,8 @@ def _tell(summary: RotaSummary, *, dry_run: bool, as_json: bool) -> None:
         err.print("This was a dry run, nothing was written.")
 
 
-def _tell_faults(error: ImportRefusedError) -> None:
+def tell_faults(error: ImportRefusedError) -> None:
+    """Print the first faulty rows and how many there are."""
     for fault in error.rows[:MOST_FAULTS_SHOWN]:
         err.print(str(fault), markup=False, soft_wrap=True)
     if len(error.rows) > MOST_FAULTS_SHOWN:

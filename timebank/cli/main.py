@@ -6,11 +6,14 @@ from timebank import __version__
 from timebank.cli.benching import bench
 from timebank.cli.demo import demo
 from timebank.cli.importing import import_files
+from timebank.cli.people import people
 from timebank.cli.reconcile import reconcile
 from timebank.cli.running import COMMANDS_CONTEXT
 from timebank.cli.schema import schema
 from timebank.cli.serving import serve
+from timebank.cli.staff import staff
 from timebank.cli.tokens import bank, token
+from timebank.cli.vault import vault
 
 
 @click.group(context_settings=COMMANDS_CONTEXT)
@@ -25,5 +28,17 @@ def main() -> None:
     """
 
 
-for subcommand in (demo, serve, bank, token, import_files, reconcile, bench, schema):
+for subcommand in (
+    demo,
+    serve,
+    bank,
+    people,
+    staff,
+    vault,
+    token,
+    import_files,
+    reconcile,
+    bench,
+    schema,
+):
     main.add_command(subcommand)

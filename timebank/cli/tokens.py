@@ -16,7 +16,8 @@ from timebank.ledger.banks import ensure_bank, get_bank
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
 from timebank.people.residents import is_registered
-from timebank.people.tokens import issue_token, revoke_token
+from timebank.people.sessions import revoke_token
+from timebank.people.tokens import issue_token
 
 
 @click.group()
@@ -74,7 +75,7 @@ async def issue(bank_code: str, role: str, resident: UUID | None, days: int) -> 
 
     \b
     Example:
-      timebank token issue --role staff
+      timebank token issue --role integrator
       timebank token issue --role resident --resident 0198f0c2-…
     """
     if (role == Role.RESIDENT) != (resident is not None):

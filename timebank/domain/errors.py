@@ -34,6 +34,65 @@ class ForbiddenError(TimebankError):
     code = "forbidden"
 
 
+class StrongerLoginNeededError(TimebankError):
+    """A card and its PIN are not enough for this. Log in with a one-time code instead."""
+
+    code = "stronger_login_needed"
+
+
+class LoginFailedError(TimebankError):
+    """This did not fit together. Check what you entered, or ask at your service point."""
+
+    code = "login_failed"
+
+
+class TooManyAttemptsError(TimebankError):
+    """Too many attempts failed. Wait as long as `Retry-After` says, or get a one-time code."""
+
+    code = "too_many_attempts"
+
+    def __init__(self, wait_seconds: int = 1) -> None:
+        """`wait_seconds`: how long until the next attempt is looked at."""
+        super().__init__()
+        self.wait_seconds = wait_seconds
+
+
+class LoginKeyUnfitError(TimebankError):
+    """Login needs the key that its secrets were sealed with. TIMEBANK_LOGIN_KEY_FILE names it."""
+
+    code = "login_key_unfit"
+
+
+class SecondPersonNeededError(TimebankError):
+    """Another person must decide this: not who proposed it, nor whom it serves. Propose it."""
+
+    code = "second_person_needed"
+
+
+class ApprovalDecidedError(TimebankError):
+    """This proposal was decided already. Look at what became of it."""
+
+    code = "approval_decided"
+
+
+class ApprovalLapsedError(TimebankError):
+    """This proposal has lapsed. Propose it anew."""
+
+    code = "approval_lapsed"
+
+
+class ApprovalContentDiffersError(TimebankError):
+    """The proposal is not what you saw. Read it again and send its `content_hash`."""
+
+    code = "approval_content_differs"
+
+
+class CrossSiteRequestError(TimebankError):
+    """A write with a cookie must come from our own pages. Open the page and do it there."""
+
+    code = "cross_site_request"
+
+
 class InvalidInputError(TimebankError):
     """The request cannot be understood as sent. Correct what `errors` lists and send it again."""
 
@@ -43,6 +102,12 @@ class InvalidInputError(TimebankError):
         """`pointer` is the JSON Pointer of the fault, or the name of a parameter."""
         super().__init__(detail)
         self.pointer = pointer
+
+
+class WeakSecretError(InvalidInputError):
+    """This is too easy to guess. Choose another."""
+
+    code = "weak_secret"
 
 
 class AccountExistsError(TimebankError):
@@ -120,6 +185,102 @@ class BankNotFoundError(TimebankError):
         super().__init__(f"There is no bank {bank}. `timebank bank open {bank} --name …` makes it.")
 
 
+class NumberMistypedError(TimebankError):
+    """This number has a slip in it: its check digits do not fit. Read it from the paper again."""
+
+    code = "number_mistyped"
+
+
+class UnsafeKeyFileError(TimebankError):
+    """The file of the master key is not safe or not a key. Make it again as the message says."""
+
+    code = "unsafe_key_file"
+
+
+class VaultKeyMissingError(TimebankError):
+    """The vault was sealed with a master key that is not here. Put its key file back."""
+
+    code = "vault_key_missing"
+
+
+class SealBrokenError(TimebankError):
+    """What the vault holds of this person was altered and is not shown. Restore a backup."""
+
+    code = "seal_broken"
+
+
+class PersonErasedError(TimebankError):
+    """This person was erased: their data cannot be read again. The book keeps their points."""
+
+    code = "person_erased"
+
+
+class PersonFrozenError(TimebankError):
+    """This person's data is frozen and kept for legal duties only. It cannot be used for this."""
+
+    code = "person_frozen"
+
+
+class RetentionRunsError(TimebankError):
+    """The law asks to keep this person's data for now. Freeze it, and erase it when that ends."""
+
+    code = "retention_runs"
+
+
+class AlreadyRegisteredError(TimebankError):
+    """Somebody with this document is registered already. Look them up instead."""
+
+    code = "already_registered"
+
+
+class PossibleDuplicateError(TimebankError):
+    """Somebody of this name and telephone is registered. Compare, then say that it is another."""
+
+    code = "possible_duplicate"
+
+
+class MembershipRefusedError(TimebankError):
+    """This membership cannot go there from where it stands. Read its state again."""
+
+    code = "membership_refused"
+
+
+class NotAMemberError(TimebankError):
+    """This is for approved members. Approve the application first."""
+
+    code = "not_a_member"
+
+
+class GuardianNeededError(TimebankError):
+    """This person is a minor: their guardian must be known, must consent, or must do it."""
+
+    code = "guardian_needed"
+
+
+class ConsentMissingError(TimebankError):
+    """Consent to this is missing or was withdrawn. Record it first, with its sheet."""
+
+    code = "consent_missing"
+
+
+class HelperRefusedError(TimebankError):
+    """This person may not help so: a helper is another person, for a year at most."""
+
+    code = "helper_refused"
+
+
+class SheetUsedError(TimebankError):
+    """A sheet of this number was entered or voided before. Look at what was recorded from it."""
+
+    code = "sheet_used"
+
+
+class SheetNotIssuedError(TimebankError):
+    """No sheet of this number was printed for this purpose. Check the number and the form."""
+
+    code = "sheet_not_issued"
+
+
 class RowFault(Struct, frozen=True):
     """What is wrong with a row of a file; `line` is where the row begins, 1 is the first."""
 
@@ -141,120 +302,3 @@ class ImportRefusedError(TimebankError):
         """`rows` are all that were found, in the order of file and line."""
         super().__init__(f"Nothing was imported. Faulty rows to mend: {len(rows):,}.")
         self.rows = tuple(rows)
-
-
-# ---- Service -----------------------------------------------------------------------------------
-
-
-class SecondPersonNeededError(TimebankError):
-    """Nobody records, confirms or approves what is their own or their doing. Ask somebody else."""
-
-    code = "second_person_needed"
-
-
-class WrongStepError(TimebankError):
-    """It is not in the state that this step begins from. Read it again: another was faster."""
-
-    code = "wrong_step"
-
-
-class RecordOverlapError(TimebankError):
-    """Another confirmed record of this person lies in the same time. Check both, reject one."""
-
-    code = "record_overlap"
-
-
-class CapExceededError(TimebankError):
-    """With this the person would have more confirmed minutes that day than the cap allows."""
-
-    code = "cap_exceeded"
-
-
-class EvidenceMissingError(TimebankError):
-    """What nobody checked in needs evidence: a file, a note, or the number of a sheet."""
-
-    code = "evidence_missing"
-
-
-class RecordedAlreadyError(TimebankError):
-    """This attendance, or this line of the sheet, has a record already. Use that one."""
-
-    code = "recorded_already"
-
-
-class ServiceNotOverError(TimebankError):
-    """The service is not over yet. Confirm it when it is."""
-
-    code = "service_not_over"
-
-
-class AwardOfRecordError(TimebankError):
-    """This award belongs to a service record. Reverse the record: the award follows it."""
-
-    code = "award_of_record"
-
-
-class CategoryExistsError(TimebankError):
-    """There is a category of this code. Use that one, or another code."""
-
-    code = "category_exists"
-
-
-class RateTooEarlyError(TimebankError):
-    """Service of that day or later is confirmed already. Let the rate take effect after it."""
-
-    code = "rate_too_early"
-
-
-class RateExistsError(TimebankError):
-    """Another rate of this category takes effect on that day. Choose another day."""
-
-    code = "rate_exists"
-
-
-class CapsExistError(TimebankError):
-    """The caps that take effect on that day are set. Choose another day."""
-
-    code = "caps_exist"
-
-
-class InsuranceMissingError(TimebankError):
-    """Activities of this category are risky. Name the insurance that covers them."""
-
-    code = "insurance_missing"
-
-
-class ShiftClosedError(TimebankError):
-    """The shift is cancelled or over. Choose another one."""
-
-    code = "shift_closed"
-
-
-class CheckInClosedError(TimebankError):
-    """One checks in from half an hour before a shift to its end. Ask for a back-filled record."""
-
-    code = "check_in_closed"
-
-
-class CheckOutClosedError(TimebankError):
-    """One checks out at the latest two hours after a shift. Ask the coordinator to review it."""
-
-    code = "check_out_closed"
-
-
-class CodeWrongError(TimebankError):
-    """This is not the code that is shown now. Read it again and type it at once."""
-
-    code = "code_wrong"
-
-
-class NotOnRosterError(TimebankError):
-    """You have no place at this shift. Sign up, or ask the coordinator to check you in."""
-
-    code = "not_on_roster"
-
-
-class TeamNotAttendingError(TimebankError):
-    """This team does not attend the activity. Leave it out, or let the organiser add it."""
-
-    code = "team_not_attending"

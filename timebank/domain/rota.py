@@ -11,6 +11,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from msgspec import Struct
 
+from timebank.domain.csv_rows import FaultyRowError, check_length, parse_name, quote
 from timebank.domain.sharing import draw_volunteers, share_minutes
 
 LONGEST_REF = 64
@@ -21,11 +22,6 @@ EARLIEST = date(1970, 1, 1)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _HOURS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
 _COUNT = re.compile(r"[0-9]{1,6}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-
-class FaultyRowError(ValueError):
-    """What is wrong with a row, as a sentence for the person who can mend it."""
 
 
 class Shift(Struct, frozen=True, kw_only=True):
@@ -73,7 +69,7 @@ def parse_shift(row: Mapping[str, str]) -> Shift:
         minutes=minutes,
         attended=attended,
         event_ref=_parse_ref("event_id", row["event_id"]),
-        event_name=_parse_name("event_name", row["event_name"]),
+        event_name=parse_name("event_name", row["event_name"], LONGEST_NAME),
     )
 
 
@@ -88,13 +84,13 @@ def parse_volunteer(row: Mapping[str, str]) -> Volunteer:
 def minutes_of(hours: str) -> int:
     """Return decimal hours as whole minutes, rounded once, half up: 0.667 is 40."""
     if not _HOURS.fullmatch(hours):
-        raise FaultyRowError(f"volunteer_hours must be a number such as 2.5, not {_quote(hours)}")
+        raise FaultyRowError(f"volunteer_hours must be a number such as 2.5, not {quote(hours)}")
     return int((Decimal(hours) * 60).to_integral_value(ROUND_HALF_UP))
 
 
 def _parse_attended(text: str) -> int:
     if not _COUNT.fullmatch(text):
-        raise FaultyRowError(f"attended must be a whole number, not {_quote(text)}")
+        raise FaultyRowError(f"attended must be a whole number, not {quote(text)}")
     if not int(text):
         raise FaultyRowError("attended is 0: leave out a shift that nobody attended")
     return int(text)
@@ -107,36 +103,16 @@ def _parse_date(column: str, text: str) -> date:
         parsed = None
     if parsed is None or parsed < EARLIEST:
         raise FaultyRowError(
-            f"{column} must be a date such as 2023-06-29, not before {EARLIEST}, not {_quote(text)}"
+            f"{column} must be a date such as 2023-06-29, not before {EARLIEST}, not {quote(text)}"
         )
     return parsed
 
 
 def _parse_ref(column: str, text: str) -> str:
-    _check_length(column, text, LONGEST_REF)
+    check_length(column, text, LONGEST_REF)
     if not text.isprintable():
-        raise FaultyRowError(f"{column} holds a character that cannot be seen: {_quote(text)}")
+        raise FaultyRowError(f"{column} holds a character that cannot be seen: {quote(text)}")
     return text
-
-
-def _parse_name(column: str, text: str) -> str:
-    name = " ".join(text.split())
-    _check_length(column, name, LONGEST_NAME)
-    if _CONTROL.search(name):
-        raise FaultyRowError(f"{column} holds a control character: {_quote(name)}")
-    return name
-
-
-def _check_length(column: str, text: str, longest: int) -> None:
-    if not text:
-        raise FaultyRowError(f"{column} is empty")
-    if len(text) > longest:
-        raise FaultyRowError(f"{column} is longer than {longest} characters: {_quote(text)}")
-
-
-def _quote(text: str) -> str:
-    """Show what stands in the file, harmless to a terminal and short."""
-    return repr(text) if len(text) <= 40 else repr(text[:40]) + "…"
 
 
 def find_shift_faults(shifts: Mapping[int, Shift], confirmed: int) -> Iterator[tuple[int, str]]:
@@ -151,7 +127,7 @@ def find_shift_faults(shifts: Mapping[int, Shift], confirmed: int) -> Iterator[t
         if name != shift.event_name:
             yield (
                 line,
-                f"event {shift.event_ref} is {_quote(name)} above, {_quote(shift.event_name)} here",
+                f"event {shift.event_ref} is {quote(name)} above, {quote(shift.event_name)} here",
             )
         if shift.attended > confirmed:
             yield line, f"attended is {shift.attended}, more than are confirmed ({confirmed})"

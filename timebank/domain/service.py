@@ -36,6 +36,7 @@ class ScanOutcome(StrEnum):
     APPLIED = "applied"
     SHIFT_NOT_FOUND = "shift_not_found"
     SHIFT_CANCELLED = "shift_cancelled"
+    PERSON_NOT_FOUND = "person_not_found"
     OUT_OF_HOURS = "out_of_hours"
     NOT_CHECKED_IN = "not_checked_in"
     ALREADY_CHECKED_IN = "already_checked_in"

@@ -131,10 +131,11 @@ async def list_accounts(
     *,
     after: UUID | None = None,
     owner_id: UUID | None = None,
+    within: UUID | None = None,
     limit: int = 50,
 ) -> list[Account]:
-    """Return accounts in the order of their ids, those of one owner if given."""
+    """Return accounts in the order of their ids, of one owner and within one branch if given."""
     records = await connection.fetch(
-        _QUERIES["list_accounts"], bank_id, after or _BEFORE_ALL, owner_id, limit
+        _QUERIES["list_accounts"], bank_id, after or _BEFORE_ALL, owner_id, within, limit
     )
     return [as_struct(record, Account) for record in records]

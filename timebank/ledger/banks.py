@@ -21,6 +21,7 @@ class Bank(Struct, frozen=True):
     time_zone: str
     points_per_hour: int
     cursor_key: UUID
+    root_id: UUID
 
     @property
     def zone(self) -> ZoneInfo:

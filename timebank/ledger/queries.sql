@@ -18,7 +18,8 @@ WHERE bank_id = $1 AND owner_id = ANY ($2) AND kind = $3 AND unit = $4;
 -- name: list_accounts
 SELECT account_id, unit, kind, owner_id, opened_at FROM account
 WHERE bank_id = $1 AND account_id > $2 AND ($3::uuid IS NULL OR owner_id = $3)
-ORDER BY account_id LIMIT $4;
+  AND ($4::uuid IS NULL OR is_within($1, owner_id, $4))
+ORDER BY account_id LIMIT $5;
 
 -- name: post_transfers
 SELECT statuses, recorded_ats
@@ -66,20 +67,21 @@ SELECT unit, kind, accounts, debit, credit FROM trial_balance
 WHERE bank_id = $1 ORDER BY unit, kind;
 
 -- name: find_bank
-SELECT bank_id, code, name, time_zone, points_per_hour, cursor_key FROM bank WHERE code = $1;
+SELECT bank_id, code, name, time_zone, points_per_hour, cursor_key, root_id FROM bank
+WHERE code = $1;
 
 -- name: find_time_zone
 SELECT time_zone FROM bank WHERE bank_id = $1;
 
 -- name: open_bank
-INSERT INTO bank (code, name, time_zone, points_per_hour) VALUES ($1, $2, $3, $4)
-ON CONFLICT DO NOTHING;
+SELECT open_bank($1, $2, $3, $4);
 
 -- name: read_clock
 SELECT clock_timestamp();
 
 -- name: list_banks
-SELECT bank_id, code, name, time_zone, points_per_hour, cursor_key FROM bank ORDER BY bank_id;
+SELECT bank_id, code, name, time_zone, points_per_hour, cursor_key, root_id FROM bank
+ORDER BY bank_id;
 
 -- name: find_largest_wallet
 SELECT account_id, unit, kind, owner_id, opened_at

@@ -1,25 +1,57 @@
-"""Who may do what, in one place: every operation names its action, every action its roles."""
+"""Who may do what, in one place: (principal, action, target) -> allowed or refused.
 
-from collections.abc import Mapping
+Every operation names its action. POLICY says for each action which roles may do it, and how far
+each reaches; `check_may` decides by the role alone, `check_reaches` by whose thing it is.
+"""
+
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from uuid import UUID
 
 from msgspec import Struct
 
-from timebank.domain.errors import ForbiddenError, InvalidInputError, NotFoundError
+from timebank.domain.errors import (
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    StrongerLoginNeededError,
+)
 from timebank.domain.ledger import Account, AccountKind
 
 
 class Role(StrEnum):
-    """What a caller is in the programme."""
+    """What a caller is in the programme (schema.sql says each in a line)."""
 
     RESIDENT = "resident"
-    STAFF = "staff"
+    CLERK = "clerk"
+    MERCHANT = "merchant"
+    COORDINATOR = "coordinator"
     AUDITOR = "auditor"
+    ADMINISTRATOR = "administrator"
+    INTEGRATOR = "integrator"
+
+
+class SessionMethod(StrEnum):
+    """How a caller proved who they are; a PIN proves the least."""
+
+    TOKEN = "token"  # noqa: S105 - the name of a method
+    PIN = "pin"
+    CODE = "code"
+    PASSWORD = "password"  # noqa: S105 - the name of a method
+
+
+class Reach(StrEnum):
+    """Whose things a role may do an action to; of anybody else's it learns nothing."""
+
+    OWN = "own"  # one's own
+    KIN = "kin"  # one's own, and those of whom one guards or helps
+    MERCHANT = "merchant"  # what belongs to the merchant one works for
+    BRANCH = "branch"  # what hangs on the branch of one's role, or below it
+    BANK = "bank"  # everything of the programme
 
 
 class Action(StrEnum):
-    """What an operation does; `public` needs no token."""
+    """What an operation does; `public` needs no session."""
 
     PUBLIC = "public"
     READ_ACCOUNT = "read_account"
@@ -29,43 +61,150 @@ class Action(StrEnum):
     REVERSE = "reverse"
     READ_JOURNAL = "read_journal"
     READ_TRIAL_BALANCE = "read_trial_balance"
+    READ_SESSION = "read_session"
+    END_SESSION = "end_session"
+    ISSUE_ONE_TIME_CODE = "issue_one_time_code"
+    SET_PIN = "set_pin"
+    CHANGE_PASSWORD = "change_password"  # noqa: S105 - the name of an action
+    ISSUE_API_KEY = "issue_api_key"
+    ROTATE_API_KEY = "rotate_api_key"
+    REVOKE_API_KEY = "revoke_api_key"
+    PROPOSE = "propose"
+    DECIDE = "decide"
+    READ_APPROVALS = "read_approvals"
+    AWARD_BY_HAND = "award_by_hand"
+    GIVE_BY_HAND = "give_by_hand"
+    POST_IN_BULK = "post_in_bulk"
+    GRANT_ROLE = "grant_role"
+    REVOKE_ROLE = "revoke_role"
+    READ_ROLES = "read_roles"
+    READ_AUDIT_LOG = "read_audit_log"
 
 
-ROLES_THAT_MAY: Mapping[Action, frozenset[Role]] = {
-    Action.READ_ACCOUNT: frozenset(Role),
-    Action.OPEN_ACCOUNT: frozenset({Role.STAFF}),
-    Action.AWARD: frozenset({Role.STAFF}),
-    Action.TRANSFER_FROM_POOL: frozenset({Role.STAFF}),
-    Action.REVERSE: frozenset({Role.STAFF}),
-    Action.READ_JOURNAL: frozenset({Role.STAFF, Role.AUDITOR}),
-    Action.READ_TRIAL_BALANCE: frozenset({Role.STAFF, Role.AUDITOR}),
+_BY_COORDINATORS = {Role.COORDINATOR: Reach.BRANCH}
+_BY_ADMINISTRATORS = {Role.ADMINISTRATOR: Reach.BRANCH}
+
+POLICY: Mapping[Action, Mapping[Role, Reach]] = {
+    Action.READ_ACCOUNT: {
+        Role.RESIDENT: Reach.KIN,
+        Role.COORDINATOR: Reach.BRANCH,
+        Role.AUDITOR: Reach.BRANCH,
+        Role.INTEGRATOR: Reach.BANK,
+    },
+    Action.OPEN_ACCOUNT: {Role.COORDINATOR: Reach.BRANCH, Role.INTEGRATOR: Reach.BANK},
+    Action.AWARD: {Role.INTEGRATOR: Reach.BANK},
+    Action.TRANSFER_FROM_POOL: {Role.INTEGRATOR: Reach.BANK},
+    Action.REVERSE: {**_BY_COORDINATORS, Role.INTEGRATOR: Reach.BANK},
+    Action.READ_JOURNAL: {
+        Role.COORDINATOR: Reach.BRANCH,
+        Role.AUDITOR: Reach.BRANCH,
+        Role.INTEGRATOR: Reach.BANK,
+    },
+    Action.READ_TRIAL_BALANCE: {
+        Role.AUDITOR: Reach.BANK,
+        Role.ADMINISTRATOR: Reach.BANK,
+        Role.INTEGRATOR: Reach.BANK,
+    },
+    Action.READ_SESSION: dict.fromkeys(Role, Reach.OWN),
+    Action.END_SESSION: dict.fromkeys(Role, Reach.OWN),
+    Action.ISSUE_ONE_TIME_CODE: _BY_COORDINATORS,
+    Action.SET_PIN: {**_BY_COORDINATORS, Role.RESIDENT: Reach.OWN},
+    Action.CHANGE_PASSWORD: {
+        Role.CLERK: Reach.OWN,
+        Role.COORDINATOR: Reach.OWN,
+        Role.AUDITOR: Reach.OWN,
+        Role.ADMINISTRATOR: Reach.OWN,
+    },
+    Action.ISSUE_API_KEY: _BY_ADMINISTRATORS,
+    Action.ROTATE_API_KEY: {**_BY_ADMINISTRATORS, Role.MERCHANT: Reach.OWN},
+    Action.REVOKE_API_KEY: _BY_ADMINISTRATORS,
+    Action.PROPOSE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.DECIDE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.READ_APPROVALS: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        Role.AUDITOR: Reach.BRANCH,
+    },
+    Action.AWARD_BY_HAND: _BY_COORDINATORS,
+    Action.GIVE_BY_HAND: _BY_COORDINATORS,
+    Action.POST_IN_BULK: _BY_COORDINATORS,
+    Action.GRANT_ROLE: _BY_ADMINISTRATORS,
+    Action.REVOKE_ROLE: _BY_ADMINISTRATORS,
+    Action.READ_ROLES: {**_BY_ADMINISTRATORS, Role.AUDITOR: Reach.BRANCH},
+    Action.READ_AUDIT_LOG: {Role.AUDITOR: Reach.BANK, Role.ADMINISTRATOR: Reach.BANK},
 }
+"""Default deny: what does not stand here is refused."""
+
+LOW_VALUE = frozenset({Action.READ_ACCOUNT, Action.READ_SESSION, Action.END_SESSION})
+"""What a card and its PIN are good for."""
 
 
-class Principal(Struct, frozen=True):
-    """An authenticated caller; a resident's `principal_id` is the owner_id of their accounts."""
+class Principal(Struct, frozen=True, kw_only=True):
+    """An authenticated caller; `principal_id` is their party, so a resident's is the owner_id.
+
+    `branch_id` is the branch of the role, None where it is the whole bank or a resident.
+    `scopes` None: all that the role may.
+    """
 
     bank_id: int
     principal_id: UUID
     role: Role
+    branch_id: UUID | None = None
+    merchant_id: UUID | None = None
+    method: SessionMethod = SessionMethod.TOKEN
+    scopes: frozenset[str] | None = None
+    session_id: UUID | None = None
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """What an action is done to: whose it is and where it hangs.
+
+    `path` is its branch and all above it; `kin` are those who guard or help its owner.
+    """
+
+    owner_id: UUID | None = None
+    merchant_id: UUID | None = None
+    path: Sequence[UUID] = ()
+    kin: frozenset[UUID] = frozenset()
+
+
+def reach_of(principal: Principal, action: Action) -> Reach:
+    """Return how far the principal reaches; ForbiddenError if their role may not do this at all.
+
+    StrongerLoginNeededError where the role may and this session may not.
+    """
+    reach = POLICY.get(action, {}).get(principal.role)
+    if reach is None or (principal.scopes is not None and action not in principal.scopes):
+        raise ForbiddenError
+    if principal.method is SessionMethod.PIN and action not in LOW_VALUE:
+        raise StrongerLoginNeededError
+    return reach
 
 
 def check_may(principal: Principal, action: Action) -> None:
-    """Raise ForbiddenError unless the principal's role may do this."""
-    if principal.role not in ROLES_THAT_MAY.get(action, ()):
-        raise ForbiddenError
+    """Raise what `reach_of` raises."""
+    reach_of(principal, action)
 
 
-def check_may_see(principal: Principal, account: Account) -> None:
-    """Raise NotFoundError for a resident who asks for somebody else's account.
+def check_reaches(principal: Principal, action: Action, target: Target) -> None:
+    """Raise NotFoundError unless the principal may do this to the target.
 
     Foreign objects look absent, so that nobody can learn which ids exist.
     """
-    if principal.role is Role.RESIDENT and account.owner_id != principal.principal_id:
+    me = principal.principal_id
+    reached = {
+        Reach.OWN: target.owner_id == me,
+        Reach.KIN: target.owner_id == me or me in target.kin,
+        Reach.MERCHANT: target.merchant_id is not None
+        and target.merchant_id == principal.merchant_id,
+        Reach.BRANCH: principal.branch_id is None or principal.branch_id in target.path,
+        Reach.BANK: True,
+    }
+    if not reached[reach_of(principal, action)]:
         raise NotFoundError
 
 
 def check_may_give_from(account: Account, pointer: str) -> None:
-    """Raise InvalidInputError, at `pointer` of the request, unless staff may give from this."""
+    """Raise InvalidInputError, at `pointer` of the request, unless one may give from this."""
     if account.kind is not AccountKind.POOL:
-        raise InvalidInputError("Staff give from pools only.", pointer=pointer)
+        raise InvalidInputError("Only pools are given from.", pointer=pointer)

@@ -1,15 +1,97 @@
--- name: issue_token
-INSERT INTO access_token (token_hash, bank_id, principal_id, role, expires_at)
-VALUES ($1, $2, $3, $4, $5);
+-- Queries of the registry and of access.
+
+-- name: register_parties
+INSERT INTO party (bank_id, party_id, kind)
+SELECT $1, id, $3 FROM unnest($2::uuid[]) AS id
+ON CONFLICT DO NOTHING;
+
+-- name: list_strangers
+SELECT id FROM unnest($2::uuid[]) AS asked (id)
+WHERE NOT EXISTS (SELECT FROM party
+                  WHERE bank_id = $1 AND party_id = asked.id AND kind = 'person'
+                    AND erased_at IS NULL);
+
+-- name: is_party
+SELECT EXISTS (SELECT FROM party
+               WHERE bank_id = $1 AND party_id = $2 AND kind = $3 AND erased_at IS NULL);
+
+-- name: place_party
+INSERT INTO placement (bank_id, party_id, branch_id) VALUES ($1, $2, $3);
+
+-- name: list_path_of
+SELECT list_branch_path($1, find_branch_of($1, $2, 'infinity'), 'infinity');
+
+-- name: grant_role
+WITH made AS (
+    INSERT INTO role_grant (bank_id, grant_id, party_id, role, branch_id, merchant_id,
+                            granted_by, approved_by)
+    SELECT $1, $2, $3, $4, coalesce($5, root_id), $6, $7, $8 FROM bank WHERE bank_id = $1
+    ON CONFLICT DO NOTHING RETURNING grant_id
+)
+SELECT grant_id FROM made
+UNION ALL
+SELECT grant_id FROM role_grant
+WHERE bank_id = $1 AND party_id = $3 AND role = $4
+  AND branch_id = coalesce($5, (SELECT root_id FROM bank WHERE bank_id = $1))
+  AND merchant_id IS NOT DISTINCT FROM $6 AND revoked_at IS NULL
+LIMIT 1;
+
+-- name: revoke_grant
+UPDATE role_grant SET revoked_at = clock_timestamp()
+WHERE bank_id = $1 AND grant_id = $2 AND revoked_at IS NULL
+RETURNING grant_id;
+
+-- name: list_grants
+SELECT grant_id, party_id, role, branch_id, merchant_id, granted_by, approved_by, granted_at,
+       revoked_at
+FROM role_grant
+WHERE bank_id = $1 AND ($2::uuid IS NULL OR party_id = $2) AND revoked_at IS NULL
+  AND ($3::uuid IS NULL OR is_within($1, branch_id, $3))
+ORDER BY granted_at, grant_id;
+
+-- name: find_grant
+SELECT grant_id, party_id, role, branch_id, merchant_id, granted_by, approved_by, granted_at,
+       revoked_at
+FROM role_grant WHERE bank_id = $1 AND grant_id = $2;
+
+-- name: open_session
+INSERT INTO session (token_hash, bank_id, session_id, party_id, role, grant_id, method, scopes,
+                     idle_seconds, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: revoke_token
-UPDATE access_token SET revoked_at = clock_timestamp()
+UPDATE session SET revoked_at = clock_timestamp()
 WHERE token_hash = $1 AND revoked_at IS NULL
 RETURNING token_hash;
 
+-- name: revoke_session
+UPDATE session SET revoked_at = clock_timestamp()
+WHERE bank_id = $1 AND session_id = $2 AND revoked_at IS NULL;
+
+-- name: find_span
+SELECT session_id, expires_at, idle_seconds FROM session WHERE bank_id = $1 AND session_id = $2;
+
+-- name: revoke_sessions
+UPDATE session SET revoked_at = clock_timestamp()
+WHERE bank_id = $1 AND party_id = $2 AND revoked_at IS NULL
+RETURNING session_id;
+
 -- name: list_principals
-SELECT token_hash, bank_id, principal_id, role FROM access_token
-WHERE token_hash = ANY ($1) AND revoked_at IS NULL AND expires_at > clock_timestamp();
+SELECT s.token_hash, s.bank_id, s.party_id, s.role, nullif(g.branch_id, b.root_id), g.merchant_id,
+       s.method, s.scopes, s.session_id,
+       s.idle_seconds IS NOT NULL AND s.last_used_at < clock_timestamp() - interval '1 minute'
+FROM session s
+JOIN bank b USING (bank_id)
+LEFT JOIN role_grant g USING (bank_id, grant_id)
+WHERE s.token_hash = ANY ($1) AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
+  AND (s.idle_seconds IS NULL
+       OR s.last_used_at > clock_timestamp() - make_interval(secs => s.idle_seconds))
+  AND (s.grant_id IS NULL OR g.revoked_at IS NULL);
+
+-- name: touch_sessions
+UPDATE session SET last_used_at = clock_timestamp()
+WHERE token_hash = ANY ($1) AND idle_seconds IS NOT NULL
+  AND last_used_at < clock_timestamp() - interval '1 minute';
 
 -- name: is_registered
 SELECT EXISTS (SELECT FROM resident WHERE bank_id = $1 AND resident_id = $2);
@@ -23,3 +105,237 @@ ON CONFLICT (bank_id, source_ref) DO NOTHING;
 
 -- name: list_residents_by_refs
 SELECT resident_id, source_ref FROM resident WHERE bank_id = $1 AND source_ref = ANY ($2);
+
+-- name: write_audit_entries
+INSERT INTO audit_log (bank_id, entry_id, actor_id, role, action, object_id, purpose, result,
+                       request_id)
+SELECT * FROM unnest($1::integer[], $2::uuid[], $3::uuid[], $4::role[], $5::text[], $6::uuid[],
+                     $7::text[], $8::text[], $9::text[]);
+
+-- name: hold_master_keys
+SELECT * FROM vault.hold_master_keys($1, $2) AS key_id;
+
+-- name: add_persons
+SELECT vault.add_persons($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+
+-- name: open_for_correction
+SELECT * FROM vault.open_for_correction($1, $2, $3, $4, $5, $6);
+
+-- name: replace_fields
+SELECT vault.replace_fields($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: set_freeze
+SELECT vault.set_freeze($1, $2, $3, $4, $5, $6, $7);
+
+-- name: erase_person
+SELECT vault.erase_person($1, $2, $3, $4, $5);
+
+-- name: read_fields
+SELECT * FROM vault.read_fields($1, $2, $3, $4, $5, $6, $7);
+
+-- name: find_persons
+SELECT * FROM vault.find_persons($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: list_accesses
+SELECT reader_id, act, person_id, fields, purpose, outcome, request_id, made_at
+FROM vault.list_accesses($1, $2);
+
+-- name: list_master_keys
+SELECT bank_id, key_id, state FROM vault.list_master_keys();
+
+-- name: begin_rotation
+SELECT vault.begin_rotation($1, $2);
+
+-- name: list_to_rewrap
+SELECT * FROM vault.list_to_rewrap($1, $2, $3, $4);
+
+-- name: rewrap_persons
+SELECT vault.rewrap_persons($1, $2, $3, $4, $5, $6, $7);
+
+-- name: finish_rotation
+SELECT vault.finish_rotation($1);
+
+-- name: count_persons
+SELECT persons, to_rewrap FROM vault.count_persons($1);
+
+-- name: record_consents
+INSERT INTO consent (bank_id, consent_id, party_id, kind, given, by_id, sheet, recorded_by)
+SELECT $1, id, $3, kind, given, $6, $7, $8
+FROM unnest($2::uuid[], $4::consent_kind[], $5::boolean[]) AS r(id, kind, given);
+
+-- name: list_consents
+SELECT kind, given, by_id, sheet, recorded_by, recorded_at FROM consent
+WHERE bank_id = $1 AND party_id = $2 ORDER BY recorded_at, consent_id;
+
+-- name: has_consent
+SELECT has_consent($1, $2, $3);
+
+-- name: list_free_numbers
+SELECT DISTINCT number FROM unnest($2::text[]) AS number
+WHERE NOT EXISTS (SELECT FROM resident WHERE bank_id = $1 AND member_number = number);
+
+-- name: apply_for_membership
+SELECT register_residents($1, $2, $3, $4, $5);
+
+-- name: list_member_numbers
+SELECT resident_id, member_number FROM resident WHERE bank_id = $1 AND resident_id = ANY ($2);
+
+-- name: move_memberships
+INSERT INTO membership (bank_id, resident_id, state, actor_id)
+SELECT $1, id, $3, $4 FROM unnest($2::uuid[]) WITH ORDINALITY AS r(id, place) ORDER BY place;
+
+-- name: find_membership
+SELECT r.resident_id, r.member_number, r.is_minor, m.state, m.actor_id, m.made_at
+FROM resident r
+LEFT JOIN LATERAL (SELECT * FROM membership m
+                   WHERE (m.bank_id, m.resident_id) = (r.bank_id, r.resident_id)
+                   ORDER BY step DESC LIMIT 1) AS m ON true
+WHERE r.bank_id = $1 AND r.resident_id = $2;
+
+-- name: find_resident_by_number
+SELECT resident_id FROM resident WHERE bank_id = $1 AND member_number = $2;
+
+-- name: list_memberships
+SELECT r.resident_id, r.member_number, r.is_minor, m.state, m.actor_id, m.made_at
+FROM resident r
+CROSS JOIN LATERAL (SELECT * FROM membership m
+                    WHERE (m.bank_id, m.resident_id) = (r.bank_id, r.resident_id)
+                    ORDER BY step DESC LIMIT 1) AS m
+WHERE r.bank_id = $1 AND m.state = $2 AND ($3::uuid IS NULL OR is_within($1, r.resident_id, $3))
+  AND ($4::uuid IS NULL OR r.resident_id > $4)
+ORDER BY r.resident_id LIMIT $5;
+
+-- name: name_guardian
+INSERT INTO guardianship (bank_id, minor_id, guardian_id, sheet, named_by)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (bank_id, minor_id, guardian_id) WHERE ended_at IS NULL DO NOTHING;
+
+-- name: end_guardianship
+UPDATE guardianship SET ended_at = clock_timestamp()
+WHERE bank_id = $1 AND minor_id = $2 AND guardian_id = $3 AND ended_at IS NULL
+RETURNING guardian_id;
+
+-- name: list_guardianships
+SELECT minor_id, guardian_id, sheet, named_by, named_at, ended_at FROM guardianship
+WHERE bank_id = $1 AND $2 IN (minor_id, guardian_id) ORDER BY named_at;
+
+-- name: is_guardian
+SELECT is_guardian($1, $2, $3);
+
+-- name: is_minor
+SELECT is_minor FROM resident WHERE bank_id = $1 AND resident_id = $2;
+
+-- name: end_minority
+SELECT end_minority($1, $2);
+
+-- name: set_minor_cap
+INSERT INTO minor_cap (bank_id, points_at_once, points_a_day, set_by) VALUES ($1, $2, $3, $4);
+
+-- name: find_minor_cap
+SELECT points_at_once, points_a_day FROM minor_cap WHERE bank_id = $1
+ORDER BY set_at DESC LIMIT 1;
+
+-- name: name_helper
+INSERT INTO family_helper (bank_id, resident_id, helper_id, named_by, expires_at)
+VALUES ($1, $2, $3, $4, $5);
+
+-- name: end_helper
+UPDATE family_helper SET ended_at = clock_timestamp()
+WHERE bank_id = $1 AND resident_id = $2 AND helper_id = $3 AND ended_at IS NULL
+RETURNING helper_id;
+
+-- name: list_helpers
+SELECT resident_id, helper_id, named_by, named_at, expires_at, ended_at FROM family_helper
+WHERE bank_id = $1 AND $2 IN (resident_id, helper_id) ORDER BY named_at;
+
+-- name: may_help
+SELECT may_help($1, $2, $3);
+
+-- name: list_kin
+SELECT guardian_id AS party_id FROM guardianship
+WHERE bank_id = $1 AND minor_id = $2 AND ended_at IS NULL
+UNION
+SELECT helper_id FROM family_helper
+WHERE bank_id = $1 AND resident_id = $2 AND may_help($1, helper_id, $2);
+
+-- name: issue_card
+SELECT issue_card($1, $2, $3, $4, $5);
+
+-- name: revoke_card
+SELECT revoke_card($1, $2);
+
+-- name: find_card_holder
+SELECT c.bank_id, c.resident_id, c.card_id, r.member_number
+FROM card c JOIN resident r USING (bank_id, resident_id)
+WHERE c.token_hash = $1 AND c.revoked_at IS NULL
+  AND find_membership(c.bank_id, c.resident_id) = 'approved';
+
+-- name: issue_sheets
+SELECT first_number, last_number, kind, issued_to, issued_by, issued_at
+FROM issue_sheets($1, $2, $3, $4, $5);
+
+-- name: enter_sheet
+INSERT INTO sheet (bank_id, number, fate, operator_id, witness_id, member_id, subject_id)
+SELECT $1, $2::integer, 'entered', $4, $5, $6, $7
+WHERE EXISTS (SELECT FROM sheet_run
+              WHERE bank_id = $1 AND kind = $3 AND $2 BETWEEN first_number AND last_number)
+RETURNING number;
+
+-- name: void_sheets
+INSERT INTO sheet (bank_id, number, fate, operator_id, void_reason)
+SELECT $1, number, 'voided', $3, $4
+FROM unnest($2::integer[]) WITH ORDINALITY AS r(number, place) ORDER BY place;
+
+-- name: find_sheet
+SELECT number, fate, operator_id, witness_id, member_id, subject_id, void_reason, recorded_at
+FROM sheet WHERE bank_id = $1 AND number = $2;
+
+-- name: list_runs
+SELECT first_number, last_number, kind, issued_to, issued_by, issued_at FROM sheet_run
+WHERE bank_id = $1 AND ($2::uuid IS NULL OR issued_to = $2) ORDER BY first_number;
+
+-- name: list_missing
+SELECT array(SELECT number FROM generate_series(first_number, last_number) AS number
+             WHERE NOT EXISTS (SELECT FROM sheet s
+                               WHERE s.bank_id = $1 AND s.number = number.number)
+             ORDER BY number) AS numbers
+FROM sheet_run WHERE bank_id = $1 AND first_number = $2;
+-- name: list_audit_entries
+SELECT entry_id, actor_id, role, action, object_id, purpose, result, request_id, recorded_at
+FROM audit_log
+WHERE bank_id = $1 AND entry_id < $2 AND ($3::uuid IS NULL OR object_id = $3)
+  AND ($4::uuid IS NULL OR actor_id = $4)
+ORDER BY entry_id DESC LIMIT $5;
+
+-- name: propose
+INSERT INTO approval (bank_id, approval_id, deed, content, content_hash, branch_id, maker_id,
+                      beneficiaries, lapses_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + $9)
+RETURNING approval_id, deed, content, content_hash, branch_id, maker_id, beneficiaries,
+          proposed_at, lapses_at, state, checker_id, decided_at;
+
+-- name: find_approval
+SELECT approval_id, deed, content, content_hash, branch_id, maker_id, beneficiaries, proposed_at,
+       lapses_at, state, checker_id, decided_at
+FROM approval WHERE bank_id = $1 AND approval_id = $2;
+
+-- name: list_approvals
+SELECT approval_id, deed, content, content_hash, branch_id, maker_id, beneficiaries, proposed_at,
+       lapses_at, state, checker_id, decided_at
+FROM approval
+WHERE bank_id = $1 AND approval_id < $2 AND ($3::approval_state IS NULL OR state = $3)
+  AND ($4::uuid IS NULL OR is_within($1, branch_id, $4))
+ORDER BY approval_id DESC LIMIT $5;
+
+-- name: decide_approval
+SELECT decide_approval($1, $2, $3, $4, $5);
+
+-- name: lock_people_imports
+SELECT pg_advisory_xact_lock(hashtextextended('timebank import people', $1));
+
+-- name: find_member_number
+SELECT member_number FROM resident WHERE bank_id = $1 AND resident_id = $2;
+
+-- name: list_membership_steps
+SELECT state, actor_id, made_at FROM membership
+WHERE bank_id = $1 AND resident_id = $2 ORDER BY step;

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from timebank.db import Connection, load_queries
 from timebank.ledger.ids import new_id
+from timebank.people.parties import PartyKind, register_parties
 
 _QUERIES = load_queries(__package__)
 
@@ -27,7 +28,9 @@ async def ensure_residents(
         [confirmed[ref] for ref in refs],
     )
     records = await connection.fetch(_QUERIES["list_residents_by_refs"], bank_id, refs)
-    return {record["source_ref"]: record["resident_id"] for record in records}
+    residents = {record["source_ref"]: record["resident_id"] for record in records}
+    await register_parties(connection, bank_id, PartyKind.PERSON, list(residents.values()))
+    return residents
 
 
 async def is_registered(connection: Connection, bank_id: int, resident_id: UUID) -> bool:

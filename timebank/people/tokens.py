@@ -1,48 +1,56 @@
-"""Bearer tokens: opaque, random, kept as SHA-256, revocable at once."""
+"""Tokens that the operator issues by command: long sessions without a login, for systems and tries.
 
-import secrets
+Whoever can run commands on the machine is trusted with them; everybody else logs in.
+"""
+
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
+from datetime import timedelta
 from uuid import UUID
 
-from timebank.db import Connection, load_queries
-from timebank.people.access import Principal, Role
+from timebank.db import Connection
+from timebank.people.access import Action, Role
+from timebank.people.grants import OPERATOR_ID, grant_role
+from timebank.people.parties import PartyKind, register_parties
+from timebank.people.sessions import SessionLimits, open_session
 
-_QUERIES = load_queries(__package__)
-_PREFIX = "tb_"
-
-
-def hash_token(token: str) -> bytes:
-    """Return what the database keeps of a token: 256 random bits need no salt."""
-    return sha256(token.encode()).digest()
+_SYSTEMS = frozenset({Role.INTEGRATOR, Role.MERCHANT})
 
 
 async def issue_token(
-    connection: Connection, bank_id: int, role: Role, principal_id: UUID, lifetime: timedelta
+    connection: Connection,
+    bank_id: int,
+    role: Role,
+    party_id: UUID,
+    lifetime: timedelta,
+    *,
+    branch_id: UUID | None = None,
+    merchant_id: UUID | None = None,
+    scopes: Sequence[Action] | None = None,
 ) -> str:
-    """Return a new token for the principal; it is shown once and cannot be read again."""
-    token = _PREFIX + secrets.token_urlsafe(32)
-    expires_at = datetime.now(UTC) + lifetime
-    await connection.execute(
-        _QUERIES["issue_token"], hash_token(token), bank_id, principal_id, role, expires_at
+    """Return a token for the party, registered and granted the role now where need be.
+
+    `branch_id` None is the whole bank.
+    """
+    kind = PartyKind.SYSTEM if role in _SYSTEMS else PartyKind.PERSON
+    await register_parties(connection, bank_id, kind, [party_id])
+    grant_id = None
+    if role is not Role.RESIDENT:
+        grant_id = await grant_role(
+            connection,
+            bank_id,
+            party_id,
+            role,
+            branch_id,
+            merchant_id=merchant_id,
+            granted_by=OPERATOR_ID,
+            approved_by=OPERATOR_ID,
+        )
+    return await open_session(
+        connection,
+        bank_id,
+        party_id,
+        role,
+        grant_id=grant_id,
+        limits=SessionLimits(lifetime),
+        scopes=scopes,
     )
-    return token
-
-
-async def revoke_token(connection: Connection, token: str) -> bool:
-    """Make a token useless from now on; False if it was unknown or revoked before."""
-    revoked = await connection.fetchval(_QUERIES["revoke_token"], hash_token(token))
-    return revoked is not None
-
-
-async def find_principals(
-    connection: Connection, token_hashes: Sequence[bytes]
-) -> list[Principal | None]:
-    """Return whose each token is, in order; None if unknown, expired or revoked."""
-    records = await connection.fetch(_QUERIES["list_principals"], list(set(token_hashes)))
-    found = {
-        token_hash: Principal(bank_id, principal_id, Role(role))
-        for token_hash, bank_id, principal_id, role in records
-    }
-    return [found.get(token_hash) for token_hash in token_hashes]

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from timebank.db import Connection, as_struct, load_queries
-from timebank.domain.errors import InsuranceMissingError, InvalidInputError, NotFoundError
+from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.domain.schedule import (
     LONGEST_SHIFT_MINUTES,
     FaultyRuleError,
@@ -15,6 +15,7 @@ from timebank.domain.schedule import (
     to_instants,
 )
 from timebank.domain.service import Activity, ActivityPlan, CancelReason, Category, Shift
+from timebank.domain.service_errors import InsuranceMissingError
 from timebank.ledger.banks import get_zone
 from timebank.ledger.ids import new_id
 from timebank.service.categories import get_category

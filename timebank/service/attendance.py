@@ -16,19 +16,18 @@ from timebank.domain.attendance import (
     may_check_in,
     may_check_out,
 )
-from timebank.domain.errors import (
+from timebank.domain.errors import InvalidInputError, NotFoundError, SecondPersonNeededError
+from timebank.domain.service import Attendance, CheckMeans
+from timebank.domain.service_errors import (
     CheckInClosedError,
     CheckOutClosedError,
     CodeWrongError,
-    InvalidInputError,
-    NotFoundError,
     NotOnRosterError,
-    SecondPersonNeededError,
     ShiftClosedError,
     WrongStepError,
 )
-from timebank.domain.service import Attendance, CheckMeans
 from timebank.ledger.ids import new_id
+from timebank.people.parties import check_persons
 from timebank.service.activities import get_planned_shift
 from timebank.service.sign_ups import check_team, find_roster_entry
 
@@ -56,6 +55,7 @@ async def check_in(
         raise ShiftClosedError
     if not may_check_in(now, starts_at, ends_at):
         raise CheckInClosedError
+    await check_persons(connection, bank_id, [person_id])
     await check_team(connection, bank_id, shift.activity_id, team_id)
     await connection.execute(
         _QUERIES["check_in"],

@@ -12,7 +12,7 @@ import asyncpg
 from msgspec import Struct
 
 from timebank.db import Connection, as_struct, load_queries
-from timebank.domain.errors import AwardOfRecordError, TransferRefusedError, WrongStepError
+from timebank.domain.errors import TransferRefusedError
 from timebank.domain.ledger import (
     ReversalReason,
     SpentPolicy,
@@ -22,6 +22,7 @@ from timebank.domain.ledger import (
 )
 from timebank.domain.rates import undo_award
 from timebank.domain.service import Award, RecordStatus
+from timebank.domain.service_errors import AwardOfRecordError, WrongStepError
 from timebank.ledger.ids import derive_id, new_id
 from timebank.ledger.reversals import reverse
 

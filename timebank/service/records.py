@@ -27,6 +27,7 @@ from timebank.domain.service import (
 from timebank.ledger.accounts import ensure_accounts
 from timebank.ledger.banks import get_zone
 from timebank.ledger.ids import new_id
+from timebank.people.parties import check_persons
 from timebank.service.activities import get_shift
 
 _QUERIES = load_queries(__package__)
@@ -142,8 +143,12 @@ async def write_records(
     *,
     status: RecordStatus = RecordStatus.DRAFT,
 ) -> None:
-    """Write records of one source and open the wallets they will need; draft or submitted."""
+    """Write records of one source and open the wallets they will need; draft or submitted.
+
+    NotFoundError for somebody who is not in the registry.
+    """
     people = sorted({entry.person_id for entry in entries})
+    await check_persons(connection, bank_id, people)
     for unit in Unit:
         await ensure_accounts(connection, bank_id, unit, AccountKind.WALLET, people)
     await connection.execute(

@@ -15,6 +15,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from timebank.db import Connection, Pool, as_struct, load_queries, repeat_on_conflict
+from timebank.domain.csv_rows import refuse_if_any
 from timebank.domain.errors import RowFault
 from timebank.domain.ledger import AccountKind, Unit
 from timebank.domain.rota import Attendance, Shift, Volunteer, draw_attendances
@@ -24,12 +25,13 @@ from timebank.ledger.accounts import ensure_accounts, ensure_issuance
 from timebank.ledger.banks import Bank, get_bank
 from timebank.ledger.ids import derive_id, new_id
 from timebank.ledger.transfers import lock_balances
+from timebank.people.parties import PartyKind, register_parties
 from timebank.people.residents import ensure_residents
 from timebank.service.activities import ensure_imported
 from timebank.service.awards import confirm_records
 from timebank.service.categories import ensure_category
 from timebank.service.records import Entry, write_records
-from timebank.service.rota_files import Rota, read_rota, refuse_if_any
+from timebank.service.rota_files import Rota, read_rota
 
 _QUERIES = load_queries(__package__)
 
@@ -111,6 +113,7 @@ async def _import(
     known = await _list_known(connection, bank, rota)
     attendances = [entry for entry in drawn if entry.shift.shift_ref not in known]
     residents = await _open_wallets(connection, bank, rota.confirmed)
+    await register_parties(connection, bank.bank_id, PartyKind.SYSTEM, [KEEPER_ID, IMPORTER_ID])
     category = await ensure_category(connection, bank.bank_id, *CATEGORY)
     titles = {shift.event_ref: shift.event_name for shift in rota.shifts.values()}
     activities = await ensure_imported(

@@ -13,6 +13,7 @@ from timebank.domain.attendance import may_check_in, may_check_out
 from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.domain.service import CheckMeans, Scan, ScanOutcome
 from timebank.ledger.ids import new_id
+from timebank.people.parties import PartyKind, is_party
 from timebank.service.activities import get_planned_shift
 
 _QUERIES = load_queries(__package__)
@@ -71,16 +72,9 @@ def _columns(scans: Sequence[Scan]) -> tuple[list[object], ...]:
 async def _apply(
     connection: Connection, bank_id: int, actor_id: UUID, scan: Scan, now: datetime
 ) -> ScanOutcome:
-    try:
-        shift, starts_at, ends_at = await get_planned_shift(connection, bank_id, scan.shift_id)
-    except NotFoundError:
-        return ScanOutcome.SHIFT_NOT_FOUND
-    if shift.cancelled_at is not None:
-        return ScanOutcome.SHIFT_CANCELLED
-    at = scan.scanned_at
+    if fault := await _find_fault(connection, bank_id, scan, now):
+        return fault
     if scan.is_arrival:
-        if at > now or not may_check_in(at, starts_at, ends_at):
-            return ScanOutcome.OUT_OF_HOURS
         done = await connection.fetchval(
             _QUERIES["check_in"],
             bank_id,
@@ -88,20 +82,38 @@ async def _apply(
             scan.shift_id,
             scan.person_id,
             None,
-            at,
+            scan.scanned_at,
             actor_id,
             CheckMeans.SCAN_LIST,
         )
         return ScanOutcome.APPLIED if done else ScanOutcome.ALREADY_CHECKED_IN
-    if at > now or at < starts_at or not may_check_out(at, ends_at):
-        return ScanOutcome.OUT_OF_HOURS
     done = await connection.fetchval(
         _QUERIES["check_out"],
         bank_id,
         scan.shift_id,
         scan.person_id,
-        at,
+        scan.scanned_at,
         actor_id,
         CheckMeans.SCAN_LIST,
     )
     return ScanOutcome.APPLIED if done else ScanOutcome.NOT_CHECKED_IN
+
+
+async def _find_fault(
+    connection: Connection, bank_id: int, scan: Scan, now: datetime
+) -> ScanOutcome | None:
+    """Return what is wrong with a scan, whoever is checked in."""
+    try:
+        shift, starts_at, ends_at = await get_planned_shift(connection, bank_id, scan.shift_id)
+    except NotFoundError:
+        return ScanOutcome.SHIFT_NOT_FOUND
+    if shift.cancelled_at is not None:
+        return ScanOutcome.SHIFT_CANCELLED
+    if not await is_party(connection, bank_id, scan.person_id, PartyKind.PERSON):
+        return ScanOutcome.PERSON_NOT_FOUND
+    at = scan.scanned_at
+    if scan.is_arrival:
+        is_in_hours = may_check_in(at, starts_at, ends_at)
+    else:
+        is_in_hours = starts_at <= at and may_check_out(at, ends_at)
+    return None if is_in_hours and at <= now else ScanOutcome.OUT_OF_HOURS

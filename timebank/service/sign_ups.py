@@ -9,8 +9,10 @@ from datetime import datetime
 from uuid import UUID
 
 from timebank.db import Connection, as_struct, load_queries
-from timebank.domain.errors import NotFoundError, TeamNotAttendingError
+from timebank.domain.errors import NotFoundError
 from timebank.domain.service import RosterEntry
+from timebank.domain.service_errors import TeamNotAttendingError
+from timebank.people.parties import check_persons
 from timebank.service.activities import get_shift
 
 _QUERIES = load_queries(__package__)
@@ -31,6 +33,7 @@ async def sign_up(
     NotFoundError, ShiftClosedError, TeamNotAttendingError.
     """
     shift = await get_shift(connection, bank_id, shift_id)
+    await check_persons(connection, bank_id, [person_id])
     await check_team(connection, bank_id, shift.activity_id, team_id)
     await connection.execute(
         _QUERIES["join_shift"], bank_id, shift_id, person_id, team_id, actor_id, now

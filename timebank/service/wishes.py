@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from timebank.db import Connection, as_struct, load_queries
-from timebank.domain.errors import InvalidInputError, NotFoundError, WrongStepError
+from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.domain.schedule import by_local_day, floor_minute
 from timebank.domain.service import (
     Award,
@@ -18,8 +18,10 @@ from timebank.domain.service import (
     Wish,
     WishStatus,
 )
+from timebank.domain.service_errors import WrongStepError
 from timebank.ledger.banks import get_zone
 from timebank.ledger.ids import new_id
+from timebank.people.parties import check_persons
 from timebank.service.awards import confirm_records
 from timebank.service.categories import get_category
 from timebank.service.records import Entry, get_record, write_records
@@ -37,8 +39,9 @@ async def collect_wish(
     served_id: UUID,
     branch_id: UUID | None = None,
 ) -> Wish:
-    """Put somebody's wish on the wall; the title names nobody. NotFoundError for no category."""
+    """Put somebody's wish on the wall; the title names nobody. NotFoundError."""
     await get_category(connection, bank_id, category_id)
+    await check_persons(connection, bank_id, [served_id])
     wish_id = new_id()
     await connection.execute(
         _QUERIES["collect_wish"],
@@ -65,6 +68,7 @@ async def assign_wish(
         record = await get_record(connection, bank_id, wish.record_id)
         if record.status is not RecordStatus.REJECTED:
             raise WrongStepError
+    await check_persons(connection, bank_id, [volunteer_id])
     await connection.execute(_QUERIES["assign_wish"], bank_id, wish_id, volunteer_id, actor_id)
     return await get_wish(connection, bank_id, wish_id)
 

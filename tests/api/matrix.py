@@ -1,0 +1,160 @@
+"""The access matrix as data: for every operation, which roles reach how far. Nothing is left out.
+
+What is expected stands here by hand, apart from the policy it is compared with. A role that a row
+does not name is answered 403 everywhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.api.things import Whose
+from timebank.people.access import Role
+
+REACHES: Mapping[str, frozenset[Whose]] = {
+    "own": frozenset({Whose.OWN}),
+    "branch": frozenset({Whose.OWN, Whose.NEAR}),
+    "bank": frozenset({Whose.OWN, Whose.NEAR, Whose.FAR}),
+    "none": frozenset(),  # the role may, but nothing that the matrix knows is theirs
+    "any": frozenset(Whose),  # an operation that names nobody's thing
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """An operation, who reaches how far with it, and what a call looks like.
+
+    Path parameters are made by name (`things.MAKERS`), under the name in `made` if it stands there.
+    """
+
+    operation: str
+    reach: Mapping[Role, str]
+    body: Any = None
+    ok: int = 200
+    absent: int = 404
+    made: Mapping[str, str] | None = None
+
+    def expected(self, role: Role, whose: Whose) -> int:
+        """Return the status that a caller of this role is answered about whose thing."""
+        if role not in self.reach:
+            return 403
+        return self.ok if whose in REACHES[self.reach[role]] else self.absent
+
+
+READING = {
+    Role.RESIDENT: "own",
+    Role.COORDINATOR: "branch",
+    Role.AUDITOR: "bank",
+    Role.INTEGRATOR: "bank",
+}
+OVERSEEING = {role: reach for role, reach in READING.items() if role is not Role.RESIDENT}
+POSTING = {Role.INTEGRATOR: "bank"}
+
+LEDGER = [
+    Row("GET /accounts", dict.fromkeys(READING, "any")),
+    Row(
+        "POST /accounts",
+        {Role.COORDINATOR: "branch", Role.INTEGRATOR: "bank"},
+        {"unit": "hours", "owner_id": "$owner_id"},
+        ok=201,
+        absent=422,
+    ),
+    Row("GET /accounts/{account_id:uuid}", READING),
+    Row("GET /accounts/{account_id:uuid}/balance", READING),
+    Row("GET /accounts/{account_id:uuid}/passbook", READING),
+    Row("GET /accounts/{account_id:uuid}/passbook.csv", READING),
+    Row("POST /awards", POSTING, {"account_id": "$account_id", "points": 1}, ok=201, absent=422),
+    Row(
+        "POST /transfers",
+        POSTING,
+        {"from_account_id": "$pool_id", "to_account_id": "$account_id", "points": 1},
+        ok=201,
+        absent=422,
+    ),
+    Row(
+        "POST /batches",
+        {Role.INTEGRATOR: "any"},  # each row has its own result
+        {"rows": [{"type": "award", "account_id": "$account_id", "points": 1}]},
+    ),
+    Row(
+        "POST /transfers/{transfer_id:uuid}/reversal",
+        {Role.COORDINATOR: "branch", Role.INTEGRATOR: "bank"},
+        {"reason": "duplicate"},
+        ok=201,
+    ),
+    Row("GET /transfers/{transfer_id:uuid}", OVERSEEING),
+    Row(
+        "GET /trial-balance",
+        dict.fromkeys([Role.AUDITOR, Role.ADMINISTRATOR, Role.INTEGRATOR], "any"),
+    ),
+]
+
+PROPOSING = {Role.COORDINATOR: "branch"}
+ADMINISTERING = {Role.ADMINISTRATOR: "bank"}
+SEEING_PROPOSALS = {**PROPOSING, **ADMINISTERING, Role.AUDITOR: "bank"}
+
+FOUR_EYES = [
+    # An administrator may propose and decide, but nothing that posts.
+    Row(
+        "POST /approvals",
+        PROPOSING,
+        {"deed": "award", "account_id": "$account_id", "points": 1},
+        ok=201,
+    ),
+    Row("GET /approvals", dict.fromkeys(SEEING_PROPOSALS, "any")),
+    Row("GET /approvals/{approval_id:uuid}", SEEING_PROPOSALS),
+    Row(
+        "POST /approvals/{approval_id:uuid}/decision",
+        PROPOSING,
+        {"decision": "approved", "content_hash": "$content_hash"},
+    ),
+]
+
+OVERSIGHT = [
+    Row("GET /role-grants", dict.fromkeys([Role.ADMINISTRATOR, Role.AUDITOR], "any")),
+    Row(
+        "POST /role-grants/{grant_id:uuid}/revocation",
+        ADMINISTERING,
+        {},
+        ok=201,
+    ),
+    Row("GET /audit-log", dict.fromkeys([Role.ADMINISTRATOR, Role.AUDITOR], "any")),
+]
+
+LOGIN = [
+    Row("GET /sessions/me", dict.fromkeys(Role, "any")),
+    Row("DELETE /sessions/me", dict.fromkeys(Role, "any"), ok=204),
+    Row("DELETE /sessions", dict.fromkeys(Role, "any"), ok=204),
+    Row(
+        "POST /one-time-codes",
+        {Role.COORDINATOR: "branch"},
+        {"resident_id": "$owner_id"},
+        ok=201,
+    ),
+    Row(
+        "POST /credentials/pin",
+        {Role.RESIDENT: "own", Role.COORDINATOR: "branch"},
+        {"pin": "492716", "resident_id": "$owner_id"},
+        ok=204,
+    ),
+    Row(
+        "POST /credentials/password",  # nobody here was enrolled, so nobody has one to change
+        dict.fromkeys([Role.CLERK, Role.COORDINATOR, Role.AUDITOR, Role.ADMINISTRATOR], "none"),
+        {"old_password": "x", "new_password": "y"},
+    ),
+    Row(
+        "POST /api-keys",
+        ADMINISTERING,
+        {"grant_id": "$system_grant_id", "scopes": ["read_session"], "days": 1},
+        ok=201,
+    ),
+    Row(
+        "POST /api-keys/{api_key_id:uuid}/rotation",
+        {**ADMINISTERING, Role.MERCHANT: "none"},  # a key changes itself and no other
+        {},
+        ok=201,
+    ),
+    Row("DELETE /api-keys/{api_key_id:uuid}", ADMINISTERING, ok=204),
+]
+
+ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *LOGIN]

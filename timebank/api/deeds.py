@@ -1,0 +1,206 @@
+"""What needs four eyes: each deed as it is proposed, whom it serves, and how it is done.
+
+A deed is examined when it is proposed and again when it is decided, for the person who does so:
+both must reach what it touches.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+from uuid import UUID
+
+from msgspec import Struct
+
+from timebank.api.call import Call
+from timebank.api.desk import Desk
+from timebank.api.postings import Actor, make_award, make_chains, make_transfer, raise_if_refused
+from timebank.api.wire import AwardBody, AwardRow, BatchBody, ReversalBody, TransferBody
+from timebank.db import Connection
+from timebank.domain.errors import InvalidInputError, NotFoundError
+from timebank.domain.ledger import Account, AccountKind, Chain, Outcome
+from timebank.ledger.ids import derive_id
+from timebank.ledger.reversals import reverse
+from timebank.ledger.transfers import list_chain, post
+from timebank.people.access import Action, Principal, Role, check_may
+from timebank.people.approvals import Approval
+from timebank.people.grants import grant_role
+from timebank.people.parties import PartyKind, is_party, list_path_of
+from timebank.people.targets import check_reaches_party
+
+
+class AwardDeed(AwardBody, tag_field="deed", tag="award", forbid_unknown_fields=True):
+    """An award by hand."""
+
+
+class PoolTransferDeed(
+    TransferBody, tag_field="deed", tag="pool_transfer", forbid_unknown_fields=True
+):
+    """Give from a pool."""
+
+
+class BatchDeed(BatchBody, tag_field="deed", tag="batch", forbid_unknown_fields=True):
+    """Post many rows: all of them, or none."""
+
+
+class ReversalDeed(
+    ReversalBody, tag_field="deed", tag="reversal", forbid_unknown_fields=True, kw_only=True
+):
+    """Reverse a transfer with its chain."""
+
+    transfer_id: UUID
+
+
+class RoleGrantDeed(
+    Struct, tag_field="deed", tag="role_grant", forbid_unknown_fields=True, kw_only=True
+):
+    """Give a party a role for a branch and all below it; no branch is the whole bank."""
+
+    party_id: UUID
+    role: Role
+    branch_id: UUID | None = None
+    merchant_id: UUID | None = None
+
+
+Deed: TypeAlias = AwardDeed | PoolTransferDeed | BatchDeed | ReversalDeed | RoleGrantDeed
+
+
+_ACTIONS: Mapping[type[Deed], Action] = {
+    AwardDeed: Action.AWARD_BY_HAND,
+    PoolTransferDeed: Action.GIVE_BY_HAND,
+    BatchDeed: Action.POST_IN_BULK,
+    ReversalDeed: Action.REVERSE,
+    RoleGrantDeed: Action.GRANT_ROLE,
+}
+"""What proposing and deciding a deed amounts to."""
+
+
+class Examined(Struct, frozen=True):
+    """Where a deed belongs, and whom it serves."""
+
+    branch_id: UUID
+    beneficiaries: frozenset[UUID]
+
+
+async def examine(request: Call, deed: Deed) -> Examined:
+    """Return where the deed belongs and whom it serves, for a caller who may have it done.
+
+    ForbiddenError if their role may not, NotFoundError for what they do not reach.
+    """
+    desk, principal, action = request.desk, request.user, _ACTIONS[type(deed)]
+    check_may(principal, action)
+    match deed:
+        case AwardDeed():
+            owners = await _owners(desk, principal, action, [deed.account_id])
+        case PoolTransferDeed():
+            accounts = [deed.to_account_id, deed.from_account_id]
+            owners = await _owners(desk, principal, action, accounts)
+        case BatchDeed():
+            owners = await _owners(desk, principal, action, _accounts_of(deed))
+        case ReversalDeed():
+            touched = await check_reaches_chain(desk, principal, deed.transfer_id)
+            owners = [account.owner_id for account, _ in touched]
+        case RoleGrantDeed():
+            owners = [await _check_grant(desk, principal, deed)]
+    async with desk.pool.acquire() as connection:
+        path = await list_path_of(connection, principal.bank_id, owners[0] if owners else None)
+    return Examined(path[0], frozenset(owner for owner in owners if owner))
+
+
+async def perform(
+    connection: Connection, desk: Desk, bank_id: int, done: Approval, deed: Deed
+) -> None:
+    """Do what was approved, in the transaction of the approval; its maker is the actor."""
+    actor = Actor(bank_id, done.maker_id, done.approval_id)
+    match deed:
+        case AwardDeed():
+            await _post(connection, bank_id, [[await make_award(desk, actor, deed)]])
+        case PoolTransferDeed():
+            await _post(connection, bank_id, [[await make_transfer(desk, actor, deed)]])
+        case BatchDeed():
+            await _post(connection, bank_id, await make_chains(desk, actor, deed.rows))
+        case ReversalDeed():
+            raise_if_refused(await _reverse(connection, bank_id, done, deed))
+        case RoleGrantDeed():
+            await grant_role(
+                connection,
+                bank_id,
+                deed.party_id,
+                deed.role,
+                deed.branch_id,
+                merchant_id=deed.merchant_id,
+                granted_by=done.maker_id,
+                approved_by=done.checker_id or done.maker_id,
+            )
+
+
+async def _post(connection: Connection, bank_id: int, chains: list[Chain]) -> None:
+    raise_if_refused(await post(connection, bank_id, chains))
+
+
+async def _reverse(
+    connection: Connection, bank_id: int, done: Approval, deed: ReversalDeed
+) -> list[Outcome]:
+    return await reverse(
+        connection,
+        bank_id,
+        deed.transfer_id,
+        reversal_id=derive_id(done.approval_id, "reversal"),
+        actor_id=done.maker_id,
+        reason=deed.reason,
+        when_spent=deed.when_spent,
+    )
+
+
+def _accounts_of(batch: BatchDeed) -> list[UUID]:
+    """Return the accounts that the rows give to and take from, each once."""
+    accounts: dict[UUID, None] = {}
+    for row in batch.rows:
+        if isinstance(row, AwardRow):
+            accounts[row.account_id] = None
+        else:
+            accounts |= {row.to_account_id: None, row.from_account_id: None}
+    return list(accounts)
+
+
+async def _owners(
+    desk: Desk, principal: Principal, action: Action, account_ids: Iterable[UUID]
+) -> list[UUID | None]:
+    return [
+        (await desk.account_seen_by(principal, account_id, action)).owner_id
+        for account_id in account_ids
+    ]
+
+
+async def check_reaches_chain(
+    desk: Desk, principal: Principal, transfer_id: UUID
+) -> list[tuple[Account, int]]:
+    """Return the accounts that reversing a transfer and its chain touches, each with an amount.
+
+    Issuance accounts are left out: they are nobody's. NotFoundError unless the caller reaches all.
+    """
+    async with desk.pool.acquire() as connection:
+        chain = await list_chain(connection, principal.bank_id, transfer_id)
+    touched = []
+    for entry in chain:
+        for account_id in (entry.credit_account_id, entry.debit_account_id):
+            account = await desk.find_account(principal.bank_id, account_id)
+            if account and account.kind is not AccountKind.ISSUANCE:
+                await desk.check_reaches(principal, Action.REVERSE, account.owner_id)
+                touched.append((account, entry.amount))
+    return touched
+
+
+async def _check_grant(desk: Desk, principal: Principal, deed: RoleGrantDeed) -> UUID:
+    """Return whom the role is for; NotFoundError unless the caller reaches them and the branch."""
+    if deed.role is Role.RESIDENT:
+        raise InvalidInputError("A resident is registered, not granted.", pointer="/role")
+    if (deed.role in {Role.CLERK, Role.MERCHANT}) != (deed.merchant_id is not None):
+        raise InvalidInputError("A merchant goes with these roles.", pointer="/merchant_id")
+    bank = await desk.bank(principal.bank_id)
+    kind = PartyKind.SYSTEM if deed.role in {Role.MERCHANT, Role.INTEGRATOR} else PartyKind.PERSON
+    async with desk.pool.acquire() as connection:
+        if not await is_party(connection, bank.bank_id, deed.party_id, kind):
+            raise NotFoundError
+        place = deed.branch_id or bank.root_id
+        for party_id in filter(None, (deed.party_id, place, deed.merchant_id)):
+            await check_reaches_party(connection, principal, Action.GRANT_ROLE, party_id)
+    return deed.party_id

@@ -1,0 +1,211 @@
+"""Kin: guardians who act for minors, and family helpers who look and reserve for residents.
+
+A guardian is named at registration and stays one until the minor is 18, on the bank's local day. A
+family helper (亲情代办) is named by the resident for a year at most, may see the passbook and
+reserve, and never gives. The birthday stays in the vault: the registry knows only that somebody was
+a minor when last looked at, and the vault is asked only about those.
+"""
+
+from datetime import date, datetime
+from uuid import UUID
+
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
+
+from timebank.db import Connection, Pool, as_struct, load_queries, transaction
+from timebank.domain.ages import AgeBand, MinorCap, band_on, needs_guardian
+from timebank.domain.errors import GuardianNeededError, NotFoundError
+from timebank.people.consents import ConsentKind, record_consents
+from timebank.people.vault import Access, Purpose, read_person
+from timebank.people.vault_keys import KeyRing
+
+_QUERIES = load_queries(__package__)
+
+
+class Guardianship(Struct, frozen=True, kw_only=True):
+    """Who acts for whom; `ended_at` None is in force."""
+
+    minor_id: UUID
+    guardian_id: UUID
+    sheet: int | None
+    named_by: UUID
+    named_at: datetime
+    ended_at: datetime | None
+
+
+class FamilyHelper(Struct, frozen=True, kw_only=True):
+    """Who helps whom; it counts until `expires_at` or `ended_at`, and while there is consent."""
+
+    resident_id: UUID
+    helper_id: UUID
+    named_by: UUID
+    named_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+
+
+# ---- Guardians ---------------------------------------------------------------------------------
+
+
+async def name_guardian(
+    connection: Connection,
+    bank_id: int,
+    minor_id: UUID,
+    guardian_id: UUID,
+    *,
+    named_by: UUID,
+    sheet: int | None = None,
+) -> None:
+    """Name a guardian; nothing happens if they are one. GuardianNeededError, NotFoundError."""
+    await connection.execute(
+        _QUERIES["name_guardian"], bank_id, minor_id, guardian_id, sheet, named_by
+    )
+
+
+async def end_guardianship(
+    connection: Connection, bank_id: int, minor_id: UUID, guardian_id: UUID
+) -> None:
+    """End one; NotFoundError if there is none."""
+    ended = await connection.fetchval(_QUERIES["end_guardianship"], bank_id, minor_id, guardian_id)
+    if ended is None:
+        raise NotFoundError
+
+
+async def list_guardianships(
+    connection: Connection, bank_id: int, party_id: UUID
+) -> list[Guardianship]:
+    """Return those of a minor or of a guardian, oldest first, ended ones too."""
+    records = await connection.fetch(_QUERIES["list_guardianships"], bank_id, party_id)
+    return [as_struct(record, Guardianship) for record in records]
+
+
+async def is_guardian(
+    connection: Connection, bank_id: int, guardian_id: UUID, minor_id: UUID
+) -> bool:
+    """Return whether somebody is a minor's guardian now."""
+    found: bool = await connection.fetchval(_QUERIES["is_guardian"], bank_id, guardian_id, minor_id)
+    return found
+
+
+# ---- Minors ------------------------------------------------------------------------------------
+
+
+async def find_age_band(
+    pool: Pool, ring: KeyRing, access: Access, resident_id: UUID, today: date
+) -> AgeBand:
+    """Return what a resident may do for themselves on this local day of the bank.
+
+    The vault is asked about minors only. Who has turned 18 is none from now on. One whose birthday
+    is not known counts as a child. NotFoundError, PersonErasedError, PersonFrozenError.
+    """
+    async with transaction(pool) as connection:
+        minor = await connection.fetchval(_QUERIES["is_minor"], access.bank_id, resident_id)
+    if minor is None:
+        raise NotFoundError
+    if not minor:
+        return AgeBand.ADULT
+    asked = replace(access, purpose=Purpose.AGE_RULE)
+    data = await read_person(pool, ring, asked, resident_id, ["born_on"])
+    band = AgeBand.CHILD if data.born_on is UNSET else band_on(data.born_on, today)
+    if band is AgeBand.ADULT:
+        async with transaction(pool) as connection:
+            await connection.execute(_QUERIES["end_minority"], access.bank_id, resident_id)
+    return band
+
+
+async def check_may_redeem(
+    connection: Connection,
+    bank_id: int,
+    resident_id: UUID,
+    band: AgeBand,
+    *,
+    actor_id: UUID,
+    points: int,
+    redeemed_today: int,
+) -> None:
+    """Raise GuardianNeededError for points that a minor's guardian has to redeem.
+
+    `redeemed_today` are the points that the minor redeemed alone on this local day already.
+    """
+    cap = await find_minor_cap(connection, bank_id)
+    if not needs_guardian(band, points, redeemed_today, cap):
+        return
+    if not await is_guardian(connection, bank_id, actor_id, resident_id):
+        raise GuardianNeededError
+
+
+async def set_minor_cap(
+    connection: Connection, bank_id: int, cap: MinorCap, *, set_by: UUID
+) -> None:
+    """Say what residents from 14 to 17 may redeem alone from now on."""
+    await connection.execute(
+        _QUERIES["set_minor_cap"], bank_id, cap.points_at_once, cap.points_a_day, set_by
+    )
+
+
+async def find_minor_cap(connection: Connection, bank_id: int) -> MinorCap:
+    """Return what they may redeem alone now; nothing while the bank has not said it."""
+    record = await connection.fetchrow(_QUERIES["find_minor_cap"], bank_id)
+    return MinorCap() if record is None else as_struct(record, MinorCap)
+
+
+# ---- Family helpers ----------------------------------------------------------------------------
+
+
+async def name_helper(
+    connection: Connection,
+    bank_id: int,
+    resident_id: UUID,
+    helper_id: UUID,
+    *,
+    expires_at: datetime,
+    by_id: UUID,
+    named_by: UUID,
+    sheet: int | None = None,
+) -> None:
+    """Name a family helper, and record the consent to it: the resident's, or a guardian's.
+
+    Replaces an earlier naming of the same helper. HelperRefusedError, GuardianNeededError,
+    NotFoundError.
+    """
+    await record_consents(
+        connection,
+        bank_id,
+        resident_id,
+        {ConsentKind.HELPER: True},
+        by_id=by_id,
+        recorded_by=named_by,
+        sheet=sheet,
+    )
+    await connection.fetchval(_QUERIES["end_helper"], bank_id, resident_id, helper_id)
+    await connection.execute(
+        _QUERIES["name_helper"], bank_id, resident_id, helper_id, named_by, expires_at
+    )
+
+
+async def end_helper(
+    connection: Connection, bank_id: int, resident_id: UUID, helper_id: UUID
+) -> None:
+    """End it at once; NotFoundError if they are not named."""
+    if await connection.fetchval(_QUERIES["end_helper"], bank_id, resident_id, helper_id) is None:
+        raise NotFoundError
+
+
+async def list_helpers(connection: Connection, bank_id: int, party_id: UUID) -> list[FamilyHelper]:
+    """Return those of a resident, or for whom somebody helps, oldest first, ended ones too."""
+    records = await connection.fetch(_QUERIES["list_helpers"], bank_id, party_id)
+    return [as_struct(record, FamilyHelper) for record in records]
+
+
+async def may_help(
+    connection: Connection, bank_id: int, helper_id: UUID, resident_id: UUID
+) -> bool:
+    """Return whether somebody may look and reserve for a resident as a helper now."""
+    found: bool = await connection.fetchval(_QUERIES["may_help"], bank_id, helper_id, resident_id)
+    return found
+
+
+async def list_kin(connection: Connection, bank_id: int, resident_id: UUID) -> frozenset[UUID]:
+    """Return who guards or helps a resident now."""
+    records = await connection.fetch(_QUERIES["list_kin"], bank_id, resident_id)
+    return frozenset(record["party_id"] for record in records)

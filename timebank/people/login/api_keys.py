@@ -1,0 +1,146 @@
+"""Keys of merchants' systems: tokens with scopes and an end, changed for new ones without a pause.
+
+A key stands on a grant to a system, narrows it, and ends with it. While a rotated key overlaps with
+the one before, two tokens count. Other systems get theirs by command only: whoever hands out a key
+could use it, and administrators never post.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from msgspec import Struct
+
+from timebank.db import Connection, as_struct, load_queries
+from timebank.domain.errors import InvalidInputError, NotFoundError
+from timebank.ledger.ids import new_id
+from timebank.people.access import POLICY, Action, Role
+from timebank.people.grants import RoleGrant, get_grant
+from timebank.people.sessions import NewSession, SessionLimits, start_session
+
+_QUERIES = load_queries(__package__)
+
+OVERLAP = timedelta(hours=24)
+
+
+class ApiKey(Struct, frozen=True, kw_only=True):
+    """A key in force, and the system whose it is."""
+
+    api_key_id: UUID
+    grant_id: UUID
+    branch_id: UUID
+    party_id: UUID
+    scopes: list[Action]
+    lifetime_days: int
+    session_id: UUID
+    previous_session_id: UUID | None
+
+
+async def get_system_grant(connection: Connection, bank_id: int, grant_id: UUID) -> RoleGrant:
+    """Return a grant to a merchant's system; NotFoundError if there is none of this id in force."""
+    grant = await get_grant(connection, bank_id, grant_id)
+    if grant.role is not Role.MERCHANT or grant.revoked_at is not None:
+        raise NotFoundError
+    return grant
+
+
+async def issue_key(
+    connection: Connection,
+    bank_id: int,
+    grant: RoleGrant,
+    *,
+    scopes: Sequence[Action],
+    lifetime_days: int,
+    issued_by: UUID,
+) -> tuple[UUID, NewSession]:
+    """Return the id of a new key, and its first token; InvalidInputError for an empty scope."""
+    for place, scope in enumerate(scopes):
+        if Role.MERCHANT not in POLICY.get(scope, {}):
+            raise InvalidInputError(
+                "A merchant's system may not do that.", pointer=f"/scopes/{place}"
+            )
+    api_key_id = new_id()
+    session = await _start(
+        connection,
+        bank_id,
+        party_id=grant.party_id,
+        grant_id=grant.grant_id,
+        scopes=scopes,
+        lifetime_days=lifetime_days,
+    )
+    await connection.execute(
+        _QUERIES["make_api_key"],
+        bank_id,
+        api_key_id,
+        grant.grant_id,
+        scopes,
+        lifetime_days,
+        session.span.session_id,
+        issued_by,
+    )
+    return api_key_id, session
+
+
+async def get_key(connection: Connection, bank_id: int, api_key_id: UUID) -> ApiKey:
+    """Return a key; NotFoundError if there is none of this id in force."""
+    record = await connection.fetchrow(_QUERIES["find_api_key"], bank_id, api_key_id)
+    if record is None:
+        raise NotFoundError
+    return as_struct(record, ApiKey)
+
+
+async def rotate_key(
+    connection: Connection, bank_id: int, key: ApiKey, asking: UUID | None
+) -> NewSession:
+    """Return a new token; the one before counts for OVERLAP more, and none before that.
+
+    `asking` is the session of who asks: a key that asks again, since the answer with its successor
+    was lost, stays good in the place of that successor. Locks the key, then its sessions.
+    """
+    session = await _start(
+        connection,
+        bank_id,
+        party_id=key.party_id,
+        grant_id=key.grant_id,
+        scopes=key.scopes,
+        lifetime_days=key.lifetime_days,
+    )
+    rotated = await connection.fetchval(
+        _QUERIES["rotate_api_key"],
+        bank_id,
+        key.api_key_id,
+        session.span.session_id,
+        asking,
+        OVERLAP,
+    )
+    if not rotated:
+        raise NotFoundError
+    return session
+
+
+async def revoke_key(connection: Connection, bank_id: int, api_key_id: UUID) -> None:
+    """End a key and all its tokens; NotFoundError if there is none of this id in force."""
+    sessions = await connection.fetchval(_QUERIES["revoke_api_key"], bank_id, api_key_id)
+    if sessions is None:
+        raise NotFoundError
+    await connection.execute(_QUERIES["revoke_sessions_by_id"], bank_id, sessions)
+
+
+async def _start(
+    connection: Connection,
+    bank_id: int,
+    *,
+    party_id: UUID,
+    grant_id: UUID,
+    scopes: Sequence[Action],
+    lifetime_days: int,
+) -> NewSession:
+    return await start_session(
+        connection,
+        bank_id,
+        party_id,
+        Role.MERCHANT,
+        grant_id=grant_id,
+        limits=SessionLimits(timedelta(days=lifetime_days)),
+        scopes=scopes,
+    )

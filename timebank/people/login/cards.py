@@ -1,0 +1,21 @@
+"""Whose card it is: all that login needs to know of cards."""
+
+from hashlib import sha256
+from uuid import UUID
+
+from timebank.db import Connection, load_queries
+
+_QUERIES = load_queries(__package__)
+
+
+def hash_card(card: str) -> bytes:
+    """Return what the database keeps of a card's token: 128 random bits need no salt."""
+    return sha256(card.encode()).digest()
+
+
+async def find_card_holder(connection: Connection, bank_id: int, card: str) -> UUID | None:
+    """Return the person who holds this card now; None if it is nobody's, revoked, or they left."""
+    holder: UUID | None = await connection.fetchval(
+        _QUERIES["find_card_holder"], bank_id, hash_card(card)
+    )
+    return holder

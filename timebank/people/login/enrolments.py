@@ -1,0 +1,115 @@
+"""Enrolment: an invited person chooses a password and takes a second factor into their telephone.
+
+Nobody else ever sees either. The invitation counts until both are in force, and then no more.
+"""
+
+import secrets
+from datetime import datetime, timedelta
+from hashlib import sha256
+from uuid import UUID
+
+from msgspec import Struct
+
+from timebank.db import Connection, as_struct, load_queries
+from timebank.domain.errors import InvalidInputError, LoginFailedError
+from timebank.people.access import SessionMethod
+from timebank.people.login.credentials import end_other_sessions
+from timebank.people.login.delays import Subject, forget
+from timebank.people.login.hashing import Hasher
+from timebank.people.login.logins import hash_staff_number, place_of
+from timebank.people.login.second_factor import find_step, new_secret
+
+_QUERIES = load_queries(__package__)
+
+INVITATION_LIFETIME = timedelta(hours=24)
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_CODE_LENGTH = 26  # of 32 characters: 130 bits, so that nobody needs to be slowed down
+_MISREAD = str.maketrans("OIL", "011", "- ")
+
+
+class Invitation(Struct, frozen=True, kw_only=True):
+    """An invitation that still counts; `staff_number` is the person's, if they have one."""
+
+    code_hash: bytes
+    party_id: UUID
+    sealed_secret: bytes | None
+    staff_number: str | None
+    expires_at: datetime
+    now: datetime
+
+
+async def invite(connection: Connection, bank_id: int, party_id: UUID, invited_by: UUID) -> str:
+    """Return a code good for one enrolment of this person; it is shown once."""
+    code = "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH))
+    await connection.execute(
+        _QUERIES["invite"], bank_id, hash_code(code), party_id, invited_by, INVITATION_LIFETIME
+    )
+    return "-".join((code[:5], code[5:10], code[10:15], code[15:20], code[20:]))
+
+
+def hash_code(code: str) -> bytes:
+    """Return what the database keeps of an enrolment code, however it was copied by hand."""
+    return sha256(code.upper().translate(_MISREAD).encode()).digest()
+
+
+async def get_invitation(connection: Connection, bank_id: int, code: str) -> Invitation:
+    """Return the invitation of a code; LoginFailedError if it does not count (any more)."""
+    record = await connection.fetchrow(_QUERIES["find_invitation"], bank_id, hash_code(code))
+    if record is None:
+        raise LoginFailedError
+    return as_struct(record, Invitation)
+
+
+async def show_second_factor(
+    connection: Connection, hasher: Hasher, bank_id: int, invitation: Invitation
+) -> str:
+    """Return the secret of the second factor, the same at every call; LoginFailedError."""
+    place = place_of(bank_id, invitation.party_id, "second factor")
+    sealed = await connection.fetchval(
+        _QUERIES["show_second_factor"],
+        bank_id,
+        invitation.code_hash,
+        hasher.seal.close(new_secret().encode(), place),
+    )
+    if sealed is None:
+        raise LoginFailedError
+    return hasher.seal.open(sealed, place).decode()
+
+
+def check_second_factor(hasher: Hasher, bank_id: int, invitation: Invitation, digits: str) -> int:
+    """Return the time step of the digits; InvalidInputError unless the telephone shows them now."""
+    step = None
+    if invitation.sealed_secret is not None:
+        place = place_of(bank_id, invitation.party_id, "second factor")
+        secret = hasher.seal.open(invitation.sealed_secret, place).decode()
+        step = find_step(secret, digits, invitation.now)
+    if step is None:
+        raise InvalidInputError(
+            "These are not the six digits of now. Look at the clock of the telephone.",
+            pointer="/totp",
+        )
+    return step
+
+
+async def complete(
+    connection: Connection, bank_id: int, invitation: Invitation, step: int, kept: bytes
+) -> str:
+    """Put password and second factor in force and end all sessions; return the staff number.
+
+    LoginFailedError if the invitation was spent meanwhile. A UniqueViolationError, for a number
+    that is taken, is worth repeating.
+    """
+    staff_number: str | None = await connection.fetchval(
+        _QUERIES["complete_enrolment"],
+        bank_id,
+        invitation.code_hash,
+        f"{secrets.randbelow(10**8):08}",
+        step,
+        kept,
+    )
+    if staff_number is None:
+        raise LoginFailedError
+    shown = hash_staff_number(staff_number)
+    await forget(connection, Subject(bank_id, SessionMethod.PASSWORD, shown, is_known=True))
+    await end_other_sessions(connection, bank_id, invitation.party_id, None)
+    return staff_number

@@ -1,0 +1,54 @@
+"""Parties: whoever may own accounts, act or hold a role, and on which branch each hangs."""
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from uuid import UUID
+
+from timebank.db import Connection, load_queries
+from timebank.domain.errors import NotFoundError
+
+_QUERIES = load_queries(__package__)
+
+
+class PartyKind(StrEnum):
+    """What a party is."""
+
+    PERSON = "person"
+    MERCHANT = "merchant"
+    BRANCH = "branch"
+    FAMILY = "family"
+    SYSTEM = "system"
+
+
+async def register_parties(
+    connection: Connection, bank_id: int, kind: PartyKind, party_ids: Sequence[UUID]
+) -> None:
+    """Register those that are not yet; in the order of their ids, so that two callers wait."""
+    await connection.execute(_QUERIES["register_parties"], bank_id, sorted(party_ids), kind)
+
+
+async def is_party(connection: Connection, bank_id: int, party_id: UUID, kind: PartyKind) -> bool:
+    """Return whether there is a party of this id and kind that was not erased."""
+    found: bool = await connection.fetchval(_QUERIES["is_party"], bank_id, party_id, kind)
+    return found
+
+
+async def check_persons(connection: Connection, bank_id: int, person_ids: Iterable[UUID]) -> None:
+    """Raise NotFoundError unless all are registered persons who were not erased."""
+    if await connection.fetchval(_QUERIES["list_strangers"], bank_id, list(person_ids)):
+        raise NotFoundError("There is no such person in the registry. Register them first.")
+
+
+async def place_party(
+    connection: Connection, bank_id: int, party_id: UUID, branch_id: UUID
+) -> None:
+    """Hang a party, with all its accounts, on a branch from now on."""
+    await connection.execute(_QUERIES["place_party"], bank_id, party_id, branch_id)
+
+
+async def list_path_of(
+    connection: Connection, bank_id: int, party_id: UUID | None
+) -> Sequence[UUID]:
+    """Return the branch a party hangs on now and all above it; None is the bank itself."""
+    path: Sequence[UUID] = await connection.fetchval(_QUERIES["list_path_of"], bank_id, party_id)
+    return path

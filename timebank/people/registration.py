@@ -1,0 +1,284 @@
+"""Registering people, and the way of a membership: applied, approved or rejected, left.
+
+Nobody decides on what they entered themselves, nor on themselves; the database refuses it.
+Lock order: the bank's master keys (shared), new rows, then residents by their ids.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from enum import StrEnum
+from uuid import UUID
+
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
+
+from timebank.db import Connection, Pool, as_struct, load_queries
+from timebank.domain.ages import AgeBand, band_on
+from timebank.domain.errors import (
+    GuardianNeededError,
+    InvalidInputError,
+    NotFoundError,
+    PossibleDuplicateError,
+)
+from timebank.domain.numbers import MEMBER_BODIES, add_check
+from timebank.domain.personal import PersonalData, SearchField, born_on_of, find_faults
+from timebank.ledger.banks import Bank
+from timebank.ledger.ids import new_id
+from timebank.people.consents import ConsentKind, record_consents
+from timebank.people.kin import name_guardian
+from timebank.people.parties import PartyKind, place_party, register_parties
+from timebank.people.vault import Access, add_persons, find_persons
+from timebank.people.vault_keys import KeyRing
+
+_QUERIES = load_queries(__package__)
+
+
+class MembershipState(StrEnum):
+    """Where a membership stands (schema.sql says what follows what)."""
+
+    APPLIED = "applied"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    LEFT = "left"
+
+
+class Application(Struct, frozen=True, kw_only=True):
+    """What somebody applies with; `sheet` is the signed paper, `branch_id` where they will hang.
+
+    A minor needs `guardian_id`, a registered adult, who is the one to consent. `resident_id` is
+    that of a pseudonym imported from a rota who turns out to be this person.
+    """
+
+    data: PersonalData
+    consents: Sequence[ConsentKind] = ()
+    sheet: int | None = None
+    guardian_id: UUID | None = None
+    branch_id: UUID | None = None
+    resident_id: UUID | None = None
+
+
+class Registered(Struct, frozen=True):
+    """Who applied now."""
+
+    resident_id: UUID
+    member_number: str
+    is_minor: bool
+
+
+class Membership(Struct, frozen=True, kw_only=True):
+    """A resident and the last step of their membership; None for a pseudonym."""
+
+    resident_id: UUID
+    member_number: str | None
+    is_minor: bool
+    state: MembershipState | None
+    actor_id: UUID | None
+    made_at: datetime | None
+
+
+def local_today(bank: Bank) -> date:
+    """Return the day it is where the bank is."""
+    return datetime.now(bank.zone).date()
+
+
+def complete(data: PersonalData, today: date) -> PersonalData:
+    """Return checked data, with the birthday that an id number holds.
+
+    InvalidInputError names the first field that is not in order, and no value.
+    """
+    if data.born_on is UNSET and data.id_document is not UNSET:
+        data = replace(data, born_on=born_on_of(data.id_document) or UNSET)
+    for field, fault in find_faults(data, today):
+        raise InvalidInputError(f"{field} {fault}", pointer=f"/{field}")
+    if data.name is UNSET:
+        raise InvalidInputError("A name is needed.", pointer="/name")
+    return data
+
+
+async def check_not_registered(
+    pool: Pool, ring: KeyRing, access: Access, data: PersonalData
+) -> None:
+    """Raise PossibleDuplicateError if somebody has this name and this telephone, both.
+
+    To be asked before registering, unless the operator has compared the two. Who shares a document
+    is refused by the database in any case.
+    """
+    asked = PersonalData(name=data.name, phone=data.phone)
+    found = await find_persons(pool, ring, access, asked)
+    if any({SearchField.NAME, SearchField.PHONE} <= set(fields) for fields in found.values()):
+        raise PossibleDuplicateError
+
+
+async def register_person(
+    connection: Connection, ring: KeyRing, access: Access, bank: Bank, data: PersonalData
+) -> UUID:
+    """Register a person who is no resident (a guardian, a coordinator); return their party_id.
+
+    InvalidInputError, AlreadyRegisteredError.
+    """
+    person_id = new_id()
+    await register_parties(connection, bank.bank_id, PartyKind.PERSON, [person_id])
+    checked = complete(data, local_today(bank))
+    await add_persons(connection, ring, access, {person_id: checked})
+    return person_id
+
+
+async def register_residents(
+    connection: Connection,
+    ring: KeyRing,
+    access: Access,
+    bank: Bank,
+    applications: Sequence[Application],
+) -> list[Registered]:
+    """Register who applies, in order; the reader of `access` is the registrar.
+
+    InvalidInputError, GuardianNeededError, AlreadyRegisteredError, NotFoundError.
+    """
+    today = local_today(bank)
+    people: dict[UUID, PersonalData] = {}
+    minors: dict[UUID, bool] = {}
+    owners: list[tuple[UUID, Application]] = []
+    for application in applications:
+        data = complete(application.data, today)
+        if data.born_on is UNSET:
+            raise InvalidInputError("A birthday is needed.", pointer="/born_on")
+        resident_id = application.resident_id or new_id()
+        people[resident_id] = data
+        minors[resident_id] = band_on(data.born_on, today) is not AgeBand.ADULT
+        if minors[resident_id] and application.guardian_id is None:
+            raise GuardianNeededError
+        owners.append((resident_id, application))
+    await register_parties(connection, bank.bank_id, PartyKind.PERSON, list(people))
+    await add_persons(connection, ring, access, people)
+    numbers = await apply_for_membership(connection, bank.bank_id, minors, access.reader_id)
+    for resident_id, application in owners:
+        by_id = application.guardian_id if minors[resident_id] else None
+        await _note(connection, access, resident_id, application, by_id)
+    return [
+        Registered(resident_id, numbers[resident_id], minors[resident_id])
+        for resident_id, _ in owners
+    ]
+
+
+async def register_resident(
+    connection: Connection, ring: KeyRing, access: Access, bank: Bank, application: Application
+) -> Registered:
+    """Register one who applies; raises as `register_residents`."""
+    [registered] = await register_residents(connection, ring, access, bank, [application])
+    return registered
+
+
+async def _note(
+    connection: Connection,
+    access: Access,
+    resident_id: UUID,
+    application: Application,
+    guardian_id: UUID | None,
+) -> None:
+    """Note what goes with an application: the guardian, the consents, the place."""
+    bank_id, actor_id = access.bank_id, access.reader_id
+    if guardian_id:
+        await name_guardian(
+            connection,
+            bank_id,
+            resident_id,
+            guardian_id,
+            named_by=actor_id,
+            sheet=application.sheet,
+        )
+    if application.consents:
+        await record_consents(
+            connection,
+            bank_id,
+            resident_id,
+            dict.fromkeys(application.consents, True),
+            by_id=guardian_id or resident_id,
+            recorded_by=actor_id,
+            sheet=application.sheet,
+        )
+    if application.branch_id:
+        await place_party(connection, bank_id, resident_id, application.branch_id)
+
+
+async def apply_for_membership(
+    connection: Connection, bank_id: int, minors: Mapping[UUID, bool], actor_id: UUID
+) -> Mapping[UUID, str]:
+    """Let persons apply, saying who is a minor; return the member number of each.
+
+    Also for a guardian who becomes a resident, and for one who comes back: they keep their number.
+    MembershipRefusedError for who is a member or has applied.
+    """
+    numbers = await _draw_numbers(connection, bank_id, len(minors))
+    await connection.execute(
+        _QUERIES["apply_for_membership"],
+        bank_id,
+        list(minors),
+        numbers,
+        list(minors.values()),
+        actor_id,
+    )
+    records = await connection.fetch(_QUERIES["list_member_numbers"], bank_id, list(minors))
+    return {record["resident_id"]: record["member_number"] for record in records}
+
+
+async def move_memberships(
+    connection: Connection,
+    bank_id: int,
+    resident_ids: Iterable[UUID],
+    state: MembershipState,
+    actor_id: UUID,
+) -> None:
+    """Approve, reject or end memberships, all or none.
+
+    MembershipRefusedError where that does not follow, SecondPersonNeededError for who entered the
+    application or is its resident, ConsentMissingError and GuardianNeededError before approval.
+    """
+    await connection.execute(
+        _QUERIES["move_memberships"], bank_id, sorted(set(resident_ids)), state, actor_id
+    )
+
+
+async def get_membership(connection: Connection, bank_id: int, resident_id: UUID) -> Membership:
+    """Return where a resident's membership stands; NotFoundError."""
+    record = await connection.fetchrow(_QUERIES["find_membership"], bank_id, resident_id)
+    if record is None:
+        raise NotFoundError
+    return as_struct(record, Membership)
+
+
+async def find_resident_by_number(
+    connection: Connection, bank_id: int, member_number: str
+) -> UUID | None:
+    """Return whose number this is (as `parse_member_number` returns it)."""
+    found: UUID | None = await connection.fetchval(
+        _QUERIES["find_resident_by_number"], bank_id, member_number
+    )
+    return found
+
+
+async def list_memberships(
+    connection: Connection,
+    bank_id: int,
+    state: MembershipState,
+    *,
+    within: UUID | None = None,
+    after: UUID | None = None,
+    limit: int = 50,
+) -> list[Membership]:
+    """Return the memberships in this state, by resident_id, those within a branch if given."""
+    records = await connection.fetch(
+        _QUERIES["list_memberships"], bank_id, state, within, after, limit
+    )
+    return [as_struct(record, Membership) for record in records]
+
+
+async def _draw_numbers(connection: Connection, bank_id: int, count: int) -> list[str]:
+    """Return random member numbers that nobody has; two callers at once may draw the same one."""
+    drawn: dict[str, None] = {}
+    while len(drawn) < count:
+        bodies = [MEMBER_BODIES.start + secrets.randbelow(len(MEMBER_BODIES)) for _ in range(count)]
+        numbers = [add_check(body) for body in bodies]
+        free = await connection.fetch(_QUERIES["list_free_numbers"], bank_id, numbers)
+        drawn.update(dict.fromkeys(record["number"] for record in free))
+    return list(drawn)[:count]
