@@ -1999,7 +1999,8 @@ CREATE TABLE scan (
     uploaded_at  timestamptz  NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT scan_counted_once PRIMARY KEY (bank_id, scan_id)
 );
-COMMENT ON TABLE scan IS 'A line of a scan list that a device kept while it was offline.';
+COMMENT ON TABLE scan IS
+    'A line of a scan list that a device kept while it was offline. Append-only.';
 
 CREATE TYPE wish_status AS ENUM ('collected', 'assigned', 'done', 'confirmed');
 
@@ -2157,7 +2158,8 @@ CREATE TABLE service_award (
 CREATE UNIQUE INDEX award_of_hours_transfer ON service_award (bank_id, hours_transfer_id);
 CREATE UNIQUE INDEX award_of_points_transfer ON service_award (bank_id, points_transfer_id);
 COMMENT ON TABLE service_award IS
-    'What a confirmed record earned, with all that went into it: recomputing gives the same.';
+    'What a confirmed record earned, with all that went into it: recomputing gives the same. '
+    'Append-only.';
 COMMENT ON COLUMN service_award.rate_id IS 'Null: the bank''s own rate.';
 COMMENT ON COLUMN service_award.next_points_per_hour IS
     'Of the minutes after midnight, on a day that may have another rate.';
@@ -2181,7 +2183,8 @@ CREATE TABLE award_reversal (
     CONSTRAINT reversal_remainders_below_a_point CHECK (
         remainder_before BETWEEN 0 AND 59 AND remainder_after BETWEEN 0 AND 59)
 );
-COMMENT ON TABLE award_reversal IS 'That an award was taken back, and what became of the rest.';
+COMMENT ON TABLE award_reversal IS
+    'That an award was taken back, and what became of the rest. Append-only.';
 COMMENT ON COLUMN award_reversal.extra_points IS
     'Taken (1) or given back (-1) beyond the award itself: the point it completed with the '
     'remainders of other records, or they with its own.';

@@ -161,6 +161,7 @@ async def test_the_auditor_reads_all_but_the_tokens(server: Server, worker_datab
         readable = set(await accepted(connection, sorted(reading)))
     assert reading - readable == {
         "SELECT FROM card",
+        "SELECT FROM code_secret",
         "SELECT FROM session",
         "SELECT token_hash FROM card",
         "SELECT FROM enrolment",

@@ -11,7 +11,7 @@ from tests.book import Book
 from tests.races.checks import answers_of, check_books, connections, expect, hold_up
 from tests.service.programme import CHECKER, MAKER, OTHER_CHECKER, Programme, at, new_person
 from timebank.domain.errors import SecondPersonNeededError, TimebankError
-from timebank.domain.service import Award, Caps
+from timebank.domain.service import Award, Caps, RecordStatus
 from timebank.service.awards import confirm_records
 from timebank.service.rates import approve_rate, propose_rate, set_caps
 from timebank.service.records import reject_records
@@ -115,7 +115,8 @@ async def check_a_record_begins_undecided(book: Book) -> None:
     """Nobody writes a record that is confirmed already."""
     programme = await Programme.open(book)
     try:
-        await programme.record_all([(new_person(), NINE, 60)], status="confirmed")  # type: ignore[arg-type]
+        times = [(new_person(), NINE, 60)]
+        await programme.record_all(times, status=RecordStatus.CONFIRMED)
     except (TimebankError, asyncpg.IntegrityConstraintViolationError) as error:
         expect(type(error).__name__, "WrongStepError")
     else:

@@ -59,7 +59,7 @@ async def install_variant(dsn: str, *edits: Edit) -> None:
         schema = edit.apply(schema)
     connection = await asyncpg.connect(dsn)
     try:
-        await connection.execute("DROP SCHEMA timebank CASCADE")
+        await connection.execute("DROP SCHEMA IF EXISTS timebank, vault CASCADE")
         await connection.execute(schema)
     finally:
         await connection.close()

@@ -243,7 +243,8 @@ GROUP BY bank_id, leg.id HAVING count(*) > 1;
 
 -- name: overlapping_records
 SELECT a.bank_id, format('record %s', a.record_id),
-       format('alone in its time, %s', a.during), format('record %s is in %s', b.record_id, b.during)
+       format('alone in its time, %s', a.during),
+       format('record %s is in %s', b.record_id, b.during)
 FROM service_record a
 JOIN service_record b ON (b.bank_id, b.person_id, b.status) = (a.bank_id, a.person_id, a.status)
                      AND b.during && a.during AND b.record_id > a.record_id
