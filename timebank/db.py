@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import cache
 from hashlib import sha256
 from importlib import resources
@@ -15,10 +15,13 @@ import msgspec
 
 from timebank.domain.errors import (
     AccountExistsError,
+    AgreementExistsError,
     AlreadyRegisteredError,
     AsOfInFutureError,
     ConsentMissingError,
     DatabaseUnavailableError,
+    ExpiryRuleExistsError,
+    ExpiryRuleTooEarlyError,
     ForbiddenError,
     GuardianNeededError,
     HelperRefusedError,
@@ -100,6 +103,9 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "service_over": ServiceNotOverError,
     "wish_step": WrongStepError,
     "wish_is_granted_by_another": SecondPersonNeededError,
+    "agreement_recorded_once": AgreementExistsError,
+    "expiry_rule_one_a_day": ExpiryRuleExistsError,
+    "expiry_rule_starts_later": ExpiryRuleTooEarlyError,
     "one_time_code_not_to_oneself": ForbiddenError,
 }
 
@@ -235,9 +241,16 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
 
 
 async def repeat_on_conflict(
-    pool: Pool, work: Callable[[Connection], Awaitable[T]], *, tries: int = 5
+    pool: Pool,
+    work: Callable[[Connection], Awaitable[T]],
+    *,
+    tries: int = 5,
+    one_statement: bool = False,
 ) -> T:
     """Run `work` in a transaction of its own, again when another transaction came between.
+
+    `one_statement` says that `work` is a single statement: it is a transaction by itself, and the
+    round trips of BEGIN and COMMIT are saved.
 
     A connection lost on the way raises OutcomeUnknownError: the commit may have happened, and
     only the same request under the same key can tell.
@@ -245,7 +258,7 @@ async def repeat_on_conflict(
     for remaining in reversed(range(tries)):
         connection = await _acquire(pool)
         try:
-            async with connection.transaction():
+            async with nullcontext() if one_statement else connection.transaction():
                 return await work(connection)
         except _WORTH_REPEATING as error:
             if meaning := translate(error):

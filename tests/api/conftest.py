@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 import httpx
@@ -13,6 +14,7 @@ from tests.api.client import Api
 from tests.api.logins import Door
 from tests.api.service import Service, make_login_key, serving
 from tests.book import Book
+from tests.people.desk import Desk
 from timebank.app import create_app
 from timebank.config import Settings
 from timebank.db import SERVER_SETTINGS
@@ -83,8 +85,10 @@ async def service(
 
 
 @pytest.fixture
-async def door(api: Api, server: Server, worker_database: str) -> AsyncIterator[Door]:
+async def door(
+    api: Api, server: Server, worker_database: str, tmp_path: Path
+) -> AsyncIterator[Door]:
     """The logins of a new bank."""
     admin = await asyncpg.connect(server.dsn(worker_database), server_settings=SERVER_SETTINGS)
-    yield Door(api, admin)
+    yield Door(api, await Desk.open(api.book, tmp_path), admin)
     await admin.close()

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import secrets
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from timebank.people.vault_keys import ensure_key_file
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ class Service:
 def make_login_key(folder: Path) -> Path:
     """Write a key for the secrets of login."""
     path = folder / "login.key"
-    path.touch(0o600)
-    path.write_bytes(secrets.token_bytes(32))
+    ensure_key_file(path)
     return path
 
 

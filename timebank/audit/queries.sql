@@ -36,6 +36,10 @@ FULL JOIN (
 ) AS told USING (bank_id, account_id, seq)
 ORDER BY bank_id, account_id, seq;
 
+-- name: stream_balances_with_lots
+SELECT account_id, balance FROM balance JOIN account USING (bank_id, account_id)
+WHERE bank_id = $1 AND unit = 'points' AND kind IN ('wallet', 'pool');
+
 -- name: list_trial_balances
 SELECT bank_id, unit::text, kind::text, accounts, debit, credit FROM trial_balance
 WHERE $1::integer IS NULL OR bank_id = $1;
@@ -360,6 +364,189 @@ SELECT bank_id, format('rate %s', rate_id), 'proposed and approved by two person
 FROM rate WHERE ($1::integer IS NULL OR bank_id = $1) AND approved_by = proposed_by;
 
 
+-- ── Redemption ──────────────────────────────────────────────────────────────────────────────────
+
+-- name: held_accounts_unlike_their_holds
+SELECT bank_id, format('account %s', account_id),
+       format('%s points in open holds', coalesce(h.points, 0)),
+       coalesce(format('balance %s', b.balance), 'no balance')
+FROM (SELECT bank_id, account_id, balance FROM account JOIN balance USING (bank_id, account_id)
+      WHERE kind = 'held' AND ($1::integer IS NULL OR bank_id = $1)) AS b
+FULL JOIN (
+    SELECT bank_id, held_account_id AS account_id, sum(quantity::numeric * unit_price) AS points
+    FROM hold WHERE state = 'open' AND ($1::integer IS NULL OR bank_id = $1)
+    GROUP BY bank_id, held_account_id
+) AS h USING (bank_id, account_id)
+WHERE coalesce(b.balance, 0) <> coalesce(h.points, 0);
+
+-- name: holds_unlike_their_transfers
+SELECT owner.bank_id,
+       format('hold %s', coalesce(h.hold_id::text, 'missing, subject ' || t.subject_id)),
+       format('held %s, captured %s, released %s, refunded %s between its accounts',
+              h.held, h.captured, h.released, h.refunded),
+       format('held %s, captured %s, released %s, refunded %s, elsewhere %s',
+              t.held, t.captured, t.released, t.refunded, t.elsewhere)
+FROM (
+    SELECT bank_id, hold_id, quantity::numeric * unit_price AS held,
+           captured::numeric * unit_price AS captured, refunded::numeric AS refunded,
+           CASE state WHEN 'open' THEN 0
+                ELSE (quantity::numeric - captured) * unit_price END AS released
+    FROM hold WHERE $1::integer IS NULL OR bank_id = $1
+) AS h
+FULL JOIN (
+    SELECT t.bank_id, t.subject_id, coalesce(sum(amount) FILTER (WHERE kind = 'hold'), 0) AS held,
+           coalesce(sum(amount) FILTER (WHERE kind = 'capture'), 0) AS captured,
+           coalesce(sum(amount) FILTER (WHERE kind = 'release'), 0) AS released,
+           coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0) AS refunded,
+           count(*) FILTER (WHERE (debit_account_id, credit_account_id) IS DISTINCT FROM CASE kind
+               WHEN 'hold' THEN (source_account_id, held_account_id)
+               WHEN 'capture' THEN (held_account_id, merchant_account_id)
+               WHEN 'release' THEN (held_account_id, source_account_id)
+               ELSE (merchant_account_id, source_account_id) END) AS elsewhere
+    FROM transfer t LEFT JOIN hold ON (hold.bank_id, hold.hold_id) = (t.bank_id, t.subject_id)
+    WHERE t.status = 'posted' AND kind IN ('hold', 'capture', 'release', 'refund')
+      AND ($1::integer IS NULL OR t.bank_id = $1)
+    GROUP BY t.bank_id, t.subject_id
+) AS t ON (t.bank_id, t.subject_id) = (h.bank_id, h.hold_id)
+CROSS JOIN LATERAL (SELECT coalesce(h.bank_id, t.bank_id) AS bank_id) AS owner
+WHERE (h.held, h.captured, h.released, h.refunded, 0)
+      IS DISTINCT FROM (t.held, t.captured, t.released, t.refunded, t.elsewhere);
+
+-- name: holds_unlike_their_acts
+SELECT bank_id, format('hold %s', hold_id),
+       format('%s by one act at %s, captured %s of %s, within %s and %s',
+              coalesce(h.state::text, 'missing'), h.ended_at, h.captured, h.quantity, h.placed_at,
+              h.expires_at),
+       format('placed %s times at %s for %s, ended %s times by %s at %s, captured %s',
+              coalesce(a.places, 0), a.placed_at, a.quantity, coalesce(a.ends, 0), a.ended_by,
+              a.ended_at, a.captured)
+FROM (SELECT * FROM hold WHERE $1::integer IS NULL OR bank_id = $1) AS h
+FULL JOIN (
+    SELECT bank_id, hold_id, count(*) FILTER (WHERE kind = 'hold') AS places,
+           max(recorded_at) FILTER (WHERE kind = 'hold') AS placed_at,
+           max(quantity) FILTER (WHERE kind = 'hold') AS quantity,
+           max(expires_at) FILTER (WHERE kind = 'hold') AS expires_at,
+           count(*) FILTER (WHERE kind IN ('capture', 'release', 'expire')) AS ends,
+           max(kind::text) FILTER (WHERE kind IN ('capture', 'release', 'expire')) AS ended_by,
+           max(recorded_at) FILTER (WHERE kind IN ('capture', 'release', 'expire')) AS ended_at,
+           coalesce(sum(quantity) FILTER (WHERE kind = 'capture'), 0) AS captured
+    FROM redemption_act
+    WHERE status = 'done' AND kind <> 'restock' AND ($1::integer IS NULL OR bank_id = $1)
+    GROUP BY bank_id, hold_id
+) AS a USING (bank_id, hold_id)
+WHERE (a.places = 1 AND a.ends = CASE h.state WHEN 'open' THEN 0 ELSE 1 END
+       AND (h.placed_at, h.quantity, h.expires_at, h.captured)
+           = (a.placed_at, a.quantity, a.expires_at, a.captured)
+       AND h.ended_at IS NOT DISTINCT FROM a.ended_at
+       AND CASE h.state WHEN 'captured' THEN a.ended_by = 'capture' AND a.ended_at < h.expires_at
+                        WHEN 'released' THEN a.ended_by = 'release' AND a.ended_at < h.expires_at
+                        WHEN 'expired' THEN a.ended_by = 'expire' AND a.ended_at >= h.expires_at
+                        ELSE true END) IS NOT TRUE;
+
+-- name: stocks_unlike_their_acts
+SELECT bank_id, format('stock %s', offer_id),
+       format('%s brought in less %s gone', coalesce(m.units, 0), coalesce(g.units, 0)),
+       coalesce(format('available %s', s.available), 'no stock')
+FROM (SELECT * FROM stock WHERE $1::integer IS NULL OR bank_id = $1) AS s
+FULL JOIN (
+    SELECT bank_id, offer_id, sum(quantity) AS units FROM redemption_act
+    WHERE kind = 'restock' AND status = 'done' AND ($1::integer IS NULL OR bank_id = $1)
+    GROUP BY bank_id, offer_id
+) AS m USING (bank_id, offer_id)
+FULL JOIN (
+    SELECT bank_id, offer_id, sum(CASE state WHEN 'open' THEN quantity::numeric
+                                             ELSE captured::numeric - returned END) AS units
+    FROM hold JOIN offer USING (bank_id, offer_id)
+    WHERE is_stocked AND ($1::integer IS NULL OR bank_id = $1)
+    GROUP BY bank_id, offer_id
+) AS g USING (bank_id, offer_id)
+WHERE s.available IS DISTINCT FROM coalesce(m.units, 0) - coalesce(g.units, 0) OR s.available < 0;
+
+-- name: refunds_unlike_their_acts
+SELECT h.bank_id, format('hold %s', h.hold_id),
+       format('refunded %s, returned %s, of %s captured at %s',
+              coalesce(a.points, 0), coalesce(a.returned, 0), h.captured, h.unit_price),
+       format('refunded %s, returned %s, first at %s', h.refunded, h.returned, a.first_at)
+FROM hold h LEFT JOIN (
+    SELECT bank_id, hold_id, sum(points) AS points, sum(quantity) AS returned,
+           min(recorded_at) AS first_at
+    FROM redemption_act WHERE kind = 'refund' AND status = 'done'
+    GROUP BY bank_id, hold_id
+) AS a USING (bank_id, hold_id)
+WHERE ($1::integer IS NULL OR h.bank_id = $1)
+  AND ((h.refunded, h.returned) <> (coalesce(a.points, 0), coalesce(a.returned, 0))
+       OR h.refunded NOT BETWEEN 0 AND h.captured::numeric * h.unit_price
+       OR h.returned NOT BETWEEN 0 AND h.captured OR a.first_at < h.ended_at);
+
+-- name: caps_unlike_their_use
+SELECT bank_id, format('cap %s of %s, offer %s, on %s', scope, subject_id, offer_id, used_on),
+       coalesce(told.used, 0), coalesce(u.used, 0)
+FROM (SELECT bank_id, scope::text, subject_id, offer_id, used_on, used FROM cap_use
+      WHERE $1::integer IS NULL OR bank_id = $1) AS u
+FULL JOIN (
+    SELECT h.bank_id, key.scope, key.subject_id, key.offer_id, key.used_on, sum(key.used) AS used
+    FROM (SELECT *, CASE state WHEN 'open' THEN quantity ELSE captured END::numeric AS counted
+          FROM hold WHERE $1::integer IS NULL OR bank_id = $1) AS h
+    CROSS JOIN LATERAL (VALUES
+        ('person_day', h.resident_id, timebank.nil_id(), h.placed_on, counted * unit_price, true),
+        ('card_day', h.resident_id, timebank.nil_id(), h.placed_on, counted * unit_price,
+         h.channel = 'card'),
+        ('merchant_day', h.merchant_id, timebank.nil_id(), h.placed_on, counted * unit_price, true),
+        ('offer_person_day', h.resident_id, h.offer_id, h.placed_on, counted,
+         h.offer_id IS NOT NULL),
+        ('offer_person', h.resident_id, h.offer_id, '-infinity', counted, h.offer_id IS NOT NULL)
+    ) AS key (scope, subject_id, offer_id, used_on, used, counts)
+    WHERE counts GROUP BY h.bank_id, key.scope, key.subject_id, key.offer_id, key.used_on
+    UNION ALL
+    SELECT bank_id, 'clerk_day', actor_id, timebank.nil_id(),
+           (recorded_at AT TIME ZONE time_zone)::date, sum(points)
+    FROM redemption_act JOIN bank USING (bank_id)
+    WHERE kind = 'capture' AND status = 'done' AND ($1::integer IS NULL OR bank_id = $1)
+    GROUP BY bank_id, actor_id, (recorded_at AT TIME ZONE time_zone)::date
+) AS told USING (bank_id, scope, subject_id, offer_id, used_on)
+WHERE coalesce(told.used, 0) <> coalesce(u.used, 0);
+
+-- name: caps_exceeded
+-- The highest cap that was in force at any instant of the day, and what overrides let pass.
+SELECT u.bank_id, format('cap %s of %s, offer %s, on %s', scope, subject_id, offer_id, used_on),
+       format('%s at most, and %s by overrides', cap.points, coalesce(passed.amount, 0)), u.used
+FROM cap_use u JOIN bank b USING (bank_id)
+CROSS JOIN LATERAL (
+    SELECT (u.used_on::timestamp AT TIME ZONE b.time_zone) AS first,
+           ((u.used_on + 1)::timestamp AT TIME ZONE b.time_zone) AS last
+) AS day
+CROSS JOIN LATERAL (
+    SELECT CASE u.scope WHEN 'offer_person' THEN o.per_person ELSE o.per_person_day END AS points
+    FROM offer o WHERE u.scope IN ('offer_person', 'offer_person_day')
+      AND (o.bank_id, o.offer_id) = (u.bank_id, u.offer_id)
+    UNION ALL
+    SELECT CASE WHEN bool_or(at.points IS NULL) THEN NULL ELSE max(at.points) END
+    FROM (SELECT timebank.find_cap(u.bank_id, u.scope, u.subject_id, u.offer_id, instant) AS points
+          FROM (SELECT day.first AS instant
+                UNION ALL
+                SELECT in_force_from FROM cap_rule r
+                WHERE (r.bank_id, r.scope) = (u.bank_id, u.scope)
+                  AND r.subject_id IN (u.subject_id, timebank.nil_id())
+                  AND in_force_from >= day.first AND in_force_from < day.last) AS change) AS at
+    WHERE u.scope NOT IN ('offer_person', 'offer_person_day')
+) AS cap
+LEFT JOIN LATERAL (
+    SELECT sum(o.amount) AS amount
+    FROM cap_override o JOIN redemption_act a ON (a.bank_id, a.act_id) = (o.bank_id, o.used_by)
+    WHERE (o.bank_id, o.scope, o.subject_id, o.offer_id)
+          = (u.bank_id, u.scope, u.subject_id, u.offer_id)
+      AND (u.scope = 'offer_person' OR a.recorded_at >= day.first AND a.recorded_at < day.last)
+) AS passed ON true
+WHERE ($1::integer IS NULL OR u.bank_id = $1) AND u.used > cap.points + coalesce(passed.amount, 0);
+
+-- name: redemptions_of_hours
+SELECT t.bank_id, format('transfer %s', transfer_id), format('%s of points', t.kind),
+       format('from an account of %s', a.unit)
+FROM transfer t JOIN account a ON (a.bank_id, a.account_id) = (t.bank_id, t.debit_account_id)
+WHERE ($1::integer IS NULL OR t.bank_id = $1) AND t.status = 'posted' AND a.unit <> 'points'
+  AND t.kind IN ('hold', 'capture', 'release', 'refund', 'reissue', 'settlement');
+
+
 -- ── Guards ──────────────────────────────────────────────────────────────────────────────────────
 
 -- name: triggers_not_in_force
@@ -367,7 +554,7 @@ FROM rate WHERE ($1::integer IS NULL OR bank_id = $1) AND approved_by = proposed
 SELECT NULL::integer, format('trigger %s', guard.name),
        format('calls %s, enabled always', guard.function),
        coalesce(format('calls %s, enabled %s', t.tgfoid::regproc, t.tgenabled), 'no such trigger')
-FROM unnest(array['transfer', 'posting', 'request']) AS history (name)
+FROM unnest(array['transfer', 'posting', 'request', 'redemption_act']) AS history (name)
 CROSS JOIN LATERAL (VALUES
     (history.name || '_is_append_only', 'refuse_edit', 58),
     (history.name || '_is_written_by_functions', 'refuse_insert_by_hand', 6)
@@ -410,7 +597,10 @@ FROM (VALUES
     ('service_record', 'record_no_overlap',
      'EXCLUDE USING gist (bank_id WITH =, person_id WITH =, during WITH &&) '
      'WHERE ((status = ''confirmed''::%))'),
-    ('rate', 'rate_approver_is_another', 'CHECK ((approved_by <> proposed_by))')
+    ('rate', 'rate_approver_is_another', 'CHECK ((approved_by <> proposed_by))'),
+    ('redemption_act', 'act_decided_once', 'PRIMARY KEY (bank_id, act_id)'),
+    ('hold', 'hold_pkey', 'PRIMARY KEY (bank_id, hold_id)'),
+    ('stock', 'stock_not_negative', 'CHECK ((available >= 0))')
 ) AS guard (relation, name, definition)
 LEFT JOIN pg_constraint c ON c.conname = guard.name
                          AND c.conrelid = to_regclass('timebank.' || guard.relation)
@@ -434,8 +624,11 @@ WHERE (i.indisunique AND i.indisvalid AND i.indisready
 SELECT NULL::integer, format('role %s', login.role),
        format('no %s on %s', asked.privilege, history.name), 'granted'
 FROM unnest(array['timebank_app', 'timebank_auditor', 'timebank_vault']) AS login (role)
-CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account', 'service_award',
-                        'award_reversal', 'carry']) AS history (name)
+CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account', 'expiry_rule',
+                        'redemption_act', 'hold', 'stock', 'cap_use',
+                        'cap_override', 'service_award',
+                        'award_reversal', 'carry'])
+           AS history (name)
 CROSS JOIN unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER'])
            AS asked (privilege)
 WHERE has_table_privilege(login.role, to_regclass('timebank.' || history.name), asked.privilege)

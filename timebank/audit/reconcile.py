@@ -16,6 +16,7 @@ from msgspec import Struct
 from timebank.audit.checks import CHECKS, check_guards, check_rows
 from timebank.audit.findings import Finding, Findings
 from timebank.audit.invariants import INVARIANTS
+from timebank.audit.lots import check_lots
 from timebank.audit.replay import check_trial_balance, replay
 from timebank.db import Connection, load_queries
 from timebank.domain.errors import BankNotFoundError
@@ -111,6 +112,12 @@ async def _check(
         lambda done: on_progress("Replaying the journal", done, postings),
     )
     await check_trial_balance(connection, bank_id, replayed, findings)
+    await check_lots(
+        connection,
+        bank_id,
+        findings,
+        lambda done, total: on_progress("Folding the lots", done, total),
+    )
     for done, (invariant, query) in enumerate(CHECKS):
         on_progress(query.replace("_", " ").capitalize(), done, len(CHECKS))
         await check_rows(connection, bank_id, invariant, query, findings)

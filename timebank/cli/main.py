@@ -7,6 +7,7 @@ from timebank.cli.benching import bench
 from timebank.cli.demo import demo
 from timebank.cli.importing import import_files
 from timebank.cli.people import people
+from timebank.cli.points import points
 from timebank.cli.reconcile import reconcile
 from timebank.cli.running import COMMANDS_CONTEXT
 from timebank.cli.schema import schema
@@ -37,6 +38,7 @@ for subcommand in (
     vault,
     token,
     import_files,
+    points,
     reconcile,
     bench,
     schema,

@@ -122,6 +122,18 @@ class AsOfInFutureError(TimebankError):
     code = "as_of_in_future"
 
 
+class ExpiryRuleTooEarlyError(TimebankError):
+    """A rule of expiry may not change what has been. Let it start tomorrow or later."""
+
+    code = "expiry_rule_too_early"
+
+
+class ExpiryRuleExistsError(TimebankError):
+    """A rule of expiry starts on that day already. Let the new one start on another."""
+
+    code = "expiry_rule_exists"
+
+
 class TransferRefusedError(TimebankError):
     """The ledger refused a transfer; `status` is its code and nothing was moved."""
 
@@ -131,6 +143,24 @@ class TransferRefusedError(TimebankError):
         """`status` is a TransferStatus other than posted."""
         super().__init__(detail or status)
         self.status = status
+
+
+class RedemptionRefusedError(TimebankError):
+    """The redemption was refused; `status` is its code and nothing was moved."""
+
+    code = "redemption_refused"
+
+    def __init__(self, status: str, *, cap: str | None = None, detail: str | None = None) -> None:
+        """`status` is a RedemptionStatus other than done, `cap` the scope of an exceeded cap."""
+        super().__init__(detail or (f"{status}: {cap}" if cap else status))
+        self.status = status
+        self.cap = cap
+
+
+class AgreementExistsError(TimebankError):
+    """This merchant has an agreement of this reference. Give the new one a reference of its own."""
+
+    code = "agreement_exists"
 
 
 class IdempotencyKeyMissingError(TimebankError):

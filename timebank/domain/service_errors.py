@@ -18,7 +18,7 @@ class RecordOverlapError(TimebankError):
 class CapExceededError(TimebankError):
     """With this the person would have more confirmed minutes that day than the cap allows."""
 
-    code = "cap_exceeded"
+    code = "hours_cap_exceeded"
 
 
 class EvidenceMissingError(TimebankError):

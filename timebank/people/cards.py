@@ -78,7 +78,7 @@ async def issue_card(
     """
     token = new_card_token()
     await connection.execute(
-        _QUERIES["issue_card"], bank_id, new_id(), resident_id, _hash(token), issued_by
+        _QUERIES["issue_card"], bank_id, new_id(), resident_id, hash_card_token(token), issued_by
     )
     return token
 
@@ -91,9 +91,10 @@ async def revoke_card(connection: Connection, bank_id: int, resident_id: UUID) -
 
 async def find_card_holder(connection: Connection, token: str) -> CardHolder | None:
     """Return whose card in use this is, of an approved member; None for any other."""
-    record = await connection.fetchrow(_QUERIES["find_card_holder"], _hash(token))
+    record = await connection.fetchrow(_QUERIES["find_card_holder"], hash_card_token(token))
     return None if record is None else as_struct(record, CardHolder)
 
 
-def _hash(token: str) -> bytes:
+def hash_card_token(token: str) -> bytes:
+    """Return what the database keeps of a token: 128 random bits need no salt."""
     return sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -77,16 +77,16 @@ WHERE bank_id = $1 AND party_id = $2 AND revoked_at IS NULL
 RETURNING session_id;
 
 -- name: list_principals
-SELECT s.token_hash, s.bank_id, s.party_id, s.role, nullif(g.branch_id, b.root_id), g.merchant_id,
-       s.method, s.scopes, s.session_id,
-       s.idle_seconds IS NOT NULL AND s.last_used_at < clock_timestamp() - interval '1 minute'
-FROM session s
-JOIN bank b USING (bank_id)
-LEFT JOIN role_grant g USING (bank_id, grant_id)
-WHERE s.token_hash = ANY ($1) AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
-  AND (s.idle_seconds IS NULL
-       OR s.last_used_at > clock_timestamp() - make_interval(secs => s.idle_seconds))
-  AND (s.grant_id IS NULL OR g.revoked_at IS NULL);
+SELECT token_hash, bank_id, party_id, role, branch_id, merchant_id, method, scopes, session_id,
+       is_stale
+FROM live_session WHERE token_hash = ANY ($1);
+
+-- name: list_holdings_of_callers
+SELECT n, a.account_id, a.owner_id, a.unit, b.balance, b.seq, s.is_stale
+FROM unnest($1::bytea[], $2::uuid[]) WITH ORDINALITY AS asked(token_hash, account_id, n)
+JOIN live_session s USING (token_hash)
+JOIN account a ON a.bank_id = s.bank_id AND a.account_id = asked.account_id
+JOIN balance b ON b.bank_id = a.bank_id AND b.account_id = a.account_id;
 
 -- name: touch_sessions
 UPDATE session SET last_used_at = clock_timestamp()
