@@ -19,7 +19,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     auditor_url: str | None = None
     data_dir: Path | None = None
     master_key_file: Path | None = None
-    login_key_file: Path | None = None
     argon2_memory_kib: Annotated[int, Meta(ge=8, le=1 << 20)] = 47104
     argon2_passes: Annotated[int, Meta(ge=1, le=10)] = 1
     host: str = "127.0.0.1"

@@ -11,7 +11,7 @@ from litestar import Litestar
 
 from tests.api.client import Api
 from tests.api.logins import Door
-from tests.api.service import Service, make_login_key, serving
+from tests.api.service import Service, key_file, serving
 from tests.book import Book
 from timebank.app import create_app
 from timebank.config import Settings
@@ -46,14 +46,12 @@ async def client_of(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="session")
-async def app(
-    server: Server, worker_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Litestar:
+async def app(server: Server, worker_database: str) -> Litestar:
     """The service on the worker's database, as timebank_app."""
     return create_app(
         Settings(
             database_url=server.dsn(worker_database, "timebank_app"),
-            login_key_file=make_login_key(tmp_path_factory.mktemp("login")),
+            master_key_file=key_file(),
             argon2_memory_kib=64,
         )
     )

@@ -6,12 +6,16 @@ from functools import cached_property
 from typing import TypeVar
 from uuid import UUID
 
+import structlog
+
 from timebank.config import Settings
 from timebank.db import Connection, Pool, repeat_on_conflict
 from timebank.domain.errors import (
     IdempotencyKeyReusedError,
     NotFoundError,
     UnauthenticatedError,
+    UnsafeKeyFileError,
+    VaultKeyMissingError,
 )
 from timebank.domain.ledger import Account, Balance, Unit
 from timebank.ledger.accounts import ensure_issuance, find_accounts
@@ -22,8 +26,12 @@ from timebank.ledger.requests import KeyUse, PostingAnswer, PostingRequest, post
 from timebank.people.access import Action, Principal, Target, check_reaches
 from timebank.people.audit_log import AuditEntry, write_entries
 from timebank.people.login.hashing import Hasher, open_hasher
+from timebank.people.seals import Seals
 from timebank.people.sessions import find_principals, hash_token
 from timebank.people.targets import check_reaches_party, needs_look
+from timebank.people.vault_keys import KeyRing, open_key_ring
+
+log = structlog.get_logger()
 
 Asked = TypeVar("Asked")
 
@@ -52,9 +60,18 @@ class Desk:
         )
 
     @cached_property
+    def ring(self) -> KeyRing:
+        """The master keys; VaultKeyMissingError, and why stands in the log for the operator."""
+        try:
+            return open_key_ring(self._settings)
+        except (UnsafeKeyFileError, VaultKeyMissingError) as error:
+            log.error("master_key_unfit", reason=str(error))
+            raise VaultKeyMissingError from error
+
+    @cached_property
     def hasher(self) -> Hasher:
-        """What compares secrets; LoginKeyUnfitError where nobody can log in."""
-        return open_hasher(self._settings)
+        """What compares secrets; VaultKeyMissingError where nobody can log in."""
+        return open_hasher(self._settings, Seals(self.ring))
 
     def close(self) -> None:
         """Let go of the threads that compare secrets."""

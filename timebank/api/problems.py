@@ -139,9 +139,6 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
         429, "尝试次数过多，请稍后再试", "嘗試次數過多，請稍後再試", "Too many attempts; wait"
     ),
     "internal_error": ProblemKind(500, "系统出错", "系統出錯", "Something went wrong on our side"),
-    "login_key_unfit": ProblemKind(
-        503, "登录暂不可用", "登入暫不可用", "Login is not available here"
-    ),
     "overloaded": ProblemKind(
         503, "系统繁忙，请稍后再试", "系統繁忙，請稍後再試", "Too busy; try again"
     ),

@@ -294,6 +294,7 @@ SELECT array(SELECT number FROM generate_series(first_number, last_number) AS nu
                                WHERE s.bank_id = $1 AND s.number = number.number)
              ORDER BY number) AS numbers
 FROM sheet_run WHERE bank_id = $1 AND first_number = $2;
+
 -- name: list_audit_entries
 SELECT entry_id, actor_id, role, action, object_id, purpose, result, request_id, recorded_at
 FROM audit_log
@@ -333,3 +334,12 @@ SELECT member_number FROM resident WHERE bank_id = $1 AND resident_id = $2;
 -- name: list_membership_steps
 SELECT state, actor_id, made_at FROM membership
 WHERE bank_id = $1 AND resident_id = $2 ORDER BY step;
+
+-- name: count_sealed
+SELECT count_sealed($1, $2);
+
+-- name: list_to_reseal
+SELECT table_name, column_name, place, bound_to, sealed FROM list_to_reseal($1, $2, $3);
+
+-- name: reseal
+SELECT reseal($1, $2, $3, $4, $5, $6);

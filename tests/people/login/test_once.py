@@ -27,7 +27,7 @@ async def test_a_code_is_spent_once(book: Book) -> None:
         book.bank_id,
         person,
         code,
-        b"sealed",
+        b"a sealed value",
         new_id(),
         MINUTE,
     )
@@ -46,7 +46,7 @@ async def test_a_code_that_is_late_is_not_spent(book: Book) -> None:
         book.bank_id,
         person,
         code,
-        b"sealed",
+        b"a sealed value",
         new_id(),
         timedelta(0),
     )
@@ -62,7 +62,7 @@ async def test_a_code_is_not_to_oneself(book: Book) -> None:
             book.bank_id,
             person,
             new_id(),
-            b"sealed",
+            b"a sealed value",
             MINUTE,
         )
 
