@@ -1868,6 +1868,54 @@ GRANT EXECUTE ON FUNCTION
     rotate_api_key TO timebank_app;
 
 
+-- ── Counter: how often somebody may ask ─────────────────────────────────────────────────────────
+
+CREATE TABLE allowance (
+    bank_id       integer     NOT NULL,
+    subject_hash  bytea       NOT NULL,
+    free_at       timestamptz NOT NULL,
+    PRIMARY KEY (bank_id, subject_hash),
+    CONSTRAINT allowance_subject_is_sha256 CHECK (length(subject_hash) = 32)
+);
+COMMENT ON TABLE allowance IS
+    'Who may ask so much at once and then so often: each time moves free_at on by its share.';
+COMMENT ON COLUMN allowance.free_at IS 'Nothing is used up from then on.';
+CREATE INDEX allowance_by_time ON allowance (bank_id, free_at);
+
+CREATE FUNCTION use_allowance(
+    p_bank integer, p_subject bytea, p_each interval, p_at_once integer
+) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    ahead interval := p_each * (p_at_once - 1);
+BEGIN
+    DELETE FROM allowance WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM allowance
+        WHERE bank_id = p_bank AND free_at < clock_timestamp() - interval '1 hour'
+        ORDER BY free_at LIMIT 2 FOR UPDATE SKIP LOCKED));
+    INSERT INTO allowance AS a VALUES (p_bank, p_subject, clock_timestamp() + p_each)
+    ON CONFLICT (bank_id, subject_hash) DO UPDATE
+    SET free_at = greatest(a.free_at, clock_timestamp()) + p_each
+    WHERE a.free_at <= clock_timestamp() + ahead;
+    IF FOUND THEN
+        RETURN 0;
+    END IF;
+    RETURN (SELECT greatest(1, ceil(extract(epoch FROM free_at - ahead - clock_timestamp())))
+            FROM allowance WHERE bank_id = p_bank AND subject_hash = p_subject);
+END $$;
+COMMENT ON FUNCTION use_allowance IS
+    'Uses one of p_at_once, of which one comes back each p_each. Returns the seconds to wait, and '
+    'then nothing is used; 0: go on. Locks the row. Rows unused for an hour go, two at a time.';
+
+CREATE FUNCTION give_back_allowance(p_bank integer, p_subject bytea, p_each interval)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    UPDATE allowance SET free_at = free_at - p_each
+    WHERE bank_id = p_bank AND subject_hash = p_subject;
+$$;
+COMMENT ON FUNCTION give_back_allowance IS 'Takes back what use_allowance used in the transaction.';
+
+GRANT EXECUTE ON FUNCTION use_allowance, give_back_allowance TO timebank_app;
+
+
 -- ── Service ─────────────────────────────────────────────────────────────────────────────────────
 
 CREATE TABLE activity (

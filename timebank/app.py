@@ -13,10 +13,15 @@ from timebank.api import (
     accounts,
     api_keys,
     approvals,
+    cards,
     credentials,
     health,
+    kin,
     logins,
     oversight,
+    persons,
+    residents,
+    sheets,
     transfers,
 )
 from timebank.api.call import Call
@@ -61,6 +66,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
             api_keys.router,
             approvals.router,
             oversight.router,
+            residents.router,
+            persons.router,
+            kin.router,
+            cards.router,
+            sheets.router,
             health.router,
         ],
     )

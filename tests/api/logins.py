@@ -15,8 +15,8 @@ from tests.book import Book
 from timebank.db import Connection
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
+from timebank.people.cards import hash_card
 from timebank.people.grants import OPERATOR_ID, grant_role
-from timebank.people.login.cards import hash_card
 from timebank.people.login.enrolments import invite
 from timebank.people.parties import PartyKind, register_parties
 

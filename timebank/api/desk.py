@@ -59,6 +59,11 @@ class Desk:
             self._answer_postings, most=_MOST_TRANSFERS, weigh=_count_transfers, in_flight=2
         )
 
+    @property
+    def settings(self) -> Settings:
+        """The settings of this deployment."""
+        return self._settings
+
     @cached_property
     def ring(self) -> KeyRing:
         """The master keys; VaultKeyMissingError, and why stands in the log for the operator."""
@@ -67,6 +72,11 @@ class Desk:
         except (UnsafeKeyFileError, VaultKeyMissingError) as error:
             log.error("master_key_unfit", reason=str(error))
             raise VaultKeyMissingError from error
+
+    def blind(self, bank_id: int, fingerprint: bytes) -> bytes:
+        """Return what tells two requests apart and lets nobody try out what stood in one."""
+        self.ring.reload_if_changed()
+        return self.ring.first.blind(bank_id, "request", fingerprint.hex())
 
     @cached_property
     def hasher(self) -> Hasher:

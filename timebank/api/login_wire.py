@@ -9,7 +9,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from timebank.people.access import Action, Role, SessionMethod
 
 BankCode = Annotated[str, Meta(min_length=1, max_length=32, description="The code of the bank")]
-CardToken = Annotated[str, Meta(min_length=1, max_length=64, description="What the card's QR says")]
+CardToken = Annotated[
+    str, Meta(min_length=1, max_length=300, description="What the card's QR says, or was typed")
+]
 Pin = Annotated[str, Meta(pattern="^[0-9]{6}$", max_length=6)]
 SixDigits = Annotated[str, Meta(pattern="^[0-9]{6}$", max_length=6)]
 Password = Annotated[str, Meta(min_length=1, max_length=400)]

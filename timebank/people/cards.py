@@ -50,20 +50,28 @@ def parse_card_token(text: str) -> str:
     return last.upper().translate(_MISREAD)
 
 
+def hash_card(text: str) -> bytes:
+    """Return what the database keeps of a card, scanned or typed: 128 random bits need no salt."""
+    return sha256(parse_card_token(text).encode("utf-8", "surrogatepass")).digest()
+
+
 def spell_card_token(token: str) -> str:
     """Return a token in groups, as it is printed under the code."""
     return "-".join(token[place : place + 5] for place in range(0, len(token), 5))
 
 
-def draw_card(token: str, base_url: str) -> str:
+def draw_card(token: str, base_url: str | None) -> str:
     """Return the QR code of a card as SVG: `<base_url>/p/<token>`, for a scanner or any telephone.
 
-    InvalidInputError unless `base_url` is an https address.
+    Without `base_url`, the token alone. InvalidInputError unless it is an https address.
     """
-    parts = urlsplit(base_url)
-    if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment:
-        raise InvalidInputError("Cards carry an https address.", pointer="base_url")
-    code = segno.make(f"{base_url.rstrip('/')}/p/{token}", error="q", micro=False)
+    text = token
+    if base_url is not None:
+        parts = urlsplit(base_url)
+        if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment:
+            raise InvalidInputError("Cards carry an https address.", pointer="base_url")
+        text = f"{base_url.rstrip('/')}/p/{token}"
+    code = segno.make(text, error="q", micro=False)
     drawn = io.BytesIO()
     code.save(drawn, kind="svg", xmldecl=False, omitsize=True, border=4)
     return drawn.getvalue().decode()
@@ -78,7 +86,7 @@ async def issue_card(
     """
     token = new_card_token()
     await connection.execute(
-        _QUERIES["issue_card"], bank_id, new_id(), resident_id, _hash(token), issued_by
+        _QUERIES["issue_card"], bank_id, new_id(), resident_id, hash_card(token), issued_by
     )
     return token
 
@@ -91,9 +99,5 @@ async def revoke_card(connection: Connection, bank_id: int, resident_id: UUID) -
 
 async def find_card_holder(connection: Connection, token: str) -> CardHolder | None:
     """Return whose card in use this is, of an approved member; None for any other."""
-    record = await connection.fetchrow(_QUERIES["find_card_holder"], _hash(token))
+    record = await connection.fetchrow(_QUERIES["find_card_holder"], hash_card(token))
     return None if record is None else as_struct(record, CardHolder)
-
-
-def _hash(token: str) -> bytes:
-    return sha256(token.encode("utf-8", "surrogatepass")).digest()

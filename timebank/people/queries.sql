@@ -286,7 +286,9 @@ FROM sheet WHERE bank_id = $1 AND number = $2;
 
 -- name: list_runs
 SELECT first_number, last_number, kind, issued_to, issued_by, issued_at FROM sheet_run
-WHERE bank_id = $1 AND ($2::uuid IS NULL OR issued_to = $2) ORDER BY first_number;
+WHERE bank_id = $1 AND ($2::uuid IS NULL OR issued_to = $2)
+  AND ($3::uuid IS NULL OR is_within($1, issued_to, $3))
+ORDER BY first_number;
 
 -- name: list_missing
 SELECT array(SELECT number FROM generate_series(first_number, last_number) AS number
@@ -343,3 +345,14 @@ SELECT table_name, column_name, place, bound_to, sealed FROM list_to_reseal($1, 
 
 -- name: reseal
 SELECT reseal($1, $2, $3, $4, $5, $6);
+
+-- name: use_allowance
+SELECT use_allowance($1, $2, $3, $4);
+
+-- name: give_back_allowance
+SELECT give_back_allowance($1, $2, $3);
+
+-- name: list_sheet_holders
+SELECT DISTINCT issued_to FROM sheet_run
+JOIN unnest($2::integer[]) AS number ON number BETWEEN first_number AND last_number
+WHERE bank_id = $1;

@@ -1,16 +1,11 @@
 """Whose card it is: all that login needs to know of cards."""
 
-from hashlib import sha256
 from uuid import UUID
 
 from timebank.db import Connection, load_queries
+from timebank.people.cards import hash_card
 
 _QUERIES = load_queries(__package__)
-
-
-def hash_card(card: str) -> bytes:
-    """Return what the database keeps of a card's token: 128 random bits need no salt."""
-    return sha256(card.encode()).digest()
 
 
 async def find_card_holder(connection: Connection, bank_id: int, card: str) -> UUID | None:

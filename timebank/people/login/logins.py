@@ -14,8 +14,9 @@ from timebank.db import Connection, load_queries
 from timebank.domain.errors import LoginFailedError
 from timebank.domain.secrets import normalise
 from timebank.people.access import Role, SessionMethod
+from timebank.people.cards import hash_card
 from timebank.people.grants import list_grants
-from timebank.people.login.cards import find_card_holder, hash_card
+from timebank.people.login.cards import find_card_holder
 from timebank.people.login.delays import Subject, charge, forget
 from timebank.people.login.hashing import Hasher
 from timebank.people.login.second_factor import find_step
