@@ -174,7 +174,7 @@ async def test_whose_it_is_does_not_show_in_the_time_it_takes(
         {"type": "card_pin", "card": "c", "pin": "49271"},
         {"type": "card_pin", "card": "c", "pin": "492716\n"},
         {"type": "card_pin", "card": "c", "pin": "４９２７１６"},
-        {"type": "card_pin", "card": "c" * 65, "pin": PIN},
+        {"type": "card_pin", "card": "c" * 301, "pin": PIN},
         {"type": "card_pin", "card": "", "pin": PIN},
         {"type": "card_pin", "card": ["c"], "pin": PIN},
         {"type": "card_pin", "card": "c", "pin": PIN, "deliver": "mail"},
