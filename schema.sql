@@ -118,7 +118,9 @@ CREATE TABLE account (
     opened_at   timestamptz  NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (bank_id, account_id),
     CONSTRAINT account_one_per_owner_kind_unit
-        UNIQUE NULLS NOT DISTINCT (bank_id, owner_id, kind, unit)
+        UNIQUE NULLS NOT DISTINCT (bank_id, owner_id, kind, unit),
+    CONSTRAINT account_of_redemption_counts_points
+        CHECK (unit = 'points' OR kind NOT IN ('held', 'merchant'))  -- hours are never redeemed
 );
 COMMENT ON TABLE account IS 'What never changes of an account.';
 COMMENT ON COLUMN account.owner_id IS 'A random id of the registry; null for the bank''s own.';
@@ -232,7 +234,7 @@ DECLARE
     callers text;
 BEGIN
     GET DIAGNOSTICS callers = PG_CONTEXT;
-    IF callers !~ '(^|[^a-z_])(post_transfers|post_requests|answer_request)\(' THEN
+    IF callers !~ '(^|[^a-z_])(post_transfers|post_requests|answer_request|record_act)\(' THEN
         RAISE EXCEPTION 'INSERT on %.% refused: history is written by post_transfers only',
             TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -322,30 +324,22 @@ CREATE TYPE locked_balances AS (
 );
 
 CREATE FUNCTION lock_balances(p_bank integer, p_accounts uuid[]) RETURNS locked_balances
-LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER
+SET search_path = timebank, pg_temp
+SET enable_nestloop = off  -- both tables by sorted keys, not a probe of account for each balance
+SET enable_seqscan = off   -- also in a plan that was made while they were empty
+AS $$
     SELECT array_agg(account_id), array_agg(unit), array_agg(kind), array_agg(balance),
            array_agg(seq), array_agg(floor), array_agg(ceiling), array_agg(occurred_latest),
            max(recorded_at), array_agg(place)
     FROM (SELECT b.*, b.ctid AS place, a.unit, a.kind
           FROM balance b JOIN account a USING (bank_id, account_id)
           WHERE b.bank_id = p_bank AND b.account_id = ANY (p_accounts)
+            AND a.account_id = ANY (p_accounts)
           ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked;
 $$;
 COMMENT ON FUNCTION lock_balances IS
     'Locks balance rows in the order of account_id and reads them.';
-
-CREATE TYPE decisions AS (
-    statuses       transfer_status[],
-    debit_seqs     bigint[],
-    credit_seqs    bigint[],
-    debit_afters   bigint[],
-    credit_afters  bigint[],
-    debit_latests  timestamptz[],
-    credit_latests timestamptz[],
-    balances       bigint[],
-    seqs           bigint[],
-    latests        timestamptz[]
-);
 
 CREATE FUNCTION find_reversal_fault_here(
     p_place integer, p_original integer, p_kinds transfer_kind[], p_reverses uuid[],
@@ -371,86 +365,83 @@ COMMENT ON FUNCTION find_reversal_fault_here IS
 CREATE FUNCTION decide_transfers(
     p_ids uuid[], p_kinds transfer_kind[], p_chain_ids uuid[], p_verdicts transfer_status[],
     p_repeats integer[], p_debits integer[], p_credits integer[], p_amounts bigint[],
-    p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_state locked_balances
-) RETURNS decisions LANGUAGE plpgsql IMMUTABLE AS $$
+    p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_state locked_balances,
+    OUT statuses transfer_status[], OUT last_legs integer[], OUT balances bigint[],
+    OUT seqs bigint[], OUT latests timestamptz[]
+) LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
-    status  transfer_status[] := p_verdicts;
-    dseq    bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(p_ids)]);
-    cseq    bigint[] := dseq;
-    dafter  bigint[] := dseq;
-    cafter  bigint[] := dseq;
-    dlatest timestamptz[] := array_fill(NULL::timestamptz, ARRAY[cardinality(p_ids)]);
-    clatest timestamptz[] := dlatest;
-    dbefore timestamptz[] := dlatest;  cbefore timestamptz[] := dlatest;
-    bal     bigint[] := p_state.balances;
-    seq     bigint[] := p_state.seqs;
-    latest  timestamptz[] := p_state.latests;
+    base    integer := coalesce(cardinality(p_state.balances), 0);
+    before  integer[] := array_fill(NULL::integer, ARRAY[base + 2 * cardinality(p_ids)]);
     floors  bigint[] := p_state.floors;
     ceils   bigint[] := p_state.ceilings;
-    chain   uuid;     head integer;  broken boolean;
-    d       integer;  c integer;
+    chain   uuid;    head integer;  broken boolean;
+    debit   integer; credit integer;
+    left_d  bigint;  left_c bigint;   leg integer;
 BEGIN
+    statuses := p_verdicts;
+    last_legs := array(SELECT generate_series(1, base));
+    balances := p_state.balances || array_fill(NULL::bigint, ARRAY[2 * cardinality(p_ids)]);
+    seqs := p_state.seqs || array_fill(NULL::bigint, ARRAY[2 * cardinality(p_ids)]);
+    latests := p_state.latests || array_fill(NULL::timestamptz, ARRAY[2 * cardinality(p_ids)]);
     FOR i IN 1 .. cardinality(p_ids) LOOP
         IF p_chain_ids[i] = p_ids[i] OR p_chain_ids[i] IS DISTINCT FROM chain THEN
             chain := p_chain_ids[i];
             head := i;
             broken := chain <> p_ids[i];
         END IF;
-        d := p_debits[i];
-        c := p_credits[i];
-        IF p_reverses[i] IS NOT NULL AND status[i] IS NULL AND p_repeats[i] IS NULL THEN
-            status[i] := find_reversal_fault_here(i, p_originals[i], p_kinds, p_reverses,
-                                                  p_debits, p_credits, p_amounts, status);
+        leg := base + 2 * i;
+        debit := last_legs[p_debits[i]];
+        credit := last_legs[p_credits[i]];
+        left_d := balances[debit] - p_amounts[i];
+        left_c := balances[credit] + p_amounts[i];
+        IF p_reverses[i] IS NOT NULL AND statuses[i] IS NULL AND p_repeats[i] IS NULL THEN
+            statuses[i] := find_reversal_fault_here(i, p_originals[i], p_kinds, p_reverses,
+                                                    p_debits, p_credits, p_amounts, statuses);
         END IF;
-        IF status[i] IS NOT NULL OR p_repeats[i] IS NOT NULL THEN
+        IF statuses[i] IS NOT NULL OR p_repeats[i] IS NOT NULL THEN
             NULL;  -- decided before: nothing new happens, and a chain around it is broken
         ELSIF broken THEN
-            status[i] := 'chain_broken';
-        ELSIF bal[d] - p_amounts[i] < floors[d] THEN
-            status[i] := 'insufficient_balance';
-        ELSIF bal[c] + p_amounts[i] > ceils[c] THEN
-            status[i] := 'ceiling_exceeded';
+            statuses[i] := 'chain_broken';
+        ELSIF left_d < floors[p_debits[i]] THEN
+            statuses[i] := 'insufficient_balance';
+        ELSIF left_c > ceils[p_credits[i]] THEN
+            statuses[i] := 'ceiling_exceeded';
         ELSE
-            status[i] := 'posted';
-            dbefore[i] := latest[d];
-            cbefore[i] := latest[c];
-            bal[d] := bal[d] - p_amounts[i];
-            bal[c] := bal[c] + p_amounts[i];
-            seq[d] := seq[d] + 1;
-            seq[c] := seq[c] + 1;
-            latest[d] := greatest(latest[d], p_occurred[i]);
-            latest[c] := greatest(latest[c], p_occurred[i]);
-            dseq[i] := seq[d];
-            cseq[i] := seq[c];
-            dafter[i] := bal[d];
-            cafter[i] := bal[c];
-            dlatest[i] := latest[d];
-            clatest[i] := latest[c];
+            statuses[i] := 'posted';
+            IF chain IS NOT NULL THEN
+                before[leg - 1] := debit;
+                before[leg] := credit;
+            END IF;
+            balances[leg - 1] := left_d;
+            balances[leg] := left_c;
+            seqs[leg - 1] := seqs[debit] + 1;
+            seqs[leg] := seqs[credit] + 1;
+            latests[leg - 1] := greatest(latests[debit], p_occurred[i]);
+            latests[leg] := greatest(latests[credit], p_occurred[i]);
+            last_legs[p_debits[i]] := leg - 1;
+            last_legs[p_credits[i]] := leg;
             CONTINUE;
         END IF;
         IF chain IS NOT NULL AND NOT broken THEN
             broken := true;
             FOR u IN REVERSE i - 1 .. head LOOP
-                CONTINUE WHEN dseq[u] IS NULL;
-                status[u] := 'chain_broken';
-                dseq[u] := NULL;
-                cseq[u] := NULL;
-                bal[p_debits[u]] := bal[p_debits[u]] + p_amounts[u];
-                bal[p_credits[u]] := bal[p_credits[u]] - p_amounts[u];
-                seq[p_debits[u]] := seq[p_debits[u]] - 1;
-                seq[p_credits[u]] := seq[p_credits[u]] - 1;
-                latest[p_debits[u]] := dbefore[u];
-                latest[p_credits[u]] := cbefore[u];
+                CONTINUE WHEN seqs[base + 2 * u] IS NULL;
+                statuses[u] := 'chain_broken';
+                seqs[base + 2 * u - 1] := NULL;
+                seqs[base + 2 * u] := NULL;
+                last_legs[p_debits[u]] := before[base + 2 * u - 1];
+                last_legs[p_credits[u]] := before[base + 2 * u];
             END LOOP;
         END IF;
-        status[i] := coalesce(status[p_repeats[i]], status[i]);
+        statuses[i] := coalesce(statuses[p_repeats[i]], statuses[i]);
     END LOOP;
-    RETURN (status, dseq, cseq, dafter, cafter, dlatest, clatest, bal, seq, latest)::decisions;
 END $$;
 COMMENT ON FUNCTION decide_transfers IS
     'Pure: takes transfers in order against the locked state. A verdict given beforehand stands, a '
     'repeat follows the row it repeats; the rest is posted or refused by floor, ceiling and chain, '
-    'and each decision changes what follows. Debits and credits are places in the locked arrays.';
+    'and each decision changes what follows. Debits and credits are places in the locked arrays. '
+    'Answers in legs: the locked balances as they stood, then the debit and the credit of each '
+    'transfer in turn, without a seq where nothing was posted; last_legs has one of each account.';
 
 CREATE FUNCTION find_reversal_fault(
     p_bank integer, p_original uuid, p_debit uuid, p_credit uuid, p_amount bigint
@@ -474,32 +465,16 @@ COMMENT ON FUNCTION find_reversal_fault IS
     'Why this cannot be the reversal of an original of an earlier call, or null. The accounts of '
     'both are locked, so nobody else is reversing it now.';
 
-CREATE TYPE examined AS (
-    verdicts     transfer_status[],
-    repeats      integer[],
-    debits       integer[],
-    credits      integer[],
-    originals    integer[],
-    is_new       boolean[],
-    recorded_at  timestamptz[]
-);
-
-CREATE FUNCTION examine_transfers(
+CREATE FUNCTION recall_transfers(
     p_bank integer, p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[],
     p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
-    p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[], p_state locked_balances,
-    p_stamp timestamptz
-) RETURNS examined LANGUAGE sql STABLE
-SET search_path = timebank, pg_temp
-SET enable_nestloop = off  -- the places are found by hashing, however many accounts there are
-AS $$
-    SELECT array_agg(CASE
-               WHEN (known).transfer_id IS NULL AND first < n THEN
+    p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[], p_stamp timestamptz
+) RETURNS TABLE (place integer, verdict transfer_status, repeats integer, recorded_at timestamptz)
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT n, CASE
+               WHEN (known).transfer_id IS NULL THEN
                    CASE WHEN content IS DISTINCT FROM first_content
                         THEN 'id_conflict'::transfer_status END
-               WHEN (known).transfer_id IS NULL THEN
-                   CASE WHEN fault <> 'original_not_found' OR reverses <> ALL (p_ids)
-                        THEN fault END
                WHEN content IS NOT DISTINCT FROM (
                    (known).kind, (known).debit_account_id, (known).credit_account_id,
                    (known).amount,
@@ -507,44 +482,80 @@ AS $$
                         THEN p_stamp ELSE (known).occurred_at END,  -- null: when it is recorded
                    (known).actor_id, (known).chain_id, (known).subject_id, (known).reverses_id,
                    (known).reason) THEN (known).status
-               ELSE 'id_conflict' END),
-           array_agg(CASE WHEN (known).transfer_id IS NULL AND first < n
-                           AND content IS NOT DISTINCT FROM first_content THEN first END),
-           array_agg(d), array_agg(c),
-           array_agg(CASE WHEN fault = 'original_not_found'
-                          THEN array_position(p_ids[:], reverses) END),
-           array_agg((known).transfer_id IS NULL AND first = n),
-           array_agg(coalesce((known).recorded_at, p_stamp))
+               ELSE 'id_conflict' END,
+           CASE WHEN (known).transfer_id IS NULL AND content IS NOT DISTINCT FROM first_content
+                THEN first END,
+           coalesce((known).recorded_at, p_stamp)
     FROM (
-        SELECT n, occurred, reverses, content, d.place AS d, c.place AS c,
-               first_value(n) OVER same_id AS first,
+        SELECT n::integer, occurred, content, first_value(n::integer) OVER same_id AS first,
                first_value(content) OVER same_id AS first_content,
                (SELECT t FROM transfer t
-                WHERE (t.bank_id, t.transfer_id) = (p_bank, r.id)) AS known,
-               CASE
-                   WHEN amount NOT BETWEEN 1 AND (1::bigint << 53) - 1
-                       THEN 'amount_out_of_range'::transfer_status
-                   WHEN d.place IS NULL OR c.place IS NULL THEN 'account_not_found'
-                   WHEN d.place = c.place THEN 'same_account'
-                   WHEN d.unit <> c.unit THEN 'unit_mismatch'
-                   WHEN occurred > p_stamp THEN 'occurred_in_future'
-                   WHEN r.kind = 'reversal' THEN
-                       find_reversal_fault(p_bank, reverses, debit, credit, amount)
-                   WHEN NOT may_move(r.kind, d.kind, c.kind) THEN 'account_kind_mismatch'
-               END AS fault
+                WHERE (t.bank_id, t.transfer_id) = (p_bank, r.id)) AS known
         FROM (SELECT *, (kind, debit, credit, amount, occurred, actor, chain, subject,
                          reverses, reason) AS content
               FROM unnest(p_ids, p_kinds, p_debits, p_credits, p_amounts, p_occurred, p_actors,
                           p_chain_ids, p_subjects, p_reverses, p_reasons) WITH ORDINALITY
                    AS u(id, kind, debit, credit, amount, occurred, actor, chain, subject,
                         reverses, reason, n)) AS r
-        LEFT JOIN unnest(p_state.account_ids, p_state.units, p_state.kinds) WITH ORDINALITY
-                  AS d(id, unit, kind, place) ON d.id = r.debit
-        LEFT JOIN unnest(p_state.account_ids, p_state.units, p_state.kinds) WITH ORDINALITY
-                  AS c(id, unit, kind, place) ON c.id = r.credit
-        WINDOW same_id AS (PARTITION BY r.id ORDER BY n)
-        ORDER BY n) AS examined;
+        WINDOW same_id AS (PARTITION BY r.id ORDER BY n)) AS recalled
+    WHERE (known).transfer_id IS NOT NULL OR first < n;
 $$;
+COMMENT ON FUNCTION recall_transfers IS
+    'The transfers whose id was used before, in an earlier call or within this one.';
+
+CREATE FUNCTION examine_transfers(
+    p_bank integer, p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[],
+    p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
+    p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[], p_state locked_balances,
+    p_stamp timestamptz, OUT verdicts transfer_status[], OUT repeats integer[],
+    OUT debits integer[], OUT credits integer[], OUT originals integer[], OUT is_new boolean[],
+    OUT recorded_ats timestamptz[]
+) LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    recalled record;
+BEGIN
+    SELECT array_agg(CASE WHEN original IS NULL THEN fault END), array_agg(d), array_agg(c),
+           array_agg(original)
+    INTO verdicts, debits, credits, originals
+    FROM (SELECT *, CASE WHEN fault = 'original_not_found'
+                         THEN array_position(p_ids[:], reverses) END AS original
+          FROM (SELECT n, reverses, d, c, CASE
+                    WHEN amount NOT BETWEEN 1 AND (1::bigint << 53) - 1
+                        THEN 'amount_out_of_range'::transfer_status
+                    WHEN (p_state.account_ids[d] = debit AND p_state.account_ids[c] = credit)
+                        IS NOT TRUE THEN 'account_not_found'
+                    WHEN d = c THEN 'same_account'
+                    WHEN p_state.units[d] <> p_state.units[c] THEN 'unit_mismatch'
+                    WHEN occurred > p_stamp THEN 'occurred_in_future'
+                    WHEN kind = 'reversal' THEN
+                        find_reversal_fault(p_bank, reverses, debit, credit, amount)
+                    WHEN NOT may_move(kind, p_state.kinds[d], p_state.kinds[c])
+                        THEN 'account_kind_mismatch'
+                END AS fault
+                FROM (SELECT *, width_bucket(debit, p_state.account_ids) AS d,
+                             width_bucket(credit, p_state.account_ids) AS c
+                      FROM unnest(p_kinds, p_debits, p_credits, p_amounts, p_occurred, p_reverses)
+                           WITH ORDINALITY
+                           AS u(kind, debit, credit, amount, occurred, reverses, n)
+                      OFFSET 0) AS r
+                ORDER BY n) AS judged) AS traced;
+    repeats := array_fill(NULL::integer, ARRAY[cardinality(p_ids)]);
+    is_new := array_fill(true, ARRAY[cardinality(p_ids)]);
+    recorded_ats := array_fill(p_stamp, ARRAY[cardinality(p_ids)]);
+    IF EXISTS (SELECT FROM transfer WHERE bank_id = p_bank AND transfer_id = ANY (p_ids))
+       OR (SELECT count(DISTINCT id) FROM unnest(p_ids) AS id) < cardinality(p_ids) THEN
+        FOR recalled IN
+            SELECT * FROM recall_transfers(p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts,
+                                           p_occurred, p_actors, p_chain_ids, p_subjects,
+                                           p_reverses, p_reasons, p_stamp)
+        LOOP
+            verdicts[recalled.place] := recalled.verdict;
+            repeats[recalled.place] := recalled.repeats;
+            recorded_ats[recalled.place] := recalled.recorded_at;
+            is_new[recalled.place] := false;
+        END LOOP;
+    END IF;
+END $$;
 COMMENT ON FUNCTION examine_transfers IS
     'What can be said of each transfer before its turn: known from an earlier call, a repeat '
     'within this one, or faulty in itself whatever the balances are.';
@@ -555,61 +566,74 @@ CREATE FUNCTION post_transfers(
     p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[],
     OUT statuses transfer_status[], OUT recorded_ats timestamptz[]
 ) LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = timebank, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = timebank, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off  -- also in plans that were made while the tables were empty
+AS $$
 DECLARE
+    size   integer := cardinality(p_ids);
     state  locked_balances;
-    seen   examined;
-    done   decisions;
+    seen   record;
     stamp  timestamptz;
     dated  timestamptz[];
+    is_new boolean[];
+    last_legs integer[];
+    balances  bigint[];
+    seqs      bigint[];
+    latests   timestamptz[];
+    base      integer;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'post_transfers needs READ COMMITTED' USING ERRCODE = '25001';
     END IF;
+    IF (size, size, size, size, size, size) IS DISTINCT FROM (
+            cardinality(p_kinds), cardinality(p_debits), cardinality(p_credits),
+            cardinality(p_amounts), cardinality(p_occurred), cardinality(p_actors))
+        OR size < greatest(cardinality(p_chain_ids), cardinality(p_subjects),
+                           cardinality(p_reverses), cardinality(p_reasons)) THEN
+        RAISE EXCEPTION 'post_transfers needs arrays of one length' USING ERRCODE = '2202E';
+    END IF;
+    -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
+    p_ids := p_ids[:];             p_kinds := p_kinds[:];          p_debits := p_debits[:];
+    p_credits := p_credits[:];     p_amounts := p_amounts[:];      p_actors := p_actors[:];
+    p_chain_ids := p_chain_ids[:]; p_subjects := p_subjects[:];    p_reverses := p_reverses[:];
+    p_reasons := p_reasons[:];
     state := lock_balances(p_bank, p_debits || p_credits);
     stamp := greatest(clock_timestamp(), state.recorded_at);
     dated := array(SELECT coalesce(occurred, stamp) FROM unnest(p_occurred) AS occurred);
-    seen := examine_transfers(p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts, dated,
-                              p_actors, p_chain_ids, p_subjects, p_reverses, p_reasons, state,
-                              stamp);
-    -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
-    done := decide_transfers(p_ids[:], p_kinds[:], p_chain_ids[:], seen.verdicts, seen.repeats,
-                             seen.debits, seen.credits, p_amounts[:], dated, p_reverses[:],
-                             seen.originals, state);
+    SELECT * INTO seen FROM examine_transfers(
+        p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts, dated, p_actors, p_chain_ids,
+        p_subjects, p_reverses, p_reasons, state, stamp);
+    SELECT * INTO statuses, last_legs, balances, seqs, latests
+    FROM decide_transfers(p_ids, p_kinds, p_chain_ids, seen.verdicts, seen.repeats, seen.debits,
+                          seen.credits, p_amounts, dated, p_reverses, seen.originals, state);
+    recorded_ats := seen.recorded_ats;
+    is_new := seen.is_new;
+    base := coalesce(cardinality(state.places), 0);
 
     INSERT INTO transfer
-    SELECT p_bank, id, kind, status, debit, credit, amount, occurred, stamp, debit_seq, credit_seq,
-           actor, chain, subject, reverses, reason
-    FROM unnest(p_ids, p_kinds, done.statuses, p_debits, p_credits, p_amounts, dated,
-                done.debit_seqs, done.credit_seqs, p_actors, p_chain_ids, p_subjects, p_reverses,
-                p_reasons, seen.is_new)
-         AS r(id, kind, status, debit, credit, amount, occurred, debit_seq, credit_seq, actor,
-              chain, subject, reverses, reason, is_new)
-    WHERE is_new ORDER BY id;
+    SELECT p_bank, p_ids[n], p_kinds[n], statuses[n], p_debits[n], p_credits[n], p_amounts[n],
+           dated[n], stamp, seqs[base + 2 * n - 1], seqs[base + 2 * n], p_actors[n],
+           p_chain_ids[n], p_subjects[n], p_reverses[n], p_reasons[n]
+    FROM generate_series(1, size) AS n
+    WHERE is_new[n] ORDER BY p_ids[n];
 
     INSERT INTO posting
-    SELECT p_bank, account, seq, id, amount, balance_after, occurred, latest, stamp
-    FROM (SELECT account, seq, id, -amount AS amount, balance_after, occurred, latest
-          FROM unnest(p_debits, done.debit_seqs, p_ids, p_amounts, done.debit_afters, dated,
-                      done.debit_latests)
-               AS debit(account, seq, id, amount, balance_after, occurred, latest)
+    SELECT p_bank, account, seqs[leg], p_ids[n], amount, balances[leg], dated[n], latests[leg],
+           stamp
+    FROM (SELECT n, p_debits[n] AS account, -p_amounts[n] AS amount, base + 2 * n - 1 AS leg
+          FROM generate_series(1, size) AS n
           UNION ALL
-          SELECT account, seq, id, amount, balance_after, occurred, latest
-          FROM unnest(p_credits, done.credit_seqs, p_ids, p_amounts, done.credit_afters, dated,
-                      done.credit_latests)
-               AS credit(account, seq, id, amount, balance_after, occurred, latest)) AS leg
-    WHERE seq IS NOT NULL
-    ORDER BY account, seq;
+          SELECT n, p_credits[n], p_amounts[n], base + 2 * n
+          FROM generate_series(1, size) AS n) AS legs
+    WHERE seqs[leg] IS NOT NULL
+    ORDER BY account, seqs[leg];
 
     -- A locked row stays where it is: its place in the table is the shortest way back to it.
-    UPDATE balance b SET balance = r.balance, seq = r.seq, occurred_latest = r.latest,
-                         recorded_at = stamp
-    FROM unnest(state.places, state.seqs, done.balances, done.seqs, done.latests)
-         AS r(place, seq_before, balance, seq, latest)
-    WHERE b.ctid = r.place AND r.seq <> r.seq_before;
-
-    statuses := done.statuses;
-    recorded_ats := seen.recorded_at;
+    UPDATE balance b SET balance = balances[r.leg], seq = seqs[r.leg],
+                         occurred_latest = latests[r.leg], recorded_at = stamp
+    FROM unnest(state.places, last_legs) AS r(place, leg)
+    WHERE b.ctid = r.place AND r.leg > base;
 END $$;
 COMMENT ON FUNCTION post_transfers IS
     'The one way in: N transfers, decided in order, in one call. Arrays of one length; chains are '
@@ -641,10 +665,13 @@ SET search_path = timebank, pg_temp SET plan_cache_mode = force_generic_plan AS 
 #variable_conflict use_column
 DECLARE
     outcomes text[];
+    numbers  integer[];
+    ids      uuid[];
     decided  transfer_status[];
+    instants timestamptz[];
 BEGIN
     INSERT INTO request (bank_id, caller_id, key, fingerprint, transfer_ids)
-    SELECT p_bank, caller, key, fingerprint, ids
+    SELECT p_bank, caller, key, fingerprint, own.ids
     FROM unnest(p_callers, p_keys, p_fingerprints) WITH ORDINALITY AS r(caller, key, fingerprint, n)
     JOIN (SELECT request, array_agg(id ORDER BY place) AS ids
           FROM unnest(p_requests, p_ids) WITH ORDINALITY AS t(request, id, place)
@@ -663,30 +690,40 @@ BEGIN
         CROSS JOIN LATERAL find_request(p_bank, caller, r.key) AS known
         ORDER BY n);
 
-    SELECT (post_transfers(
-        p_bank, array_agg(id), array_agg(kind), array_agg(debit), array_agg(credit),
-        array_agg(amount), array_agg(occurred), array_agg(p_callers[t.request]), array_agg(chain),
-        array_agg(subject), array_agg(NULL::uuid), array_agg(NULL::reversal_reason))).statuses
-    INTO decided
-    FROM (SELECT * FROM unnest(p_requests, p_ids, p_kinds, p_debits, p_credits, p_amounts,
-                               p_occurred, p_chain_ids, p_subjects) WITH ORDINALITY
-              AS u(request, id, kind, debit, credit, amount, occurred, chain, subject, n)
-          WHERE outcomes[u.request] = 'new' ORDER BY n) AS t
-    HAVING count(*) > 0;
+    SELECT new.requests, new.ids, posted.statuses, posted.recorded_ats
+    INTO numbers, ids, decided, instants
+    FROM (SELECT array_agg(u.request) AS requests, array_agg(id) AS ids, array_agg(kind) AS kinds,
+                 array_agg(debit) AS debits, array_agg(credit) AS credits,
+                 array_agg(amount) AS amounts, array_agg(occurred) AS occurred,
+                 array_agg(p_callers[u.request]) AS actors, array_agg(chain) AS chains,
+                 array_agg(subject) AS subjects
+          FROM (SELECT * FROM unnest(p_requests, p_ids, p_kinds, p_debits, p_credits, p_amounts,
+                                     p_occurred, p_chain_ids, p_subjects) WITH ORDINALITY
+                    AS t(request, id, kind, debit, credit, amount, occurred, chain, subject, n)
+                WHERE outcomes[t.request] = 'new' ORDER BY n) AS u
+          HAVING count(*) > 0) AS new
+    CROSS JOIN LATERAL post_transfers(
+        p_bank, new.ids, new.kinds, new.debits, new.credits, new.amounts, new.occurred, new.actors,
+        new.chains, new.subjects, NULL, NULL) AS posted;
     IF 'id_conflict' = ANY (decided) THEN  -- the row of that id is another's: no answer to this
         RAISE EXCEPTION 'post_requests was given a transfer id that has other content'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
     RETURN QUERY
-    SELECT r.n::integer, outcomes[r.n], t.transfer_id, t.status, t.recorded_at
-    FROM unnest(p_callers, p_keys) WITH ORDINALITY AS r(caller, key, n)
-    CROSS JOIN LATERAL find_request(p_bank, caller, r.key) AS known
-    CROSS JOIN LATERAL unnest(known.transfer_ids) WITH ORDINALITY AS answered(id, place)
-    CROSS JOIN LATERAL (  -- a probe for each, also when the plan was made for an empty table
-        SELECT * FROM transfer
-        WHERE bank_id = p_bank AND transfer_id = answered.id LIMIT 1) AS t
-    ORDER BY r.n, answered.place;
+    SELECT n, outcomes[n], id, decided, recorded
+    FROM (SELECT * FROM unnest(numbers, ids, decided, instants) WITH ORDINALITY
+              AS new(n, id, decided, recorded, place)
+          UNION ALL
+          SELECT r.n::integer, answered.id, t.status, t.recorded_at, answered.place
+          FROM unnest(p_callers, p_keys) WITH ORDINALITY AS r(caller, key, n)
+          CROSS JOIN LATERAL find_request(p_bank, caller, r.key) AS known
+          CROSS JOIN LATERAL unnest(known.transfer_ids) WITH ORDINALITY AS answered(id, place)
+          CROSS JOIN LATERAL (  -- a probe for each, also when the plan was made for an empty table
+              SELECT * FROM transfer
+              WHERE bank_id = p_bank AND transfer_id = answered.id LIMIT 1) AS t
+          WHERE outcomes[r.n] <> 'new') AS answers
+    ORDER BY n, place;
 END $$;
 COMMENT ON FUNCTION post_requests IS
     'Posts the transfers of many requests in one commit, each under its caller''s key. p_requests '
@@ -786,6 +823,46 @@ CREATE VIEW trial_balance AS
 COMMENT ON VIEW trial_balance IS 'By unit and kind; debits equal credits within each unit.';
 
 
+-- ── Expiry of points ────────────────────────────────────────────────────────────────────────────
+
+CREATE TABLE expiry_rule (
+    bank_id     integer     NOT NULL,
+    starts_on   date        NOT NULL,
+    months      integer     CONSTRAINT expiry_rule_gives_a_year CHECK (months BETWEEN 12 AND 1200),
+    grace_days  integer     NOT NULL
+                            CONSTRAINT expiry_rule_grace_sane CHECK (grace_days BETWEEN 0 AND 366),
+    set_by      uuid        NOT NULL,
+    set_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT expiry_rule_one_a_day PRIMARY KEY (bank_id, starts_on)
+);
+COMMENT ON TABLE expiry_rule IS
+    'From starts_on until the next rule begins, unspent points expire after so many months. A bank '
+    'without a rule lets nothing expire. Append-only.';
+COMMENT ON COLUMN expiry_rule.months IS
+    'Points are good to the end of the month that lies so many after theirs; null: for ever.';
+COMMENT ON COLUMN expiry_rule.grace_days IS
+    'How long points are good that are given back after their last day.';
+SELECT make_append_only('expiry_rule');
+
+CREATE FUNCTION set_expiry_rule(
+    p_bank integer, p_starts_on date, p_months integer, p_grace_days integer, p_set_by uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_starts_on <= (SELECT clock_timestamp() AT TIME ZONE time_zone FROM bank
+                       WHERE bank_id = p_bank)::date THEN
+        RAISE EXCEPTION 'an expiry rule that starts on % would change the past', p_starts_on
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'expiry_rule_starts_later';
+    END IF;
+    INSERT INTO expiry_rule (bank_id, starts_on, months, grace_days, set_by)
+    VALUES (p_bank, p_starts_on, p_months, p_grace_days, p_set_by);
+END $$;
+COMMENT ON FUNCTION set_expiry_rule IS
+    'Adds a rule that starts tomorrow or later by the bank''s calendar: which points were spent '
+    'first follows from the rules of the day, and no day that has begun changes.';
+
+GRANT EXECUTE ON FUNCTION set_expiry_rule TO timebank_app;
+
+
 -- ── Registry: who there is, and where they hang ─────────────────────────────────────────────────
 
 CREATE TYPE party_kind AS ENUM ('person', 'merchant', 'branch', 'family', 'system');
@@ -810,6 +887,28 @@ CREATE TYPE branch_level AS ENUM (
     'compound'      -- 小区
 );
 
+CREATE FUNCTION level_above(p_level branch_level) RETURNS branch_level
+LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE p_level
+        WHEN 'subdistrict' THEN 'district'::branch_level
+        WHEN 'community' THEN 'subdistrict'
+        WHEN 'compound' THEN 'community'
+    END;
+$$;
+COMMENT ON FUNCTION level_above IS
+    'The one level that a branch of this level hangs on; null for the root. So the tree has no '
+    'cycle, whatever is moved.';
+
+CREATE TABLE community_type (
+    bank_id  integer NOT NULL,
+    code     text    NOT NULL CONSTRAINT community_type_code_plain
+                     CHECK (code ~ '^[a-z0-9][a-z0-9-]{0,31}$'),
+    name     text    NOT NULL CONSTRAINT community_type_name_short
+                     CHECK (length(name) BETWEEN 1 AND 80),
+    PRIMARY KEY (bank_id, code)
+);
+COMMENT ON TABLE community_type IS 'The types a bank sorts its communities into.';
+
 CREATE TABLE branch (
     bank_id         integer      NOT NULL,
     branch_id       uuid         NOT NULL,
@@ -819,12 +918,18 @@ CREATE TABLE branch (
                                  CHECK (code ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),
     name            text         NOT NULL
                                  CONSTRAINT branch_name_short CHECK (length(name) BETWEEN 1 AND 80),
-    community_type  text,
+    community_type  text         CONSTRAINT branch_type_of_community
+                                 CHECK (community_type IS NULL OR level = 'community'),
     opened_at       timestamptz  NOT NULL DEFAULT clock_timestamp(),
+    closed_at       timestamptz,
     PRIMARY KEY (bank_id, branch_id),
     CONSTRAINT branch_code_unique UNIQUE (bank_id, code)
 );
-COMMENT ON TABLE branch IS 'A place in the tree; it is a party too, and owns its pools.';
+COMMENT ON TABLE branch IS
+    'A place in the tree; it is a party too, and owns its pools. Written by functions.';
+COMMENT ON COLUMN branch.closed_at IS
+    'From then on nothing is hung on it; it stays in the tree, which is also that of the past.';
+CREATE UNIQUE INDEX branch_one_root ON branch (bank_id) WHERE level = 'district';
 
 CREATE TABLE branch_move (
     bank_id    integer     NOT NULL,
@@ -846,6 +951,39 @@ CREATE TABLE placement (
 COMMENT ON TABLE placement IS
     'On which branch a party and its accounts hang from an instant on. Append-only.';
 CREATE INDEX placement_of_branch ON placement (bank_id, branch_id);
+
+CREATE TYPE service_point_kind AS ENUM (
+    'centre',               -- 党群服务中心, on a subdistrict
+    'station',              -- 社区服务站, one on a community
+    'neighbourhood_centre'  -- 小区邻里中心, on a compound
+);
+
+CREATE FUNCTION level_of_service_point(p_kind service_point_kind) RETURNS branch_level
+LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE p_kind
+        WHEN 'centre' THEN 'subdistrict'::branch_level
+        WHEN 'station' THEN 'community'
+        WHEN 'neighbourhood_centre' THEN 'compound'
+    END;
+$$;
+COMMENT ON FUNCTION level_of_service_point IS 'The level whose branches have points of this kind.';
+
+CREATE TABLE service_point (
+    bank_id           integer            NOT NULL,
+    service_point_id  uuid               NOT NULL,
+    branch_id         uuid               NOT NULL,
+    kind              service_point_kind NOT NULL,
+    name              text               NOT NULL CONSTRAINT service_point_name_short
+                                         CHECK (length(name) BETWEEN 1 AND 80),
+    opened_at         timestamptz        NOT NULL DEFAULT clock_timestamp(),
+    closed_at         timestamptz,
+    PRIMARY KEY (bank_id, service_point_id)
+);
+COMMENT ON TABLE service_point IS 'Where people are served: 1 + N + X. Written by functions.';
+CREATE UNIQUE INDEX service_point_name_unique ON service_point (bank_id, branch_id, name)
+    WHERE closed_at IS NULL;
+CREATE UNIQUE INDEX service_point_one_station ON service_point (bank_id, branch_id)
+    WHERE kind = 'station' AND closed_at IS NULL;
 
 CREATE FUNCTION find_branch_of(p_bank integer, p_party uuid, p_at timestamptz) RETURNS uuid
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
@@ -902,10 +1040,388 @@ COMMENT ON FUNCTION open_bank IS 'A bank with the root of its tree; nothing if t
 
 SELECT make_append_only('branch_move'), make_append_only('placement');
 
-GRANT INSERT ON party, branch, branch_move, placement TO timebank_app;
+GRANT INSERT ON party TO timebank_app;
 GRANT EXECUTE ON FUNCTION open_bank TO timebank_app;
 GRANT EXECUTE ON FUNCTION find_branch_of, list_branch_path, is_within
     TO timebank_app, timebank_auditor;
+
+
+-- ── Tree: what is opened, moved, closed and placed ──────────────────────────────────────────────
+-- Lock order: balances (closing only), then branches from the top down, then the party.
+
+CREATE FUNCTION refuse(p_rule text, p_why text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '%', p_why USING ERRCODE = 'check_violation', CONSTRAINT = p_rule;
+END $$;
+COMMENT ON FUNCTION refuse IS 'Raises a violation of a rule as if it were a constraint.';
+
+CREATE FUNCTION hold_open_branch(p_bank integer, p_branch uuid) RETURNS branch
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    held branch;
+BEGIN
+    SELECT * INTO held FROM branch WHERE (bank_id, branch_id) = (p_bank, p_branch) FOR KEY SHARE;
+    IF NOT FOUND THEN
+        PERFORM refuse('branch_exists', format('no branch %s', p_branch));
+    ELSIF held.closed_at IS NOT NULL THEN
+        PERFORM refuse('branch_is_open', format('branch %s is closed', p_branch));
+    END IF;
+    RETURN held;
+END $$;
+COMMENT ON FUNCTION hold_open_branch IS
+    'A branch that something is about to hang on; it cannot be closed until the transaction ends.';
+
+CREATE FUNCTION open_branch(
+    p_bank integer, p_branch uuid, p_parent uuid, p_code text, p_name text, p_type text
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    parent branch := hold_open_branch(p_bank, p_parent);
+    level  branch_level := (SELECT below FROM unnest(enum_range(NULL::branch_level)) AS below
+                            WHERE level_above(below) = parent.level);
+BEGIN
+    IF level IS NULL THEN
+        PERFORM refuse('branch_hangs_on_level_above', format('nothing hangs on %s', parent.code));
+    END IF;
+    INSERT INTO party (bank_id, party_id, kind) VALUES (p_bank, p_branch, 'branch');
+    INSERT INTO branch (bank_id, branch_id, level, code, name)
+    VALUES (p_bank, p_branch, level, p_code, p_name);
+    INSERT INTO branch_move (bank_id, branch_id, parent_id) VALUES (p_bank, p_branch, p_parent);
+    PERFORM describe_branch(p_bank, p_branch, p_name, p_type);
+END $$;
+COMMENT ON FUNCTION open_branch IS
+    'A new branch, of the level below its parent''s. The type is of a community, or null.';
+
+CREATE FUNCTION describe_branch(p_bank integer, p_branch uuid, p_name text, p_type text)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM community_type WHERE (bank_id, code) = (p_bank, p_type);
+    IF NOT FOUND AND p_type IS NOT NULL THEN
+        PERFORM refuse('community_type_exists', format('no community type %s', p_type));
+    END IF;
+    UPDATE branch SET name = p_name, community_type = p_type
+    WHERE (bank_id, branch_id) = (p_bank, p_branch) AND closed_at IS NULL;
+    IF NOT FOUND THEN
+        PERFORM hold_open_branch(p_bank, p_branch);
+    END IF;
+END $$;
+COMMENT ON FUNCTION describe_branch IS 'Gives a branch its name and, if it is a community, type.';
+
+CREATE FUNCTION move_branch(p_bank integer, p_branch uuid, p_parent uuid) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    parent branch := hold_open_branch(p_bank, p_parent);
+    moved  branch;
+    before branch_move;
+BEGIN
+    SELECT * INTO moved FROM branch WHERE (bank_id, branch_id) = (p_bank, p_branch)
+    FOR NO KEY UPDATE;
+    PERFORM hold_open_branch(p_bank, p_branch);
+    IF level_above(moved.level) IS DISTINCT FROM parent.level THEN
+        PERFORM refuse('branch_hangs_on_level_above',
+                       format('a %s does not hang on a %s', moved.level, parent.level));
+    END IF;
+    SELECT * INTO before FROM branch_move WHERE (bank_id, branch_id) = (p_bank, p_branch)
+    ORDER BY moved_at DESC LIMIT 1;
+    IF before.parent_id = p_parent THEN
+        PERFORM refuse('branch_moves_elsewhere', format('branch %s hangs there', p_branch));
+    END IF;
+    INSERT INTO branch_move (bank_id, branch_id, parent_id, moved_at)
+    SELECT p_bank, p_branch, p_parent,
+           greatest(clock_timestamp(), before.moved_at + interval '1 microsecond');
+    RETURN before.parent_id;
+END $$;
+COMMENT ON FUNCTION move_branch IS
+    'Hangs a branch, with all below it, on another parent from now on; answers the parent before.';
+
+CREATE FUNCTION close_branch(p_bank integer, p_branch uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    own uuid[] := array(SELECT account_id FROM account
+                        WHERE bank_id = p_bank AND owner_id = p_branch);
+BEGIN
+    PERFORM lock_balances(p_bank, own);
+    PERFORM FROM branch WHERE (bank_id, branch_id) = (p_bank, p_branch) FOR UPDATE;
+    IF (hold_open_branch(p_bank, p_branch)).level = 'district'
+       OR EXISTS (SELECT FROM list_parents(p_bank, 'infinity') AS below
+                  JOIN branch b ON (b.bank_id, b.branch_id) = (p_bank, below.branch_id)
+                  WHERE below.parent_id = p_branch AND b.closed_at IS NULL)
+       OR EXISTS (SELECT FROM list_places(p_bank, 'infinity')
+                  WHERE branch_id = p_branch AND party_id <> p_branch)
+       OR EXISTS (SELECT FROM service_point
+                  WHERE bank_id = p_bank AND branch_id = p_branch AND closed_at IS NULL)
+       OR EXISTS (SELECT FROM balance
+                  WHERE bank_id = p_bank AND account_id = ANY (own) AND balance <> 0) THEN
+        PERFORM refuse('branch_is_empty', format('something hangs on branch %s', p_branch));
+    END IF;
+    UPDATE branch SET closed_at = clock_timestamp()
+    WHERE (bank_id, branch_id) = (p_bank, p_branch);
+END $$;
+COMMENT ON FUNCTION close_branch IS
+    'Closes a branch that no open branch, party or service point hangs on and whose accounts are '
+    'at 0; never the root.';
+
+CREATE FUNCTION place_party(p_bank integer, p_party uuid, p_branch uuid) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    kind   party_kind;
+    before placement;
+BEGIN
+    PERFORM hold_open_branch(p_bank, p_branch);
+    SELECT p.kind INTO kind FROM party p WHERE (bank_id, party_id) = (p_bank, p_party)
+    FOR NO KEY UPDATE;
+    IF kind IS NULL OR kind = 'branch' THEN
+        PERFORM refuse('party_exists', format('no party %s to be placed', p_party));
+    END IF;
+    SELECT * INTO before FROM placement WHERE (bank_id, party_id) = (p_bank, p_party)
+    ORDER BY placed_at DESC LIMIT 1;
+    IF before.branch_id = p_branch THEN
+        PERFORM refuse('party_moves_elsewhere', format('party %s hangs there', p_party));
+    END IF;
+    INSERT INTO placement (bank_id, party_id, branch_id, placed_at)
+    SELECT p_bank, p_party, p_branch,
+           greatest(clock_timestamp(), before.placed_at + interval '1 microsecond');
+    RETURN coalesce(before.branch_id, (SELECT root_id FROM bank WHERE bank_id = p_bank));
+END $$;
+COMMENT ON FUNCTION place_party IS
+    'Hangs a party with its accounts on a branch from now on; answers where it hung before. A '
+    'branch is moved, not placed.';
+
+CREATE FUNCTION open_service_point(
+    p_bank integer, p_point uuid, p_branch uuid, p_kind service_point_kind, p_name text
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF level_of_service_point(p_kind) <> (hold_open_branch(p_bank, p_branch)).level THEN
+        PERFORM refuse('service_point_on_its_level', format('no %s on this level', p_kind));
+    END IF;
+    INSERT INTO service_point (bank_id, service_point_id, branch_id, kind, name)
+    VALUES (p_bank, p_point, p_branch, p_kind, p_name);
+END $$;
+COMMENT ON FUNCTION open_service_point IS 'A new service point, on a branch of its kind''s level.';
+
+CREATE FUNCTION close_service_point(p_bank integer, p_point uuid) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    UPDATE service_point SET closed_at = clock_timestamp()
+    WHERE (bank_id, service_point_id) = (p_bank, p_point) AND closed_at IS NULL
+    RETURNING true;
+$$;
+COMMENT ON FUNCTION close_service_point IS 'Closes a service point; null if there is none open.';
+
+
+-- ── Tree: what hangs where, what it holds, who owes whom ────────────────────────────────────────
+-- An instant of 'infinity' is now. These are read in one piece: a plan looks inside them, which it
+-- does only where a function neither sets anything nor has rights of its own.
+
+CREATE FUNCTION list_parents(p_bank integer, p_at timestamptz)
+RETURNS TABLE (branch_id uuid, parent_id uuid) LANGUAGE sql STABLE AS $$
+    SELECT DISTINCT ON (m.branch_id) m.branch_id, m.parent_id FROM timebank.branch_move m
+    WHERE m.bank_id = p_bank AND m.moved_at <= p_at
+    ORDER BY m.branch_id, m.moved_at DESC;
+$$;
+COMMENT ON FUNCTION list_parents IS 'The tree at an instant: every branch and its parent.';
+
+CREATE FUNCTION list_places(p_bank integer, p_at timestamptz)
+RETURNS TABLE (party_id uuid, branch_id uuid) LANGUAGE sql STABLE AS $$
+    SELECT p.party_id, p.branch_id FROM timebank.placement p
+    WHERE p.bank_id = p_bank AND p.placed_at <= p_at
+      AND NOT EXISTS (SELECT FROM timebank.placement later
+                      WHERE later.bank_id = p_bank AND later.party_id = p.party_id
+                        AND later.placed_at > p.placed_at AND later.placed_at <= p_at)
+    UNION ALL
+    SELECT m.branch_id, m.branch_id FROM timebank.branch_move m
+    WHERE m.bank_id = p_bank AND m.moved_at <= p_at
+    GROUP BY m.branch_id;
+$$;
+COMMENT ON FUNCTION list_places IS
+    'Where every party hung at an instant, a branch on itself; but for those on the root because '
+    'they were never placed.';
+
+CREATE FUNCTION list_branches_below(p_bank integer, p_branch uuid, p_at timestamptz)
+RETURNS TABLE (branch_id uuid, child_id uuid) LANGUAGE sql STABLE AS $$
+    WITH RECURSIVE
+    parents AS MATERIALIZED (SELECT * FROM timebank.list_parents(p_bank, p_at)),
+    below (branch_id, child_id, depth) AS (
+        SELECT p_branch, p_branch, 0
+        UNION ALL
+        SELECT p.branch_id, CASE depth WHEN 0 THEN p.branch_id ELSE below.child_id END, depth + 1
+        FROM below JOIN parents p ON p.parent_id = below.branch_id WHERE depth < 16
+    )
+    SELECT below.branch_id, below.child_id FROM below;
+$$;
+COMMENT ON FUNCTION list_branches_below IS
+    'The branch and all below it at an instant, each with the child that it is under.';
+
+CREATE FUNCTION await_writers(p_at timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    deadline timestamptz := clock_timestamp() + interval '2 s';
+    writers  text[] := array(
+        SELECT virtualtransaction FROM pg_locks
+        WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND relation = ANY (array['balance', 'branch_move', 'placement']::regclass[])
+          AND mode IN ('RowShareLock', 'RowExclusiveLock') AND pid <> pg_backend_pid());
+BEGIN
+    IF p_at > clock_timestamp() THEN
+        RAISE EXCEPTION 'the totals at % are not known yet', p_at
+            USING ERRCODE = '22008', CONSTRAINT = 'as_of_not_in_future';
+    END IF;
+    WHILE EXISTS (SELECT FROM pg_locks WHERE virtualtransaction = ANY (writers)) LOOP
+        IF clock_timestamp() > deadline THEN
+            RAISE EXCEPTION 'others have been writing for too long' USING ERRCODE = '55P03';
+        END IF;
+        PERFORM pg_sleep(0.002);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION await_writers IS
+    'Waits until all is committed that may bear an instant up to p_at: whoever stamps a row holds '
+    'a lock on one of these tables by then. So what is told of a past instant never changes. It '
+    'holds nobody up; a long import is not waited for, the asker may come again.';
+
+CREATE FUNCTION list_branch_totals(p_bank integer, p_branch uuid, p_at timestamptz)
+RETURNS TABLE (branch_id uuid, unit unit, kind account_kind, accounts bigint, balance bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp
+SET plan_cache_mode = force_custom_plan SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    is_root boolean := p_branch = (SELECT root_id FROM bank WHERE bank_id = p_bank);
+    mine    uuid[];
+BEGIN
+    IF p_at < 'infinity' THEN
+        PERFORM await_writers(p_at);
+    END IF;
+    mine := array(SELECT branch_id FROM list_branches_below(p_bank, p_branch, p_at));
+    RETURN QUERY
+    WITH place AS (
+        SELECT p.party_id, below.child_id
+        FROM list_places(p_bank, p_at) AS p
+        JOIN list_branches_below(p_bank, p_branch, p_at) AS below USING (branch_id)
+        WHERE p.branch_id = ANY (mine)
+    ), counted AS (
+        SELECT place.child_id, a.account_id, a.unit, a.kind
+        FROM place JOIN account a ON (a.bank_id, a.owner_id) = (p_bank, place.party_id)
+        WHERE a.opened_at <= p_at
+        UNION ALL
+        SELECT p_branch, a.account_id, a.unit, a.kind FROM account a
+        WHERE is_root AND a.bank_id = p_bank AND a.opened_at <= p_at
+          AND NOT EXISTS (SELECT FROM list_places(p_bank, p_at) AS p WHERE p.party_id = a.owner_id)
+    )
+    SELECT c.child_id, c.unit, c.kind, count(*), sum(CASE
+               WHEN b.recorded_at <= p_at THEN b.balance
+               WHEN b.seq <= 64 THEN coalesce(
+                   (SELECT line.balance_after FROM posting line
+                    WHERE line.bank_id = p_bank AND line.account_id = c.account_id
+                      AND line.recorded_at <= p_at
+                    ORDER BY line.seq DESC LIMIT 1), 0)
+               ELSE coalesce(
+                   (SELECT line.balance_after FROM posting line
+                    WHERE (line.bank_id, line.account_id, line.seq) = (p_bank, c.account_id,
+                           find_last_seq(p_bank, c.account_id, p_at, 'infinity'))), 0)
+           END)::bigint
+    FROM counted c JOIN balance b ON (b.bank_id, b.account_id) = (p_bank, c.account_id)
+    GROUP BY c.child_id, c.unit, c.kind;
+END $$;
+COMMENT ON FUNCTION list_branch_totals IS
+    'By unit and kind of account: what hangs on the branch itself, under its own id, and each '
+    'child''s total with all below it. The tree, the places and the balances as recorded by p_at; '
+    'an account whose last posting is later is read by its lines, a long one by bisection.';
+
+CREATE FUNCTION list_sides(p_bank integer, p_level branch_level, p_at timestamptz)
+RETURNS TABLE (place_id uuid, side_id uuid) LANGUAGE sql STABLE AS $$
+    WITH RECURSIVE
+    parents AS MATERIALIZED (
+        SELECT p.branch_id, p.parent_id, b.level FROM timebank.list_parents(p_bank, p_at) AS p
+        JOIN timebank.branch b ON b.bank_id = p_bank AND b.branch_id = p.branch_id
+    ), side (place_id, side_id) AS (
+        SELECT branch_id, branch_id FROM parents WHERE level <= p_level
+        UNION
+        SELECT p.branch_id, side.side_id FROM side JOIN parents p ON p.parent_id = side.place_id
+        WHERE p.level > p_level
+    )
+    SELECT side.place_id, side.side_id FROM side;
+$$;
+COMMENT ON FUNCTION list_sides IS
+    'What each branch counts as, seen from a level: the one of that level above it, or itself.';
+
+CREATE FUNCTION list_branch_positions(p_bank integer, p_branch uuid, p_at timestamptz)
+RETURNS TABLE (branch_id uuid, unit unit, by_transfers bigint, by_moves bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp
+SET plan_cache_mode = force_custom_plan SET jit = off SET random_page_cost = 1.1 AS $$
+#variable_conflict use_column
+DECLARE
+    at_level branch_level;
+    root     uuid;
+    mine     uuid[];
+BEGIN
+    IF p_at < 'infinity' THEN
+        PERFORM await_writers(p_at);
+    END IF;
+    SELECT level INTO at_level FROM branch WHERE (bank_id, branch_id) = (p_bank, p_branch);
+    SELECT root_id INTO root FROM bank WHERE bank_id = p_bank;
+    mine := array(SELECT place_id FROM list_sides(p_bank, at_level, p_at)
+                  WHERE side_id = p_branch AND p_branch <> root);
+    RETURN QUERY
+    WITH stay AS MATERIALIZED (  -- of all who were ever here, where from when until when
+        SELECT party_id, branch_id AS place_id, placed_at AS since,
+               lead(placed_at, 1, 'infinity') OVER party AS until,
+               lag(branch_id, 1, root) OVER party AS place_before
+        FROM placement
+        WHERE bank_id = p_bank AND placed_at <= p_at AND party_id IN (
+            SELECT party_id FROM placement
+            WHERE bank_id = p_bank AND branch_id = ANY (mine) AND placed_at <= p_at)
+        WINDOW party AS (PARTITION BY party_id ORDER BY placed_at)
+    ), here AS (
+        SELECT party_id, since, until FROM stay WHERE place_id = ANY (mine)
+        UNION ALL
+        SELECT own, '-infinity', 'infinity' FROM unnest(mine) AS own
+    ), sent AS (
+        SELECT counter.place_id, a.unit, sum(line.amount) AS amount
+        FROM here
+        JOIN account a ON (a.bank_id, a.owner_id) = (p_bank, here.party_id)
+        JOIN posting line ON (line.bank_id, line.account_id) = (p_bank, a.account_id)
+                         AND line.recorded_at >= since AND line.recorded_at < until
+        JOIN transfer t ON (t.bank_id, t.transfer_id) = (p_bank, line.transfer_id)
+        JOIN account c ON (c.bank_id, c.account_id) = (
+            p_bank, CASE WHEN line.amount > 0 THEN debit_account_id ELSE credit_account_id END)
+        CROSS JOIN LATERAL (SELECT coalesce(
+            (SELECT b.branch_id FROM branch b
+             WHERE (b.bank_id, b.branch_id) = (p_bank, c.owner_id)),
+            (SELECT p.branch_id FROM placement p
+             WHERE p.bank_id = p_bank AND p.party_id = c.owner_id
+               AND p.placed_at <= line.recorded_at ORDER BY p.placed_at DESC LIMIT 1),
+            root) AS place_id) AS counter
+        WHERE line.recorded_at <= p_at
+        GROUP BY counter.place_id, a.unit
+    ), flow AS (
+        SELECT place_id, unit, amount AS sent, 0 AS carried FROM sent
+        UNION ALL
+        SELECT CASE WHEN arrives THEN place_before ELSE place_id END, a.unit, 0,
+               CASE WHEN arrives THEN balance_after ELSE -balance_after END
+        FROM (SELECT *, place_id = ANY (mine) AS arrives FROM stay
+              WHERE (place_id = ANY (mine)) <> (place_before = ANY (mine))) AS moved
+        JOIN account a ON (a.bank_id, a.owner_id) = (p_bank, moved.party_id)
+        JOIN posting line ON (line.bank_id, line.account_id, line.seq) = (
+            p_bank, a.account_id, find_last_seq(p_bank, a.account_id,
+                                                since - interval '1 microsecond', 'infinity'))
+    )
+    SELECT side_id, unit, sum(sent)::bigint, sum(carried)::bigint
+    FROM flow JOIN list_sides(p_bank, at_level, p_at) AS side USING (place_id)
+    WHERE side_id <> p_branch
+    GROUP BY side_id, unit HAVING sum(sent) <> 0 OR sum(carried) <> 0;
+END $$;
+COMMENT ON FUNCTION list_branch_positions IS
+    'What the branch with all below it got from each other branch of its level, less what it gave: '
+    'by transfers between those who hung here and there when they were recorded, and by balances '
+    'that parties took along as they moved. What hangs on a higher level counts for itself. Two '
+    'branches have opposite positions against each other; all of one add up to its total.';
+
+GRANT INSERT ON community_type TO timebank_app;
+GRANT UPDATE (name) ON community_type TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    open_branch, describe_branch, move_branch, close_branch, place_party, open_service_point,
+    close_service_point TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    level_above, level_of_service_point, list_parents, list_places, list_branches_below,
+    list_sides TO timebank_app, timebank_auditor;
+GRANT EXECUTE ON FUNCTION list_branch_totals, list_branch_positions TO timebank_app;
 
 
 -- ── Access: roles, sessions, four eyes, audit log ───────────────────────────────────────────────
@@ -975,6 +1491,22 @@ COMMENT ON TABLE session IS
 COMMENT ON COLUMN session.scopes IS 'The only actions it is good for; null: all of its role.';
 COMMENT ON COLUMN session.last_used_at IS 'To the minute: an older one is moved on at use.';
 CREATE INDEX session_of_party ON session (bank_id, party_id) WHERE revoked_at IS NULL;
+
+CREATE VIEW live_session AS
+    SELECT s.token_hash, s.bank_id, s.session_id, s.party_id, s.role, s.method, s.scopes,
+           nullif(g.branch_id, (SELECT root_id FROM bank b WHERE b.bank_id = s.bank_id))
+               AS branch_id,
+           g.merchant_id,
+           s.idle_seconds IS NOT NULL AND s.last_used_at < clock_timestamp() - interval '1 minute'
+               AS is_stale
+    FROM session s LEFT JOIN role_grant g USING (bank_id, grant_id)
+    WHERE s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
+      AND (s.idle_seconds IS NULL
+           OR s.last_used_at > clock_timestamp() - make_interval(secs => s.idle_seconds))
+      AND (s.grant_id IS NULL OR g.revoked_at IS NULL);
+COMMENT ON VIEW live_session IS
+    'The sessions that count now, and what they stand for: of one session that never changes. Read '
+    'it by token_hash. branch_id is null for the whole bank; is_stale: its use is to be noted.';
 
 CREATE TABLE audit_log (
     bank_id      integer     NOT NULL,
@@ -1721,37 +2253,45 @@ CREATE TABLE api_key (
 COMMENT ON TABLE api_key IS
     'Keys of systems. A key is a session; a rotated one has two that count, for a while.';
 
+CREATE FUNCTION count_failures(p_row login_failure) RETURNS integer
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE WHEN p_row.last_failed_at < clock_timestamp() - interval '1 day' THEN 0
+                ELSE p_row.failures END;
+$$;
+COMMENT ON FUNCTION count_failures IS 'The failures that count still: a day without one ends them.';
+
 CREATE FUNCTION charge_login(
     p_bank integer, p_method session_method, p_subject bytea, p_is_known boolean, p_waits integer[]
 ) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
+    INSERT INTO login_failure AS f
+    VALUES (p_bank, p_method, p_subject, p_is_known, 1, clock_timestamp(),
+            clock_timestamp() + make_interval(secs => p_waits[1]))
+    ON CONFLICT (bank_id, method, subject_hash) DO UPDATE
+    SET failures = count_failures(f) + 1,
+        is_known = p_is_known,
+        last_failed_at = clock_timestamp(),
+        free_at = clock_timestamp() + make_interval(
+            secs => p_waits[least(count_failures(f) + 1, cardinality(p_waits))])
+    WHERE f.free_at <= clock_timestamp();
+    IF NOT FOUND THEN  -- and if the row is gone since, somebody got in: come again
+        RETURN coalesce((
+            SELECT greatest(1, ceil(extract(epoch FROM free_at - clock_timestamp())))
+            FROM login_failure
+            WHERE bank_id = p_bank AND method = p_method AND subject_hash = p_subject), 1);
+    END IF;
     DELETE FROM login_failure WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM login_failure
         WHERE bank_id = p_bank AND method = p_method
           AND last_failed_at < clock_timestamp() - interval '1 day'
         ORDER BY last_failed_at LIMIT 2 FOR UPDATE SKIP LOCKED));
-    INSERT INTO login_failure AS f
-    VALUES (p_bank, p_method, p_subject, p_is_known, 1, clock_timestamp(),
-            clock_timestamp() + make_interval(secs => p_waits[1]))
-    ON CONFLICT (bank_id, method, subject_hash) DO UPDATE
-    SET failures = f.failures + 1,
-        is_known = p_is_known,
-        last_failed_at = clock_timestamp(),
-        free_at = clock_timestamp() + make_interval(
-            secs => p_waits[least(f.failures + 1, cardinality(p_waits))])
-    WHERE f.free_at <= clock_timestamp();
-    IF FOUND THEN
-        RETURN 0;
-    END IF;
-    RETURN (SELECT greatest(1, ceil(extract(epoch FROM free_at - clock_timestamp())))
-            FROM login_failure
-            WHERE bank_id = p_bank AND method = p_method AND subject_hash = p_subject);
+    RETURN 0;
 END $$;
 COMMENT ON FUNCTION charge_login IS
     'Counts an attempt as failed before it is looked at, so that many at once get no more than one '
     'after another. p_waits: seconds to wait after the 1st, 2nd, … failure, the last for all more. '
-    'Returns the seconds still to wait, and then counts nothing; 0: go on. Locks the row. '
-    'Rows unused for a day go, two at a time.';
+    'Returns the seconds still to wait, and then counts nothing; 0: go on. Locks the row; then two '
+    'that were unused for a day go, unless somebody holds them.';
 
 CREATE FUNCTION issue_one_time_code(
     p_bank integer, p_party uuid, p_code uuid, p_sealed_hash bytea, p_by uuid, p_lifetime interval
@@ -1940,6 +2480,1177 @@ CREATE TABLE shift (
 );
 COMMENT ON TABLE shift IS 'A shift of a rota that was imported and awarded; it is awarded once.';
 COMMENT ON COLUMN shift.points IS 'What all who attended were awarded for it.';
+
+
+-- ── Redemption ──────────────────────────────────────────────────────────────────────────────────
+--
+-- A hold moves points from a wallet or pool to the held account of the same owner; a capture moves
+-- them on to the merchant and the rest back; release and expiry move all of them back; a refund
+-- moves them from the merchant to where they were held from. Every transfer of a hold carries the
+-- hold's id as its subject. Stock and caps move in the same commit.
+--
+--   quantity     Units of an offer; of an open amount the points themselves, at a unit_price of 1.
+--   hold         placed_at <= t < expires_at: half-open, by the database's clock.
+--   a day        The bank's local day. Caps count a hold on the day it was placed; what was not
+--                captured is given back to that day; a refund gives nothing back.
+--   lock order   1 the hold's row (the sweeper passes over what others have)  2 code_attempts
+--                3 the payment code  4 the override  5 stock by offer_id  6 cap_use by its key
+--                7 balances by account_id, all at once  8 new rows. Each act is one function and
+--                takes what it needs of these in this order; one act is one transaction.
+--   plans        Acts turn sequential scans off: a session may have planned them when the tables
+--                were empty, and then would read all of what has grown since.
+--   repeats      An act's id is its caller's. The same content is answered as it was, refusals
+--                too; other content is an id_conflict. A unique violation or a serialization
+--                failure means that somebody came between: call again.
+
+CREATE FUNCTION nil_id() RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT uuid '00000000-0000-0000-0000-000000000000';
+$$;
+COMMENT ON FUNCTION nil_id IS 'Stands in a key where it is of all, or of none.';
+
+CREATE TYPE hold_state AS ENUM ('open', 'captured', 'released', 'expired');
+
+CREATE TYPE act_kind AS ENUM ('hold', 'capture', 'release', 'expire', 'refund', 'restock');
+
+CREATE TYPE channel AS ENUM (
+    'session',  -- the resident, logged in; a pick-up code is shown when the goods are fetched
+    'code',     -- at the counter, by a payment code
+    'card'      -- at the counter, by the printed card and its PIN
+);
+COMMENT ON TYPE channel IS 'How the resident agreed to a hold.';
+
+CREATE TYPE cap_scope AS ENUM (
+    'person_day',        -- points a resident holds in a day
+    'card_day',          -- of these, by the printed card
+    'merchant_day',      -- points held at a merchant in a day
+    'clerk_day',         -- points that one actor captures in a day
+    'offer_person_day',  -- units of an offer for a resident in a day
+    'offer_person'       -- units of an offer for a resident in all
+);
+
+CREATE TYPE redemption_status AS ENUM (
+    'done',                    -- it took effect; with every other status it had none
+    'id_conflict',             -- the id is taken by other content; answered, never stored
+    'hold_not_found',          -- or it is another merchant's
+    'too_many_wrong_codes',    -- too many wrong codes of this clerk or merchant of late
+    'code_not_valid',          -- unknown, used, expired, or for something else
+    'hold_already_captured',
+    'hold_released',
+    'hold_expired',
+    'hold_not_captured',       -- a refund came before the capture
+    'merchant_not_active',     -- no agreement is in force
+    'offer_not_valid',         -- unknown, another merchant's, withdrawn, or out of its time
+    'place_not_valid',         -- not a shop of this merchant, or not one of the offer's
+    'amount_out_of_range',
+    'account_not_found',       -- not a wallet or pool of points
+    'capture_exceeds_hold',
+    'refund_exceeds_captured',
+    'return_exceeds_captured',
+    'override_not_valid',
+    'out_of_stock',
+    'cap_exceeded',            -- cap says which
+    'insufficient_points',
+    'merchant_lacks_points'    -- the merchant was settled with or gave them on
+);
+
+CREATE TYPE act_reason AS ENUM (
+    'changed_mind', 'goods_returned', 'goods_faulty', 'not_handed_over', 'charged_wrongly',
+    'opening', 'delivery', 'loss', 'recount'
+);
+COMMENT ON TYPE act_reason IS 'Why there was a release, a refund or a restock: a code, no text.';
+
+CREATE TYPE override_reason AS ENUM ('hardship', 'bulk_for_household', 'event', 'correction');
+
+CREATE TABLE merchant (
+    bank_id      integer     NOT NULL,
+    merchant_id  uuid        NOT NULL,
+    name         text        NOT NULL
+                             CONSTRAINT merchant_name_short CHECK (length(name) BETWEEN 1 AND 80),
+    enrolled_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, merchant_id)
+);
+COMMENT ON TABLE merchant IS 'Who takes points for goods; active while an agreement is in force.';
+
+CREATE TABLE agreement (
+    bank_id      integer     NOT NULL,
+    merchant_id  uuid        NOT NULL,
+    reference    text        NOT NULL CONSTRAINT agreement_reference_short
+                             CHECK (length(reference) BETWEEN 1 AND 80),
+    valid_from   timestamptz NOT NULL,
+    valid_until  timestamptz NOT NULL,
+    recorded_by  uuid        NOT NULL,
+    recorded_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at     timestamptz,
+    CONSTRAINT agreement_recorded_once PRIMARY KEY (bank_id, merchant_id, reference),
+    CONSTRAINT agreement_ends_after_it_begins CHECK (valid_from < valid_until)
+);
+COMMENT ON TABLE agreement IS
+    'What binds a merchant to take points. A hold does not outlive the agreement it was placed in.';
+COMMENT ON COLUMN agreement.valid_until IS 'Half-open; infinity if it has no end.';
+COMMENT ON COLUMN agreement.ended_at IS 'When it was ended before its time.';
+
+CREATE TABLE shop (
+    bank_id      integer     NOT NULL,
+    shop_id      uuid        NOT NULL,
+    merchant_id  uuid        NOT NULL,
+    name         text        NOT NULL
+                             CONSTRAINT shop_name_short CHECK (length(name) BETWEEN 1 AND 80),
+    branch_id    uuid,
+    opened_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    closed_at    timestamptz,
+    PRIMARY KEY (bank_id, shop_id)
+);
+CREATE INDEX shop_of_merchant ON shop (bank_id, merchant_id);
+COMMENT ON TABLE shop IS 'A place where a merchant hands goods over.';
+COMMENT ON COLUMN shop.branch_id IS 'The service point it stands at; null for own premises.';
+
+CREATE TABLE offer (
+    bank_id         integer     NOT NULL,
+    offer_id        uuid        NOT NULL,
+    merchant_id     uuid        NOT NULL,
+    title           text        NOT NULL
+                                CONSTRAINT offer_title_short CHECK (length(title) BETWEEN 1 AND 80),
+    price           bigint      NOT NULL CONSTRAINT offer_price_positive
+                                CHECK (price BETWEEN 1 AND (1::bigint << 53) - 1),
+    is_stocked      boolean     NOT NULL,
+    per_person_day  bigint      CONSTRAINT offer_day_cap_positive CHECK (per_person_day > 0),
+    per_person      bigint      CONSTRAINT offer_cap_positive CHECK (per_person > 0),
+    valid_from      timestamptz NOT NULL,
+    valid_until     timestamptz NOT NULL,
+    listed_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    withdrawn_at    timestamptz,
+    PRIMARY KEY (bank_id, offer_id),
+    CONSTRAINT offer_ends_after_it_begins CHECK (valid_from < valid_until)
+);
+CREATE INDEX offer_of_merchant ON offer (bank_id, merchant_id, offer_id);
+COMMENT ON TABLE offer IS
+    'A thing and its price in points. It never changes but to be withdrawn: a new price is a new '
+    'offer, so that what was promised stands.';
+COMMENT ON COLUMN offer.is_stocked IS 'Whether stock is counted; if not, there is no end of it.';
+
+CREATE TABLE offer_place (
+    bank_id   integer NOT NULL,
+    offer_id  uuid    NOT NULL,
+    shop_id   uuid    NOT NULL,
+    PRIMARY KEY (bank_id, offer_id, shop_id)
+);
+COMMENT ON TABLE offer_place IS 'Where an offer is picked up; without a row, at any shop.';
+
+CREATE TABLE stock (
+    bank_id    integer NOT NULL,
+    offer_id   uuid    NOT NULL,
+    available  bigint  NOT NULL DEFAULT 0
+                       CONSTRAINT stock_not_negative CHECK (available >= 0),
+    PRIMARY KEY (bank_id, offer_id)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE stock IS 'Units that are neither held nor handed over; rebuilt by the audit.';
+
+CREATE TABLE cap_rule (
+    bank_id        integer     NOT NULL,
+    scope          cap_scope   NOT NULL CONSTRAINT cap_rule_not_of_an_offer
+                               CHECK (scope NOT IN ('offer_person_day', 'offer_person')),
+    subject_id     uuid        NOT NULL DEFAULT nil_id(),
+    in_force_from  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    points         bigint      CONSTRAINT cap_rule_not_negative CHECK (points >= 0),
+    set_by         uuid        NOT NULL,
+    CONSTRAINT cap_rule_set_once PRIMARY KEY (bank_id, scope, subject_id, in_force_from)
+);
+COMMENT ON TABLE cap_rule IS
+    'Caps of a bank, versioned: the latest that is in force counts, one for a subject before the '
+    'one for all. Caps of an offer stand in the offer. Append-only.';
+COMMENT ON COLUMN cap_rule.subject_id IS 'A person, merchant or clerk; the nil id is all of them.';
+COMMENT ON COLUMN cap_rule.points IS 'Null is no cap.';
+
+CREATE TABLE cap_use (
+    bank_id     integer   NOT NULL,
+    scope       cap_scope NOT NULL,
+    subject_id  uuid      NOT NULL,
+    offer_id    uuid      NOT NULL,
+    used_on     date      NOT NULL,
+    used        bigint    NOT NULL DEFAULT 0 CONSTRAINT cap_use_not_negative CHECK (used >= 0),
+    PRIMARY KEY (bank_id, scope, subject_id, offer_id, used_on)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE cap_use IS
+    'What was used of each cap, rebuilt by the audit; who counts in it has locked it.';
+COMMENT ON COLUMN cap_use.offer_id IS 'The nil id where the cap is not of an offer.';
+COMMENT ON COLUMN cap_use.used_on IS 'The bank''s local day; -infinity for a cap in all.';
+
+CREATE TABLE cap_override (
+    bank_id      integer         NOT NULL,
+    override_id  uuid            NOT NULL,
+    scope        cap_scope       NOT NULL,
+    subject_id   uuid            NOT NULL,
+    offer_id     uuid            NOT NULL DEFAULT nil_id(),
+    amount       bigint          NOT NULL CONSTRAINT override_amount_positive CHECK (amount > 0),
+    reason       override_reason NOT NULL,
+    granted_at   timestamptz     NOT NULL DEFAULT clock_timestamp(),
+    expires_at   timestamptz     NOT NULL,
+    used_by      uuid,
+    CONSTRAINT override_granted_once PRIMARY KEY (bank_id, override_id)
+);
+COMMENT ON TABLE cap_override IS 'Lets one act pass one cap: four eyes agreed, for a reason.';
+COMMENT ON COLUMN cap_override.override_id IS 'The approval: by two persons, neither its subject.';
+COMMENT ON COLUMN cap_override.amount IS 'The most that the act may add, as its cap counts.';
+COMMENT ON COLUMN cap_override.used_by IS 'The act that passed.';
+
+CREATE TABLE hold (
+    bank_id              integer     NOT NULL,
+    hold_id              uuid        NOT NULL,
+    resident_id          uuid        NOT NULL,
+    source_account_id    uuid        NOT NULL,
+    held_account_id      uuid        NOT NULL,
+    merchant_account_id  uuid        NOT NULL,
+    merchant_id          uuid        NOT NULL,
+    offer_id             uuid,
+    shop_id              uuid,
+    channel              channel     NOT NULL,
+    quantity             bigint      NOT NULL
+                                     CONSTRAINT hold_quantity_positive CHECK (quantity > 0),
+    unit_price           bigint      NOT NULL
+                                     CONSTRAINT hold_price_positive CHECK (unit_price > 0),
+    placed_at            timestamptz NOT NULL,
+    placed_on            date        NOT NULL,
+    expires_at           timestamptz NOT NULL,
+    state                hold_state  NOT NULL DEFAULT 'open',
+    captured             bigint      NOT NULL DEFAULT 0,
+    captured_by          uuid,
+    refunded             bigint      NOT NULL DEFAULT 0,
+    returned             bigint      NOT NULL DEFAULT 0,
+    ended_at             timestamptz,
+    PRIMARY KEY (bank_id, hold_id),
+    CONSTRAINT hold_expires_after_it_was_placed CHECK (placed_at < expires_at),
+    CONSTRAINT hold_captured_within_what_was_held CHECK (captured BETWEEN 0 AND quantity),
+    CONSTRAINT hold_captured_iff_captured CHECK ((state = 'captured') = (captured > 0)),
+    CONSTRAINT hold_ended_iff_not_open CHECK ((state = 'open') = (ended_at IS NULL)),
+    CONSTRAINT hold_refunded_within_what_was_captured
+        CHECK (refunded BETWEEN 0 AND captured * unit_price),
+    CONSTRAINT hold_returned_within_what_was_captured CHECK (returned BETWEEN 0 AND captured)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE hold IS 'A redemption and how far it came; rebuilt from its acts by the audit.';
+COMMENT ON COLUMN hold.resident_id IS 'Whose redemption it is, also when a pool pays.';
+COMMENT ON COLUMN hold.offer_id IS 'Null for an open amount.';
+COMMENT ON COLUMN hold.shop_id IS 'Where it is picked up, if that matters.';
+COMMENT ON COLUMN hold.captured IS 'Quantity that was captured; the rest went back at once.';
+COMMENT ON COLUMN hold.refunded IS 'Points given back after the capture.';
+COMMENT ON COLUMN hold.returned IS 'Quantity of goods that came back with refunds.';
+
+CREATE INDEX hold_due ON hold (bank_id, expires_at) WHERE state = 'open';
+CREATE INDEX hold_of_resident ON hold (bank_id, resident_id, hold_id);
+CREATE INDEX hold_of_merchant ON hold (bank_id, merchant_id, hold_id);
+
+CREATE TABLE redemption_act (
+    bank_id      integer           NOT NULL,
+    act_id       uuid              NOT NULL,
+    kind         act_kind          NOT NULL,
+    status       redemption_status NOT NULL,
+    cap          cap_scope,
+    hold_id      uuid,
+    merchant_id  uuid,
+    offer_id     uuid,
+    quantity     bigint,
+    points       bigint,
+    actor_id     uuid              NOT NULL,
+    reason       act_reason,
+    override_id  uuid,
+    expires_at   timestamptz,
+    fingerprint  bytea             NOT NULL,
+    recorded_at  timestamptz       NOT NULL,
+    CONSTRAINT act_decided_once PRIMARY KEY (bank_id, act_id),
+    CONSTRAINT act_conflict_not_stored CHECK (status <> 'id_conflict'),
+    CONSTRAINT act_names_the_cap_that_stopped_it CHECK (
+        (status = 'cap_exceeded') = (cap IS NOT NULL))
+);
+CREATE INDEX redemption_act_of_hold ON redemption_act (bank_id, hold_id);
+COMMENT ON TABLE redemption_act IS
+    'Every act on a hold or a stock ever decided, done or refused, so an id is answered for ever. '
+    'Append-only.';
+COMMENT ON COLUMN redemption_act.act_id IS
+    'The caller''s; of a hold it is the hold_id. The transfer that moves the points has it too.';
+COMMENT ON COLUMN redemption_act.quantity IS
+    'Units held, captured, given back or restocked (negative: taken out), or points if open.';
+COMMENT ON COLUMN redemption_act.points IS 'What it moved, or was asked to move.';
+COMMENT ON COLUMN redemption_act.fingerprint IS 'SHA-256 of all that was asked.';
+
+CREATE TABLE code_key (
+    bank_id  integer PRIMARY KEY,
+    key      bytea   NOT NULL DEFAULT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+);
+COMMENT ON TABLE code_key IS
+    'A secret of each bank that no login reads: six digits would be guessed from a plain hash.';
+
+CREATE TABLE payment_code (
+    bank_id            integer     NOT NULL,
+    resident_id        uuid        NOT NULL,
+    source_account_id  uuid        NOT NULL,
+    digits_hash        bytea       NOT NULL,
+    token_hash         bytea       NOT NULL,
+    expires_at         timestamptz NOT NULL,
+    used_at            timestamptz,
+    PRIMARY KEY (bank_id, resident_id),
+    CONSTRAINT payment_digits_unique UNIQUE (bank_id, digits_hash),
+    CONSTRAINT payment_token_unique UNIQUE (bank_id, token_hash)
+);
+COMMENT ON TABLE payment_code IS 'The latest code of each resident; a new one ends the one before.';
+
+CREATE TABLE pickup_code (
+    bank_id      integer NOT NULL,
+    hold_id      uuid    NOT NULL,
+    merchant_id  uuid    NOT NULL,
+    digits_hash  bytea   NOT NULL,
+    token_hash   bytea   NOT NULL,
+    PRIMARY KEY (bank_id, hold_id),
+    CONSTRAINT pickup_digits_unique UNIQUE (bank_id, merchant_id, digits_hash),
+    CONSTRAINT pickup_token_unique UNIQUE (bank_id, merchant_id, token_hash)
+);
+COMMENT ON TABLE pickup_code IS 'What opens a hold at its merchant, and nowhere else.';
+
+CREATE TABLE code_attempts (
+    bank_id     integer     NOT NULL,
+    subject_id  uuid        NOT NULL,
+    since       timestamptz NOT NULL DEFAULT '-infinity',
+    failures    integer     NOT NULL DEFAULT 0,
+    PRIMARY KEY (bank_id, subject_id)
+);
+COMMENT ON TABLE code_attempts IS
+    'Wrong codes of a clerk or merchant in a stretch of 15 minutes; they take turns by its lock.';
+
+SELECT make_append_only('redemption_act'), make_append_only('cap_rule');
+CREATE TRIGGER redemption_act_is_written_by_functions BEFORE INSERT
+    ON redemption_act FOR EACH STATEMENT EXECUTE FUNCTION refuse_insert_by_hand();
+ALTER TABLE redemption_act ENABLE ALWAYS TRIGGER redemption_act_is_written_by_functions;
+
+
+-- Acts
+
+CREATE FUNCTION find_act(p_bank integer, p_act uuid, p_fingerprint bytea) RETURNS redemption_act
+LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    known redemption_act;
+BEGIN
+    SELECT * INTO known FROM redemption_act WHERE (bank_id, act_id) = (p_bank, p_act);
+    IF known.fingerprint = p_fingerprint THEN
+        RETURN known;
+    ELSIF FOUND OR EXISTS (SELECT FROM transfer WHERE (bank_id, transfer_id) = (p_bank, p_act)) THEN
+        known := NULL;
+        known.act_id := p_act;
+        known.status := 'id_conflict';
+        RETURN known;
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION find_act IS
+    'What was answered to this id before, a conflict if it was asked something else, or null.';
+
+CREATE FUNCTION record_act(p_act redemption_act) RETURNS redemption_act
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO redemption_act SELECT p_act.*;
+    RETURN p_act;
+END $$;
+COMMENT ON FUNCTION record_act IS 'Writes what was decided, and returns it.';
+
+CREATE FUNCTION fingerprint_of(p_asked text) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
+    SELECT sha256(convert_to(p_asked, 'UTF8'));
+$$;
+COMMENT ON FUNCTION fingerprint_of IS 'SHA-256 of a row of all that was asked, as text.';
+
+CREATE FUNCTION local_day(p_bank integer, p_at timestamptz) RETURNS date
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT (p_at AT TIME ZONE time_zone)::date FROM bank WHERE bank_id = p_bank;
+$$;
+COMMENT ON FUNCTION local_day IS 'The day of an instant where the bank is.';
+
+CREATE FUNCTION post_redemption(
+    p_bank integer, p_hold uuid, p_actor uuid, p_ids uuid[], p_kinds transfer_kind[],
+    p_debits uuid[], p_credits uuid[], p_amounts bigint[]
+) RETURNS void LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    size     integer[] := ARRAY[cardinality(p_ids)];
+    decided  transfer_status[];
+BEGIN
+    SELECT statuses INTO decided FROM post_transfers(
+        p_bank, p_ids, p_kinds, p_debits, p_credits, p_amounts,
+        array_fill(NULL::timestamptz, size), array_fill(p_actor, size),
+        array_fill(CASE WHEN cardinality(p_ids) > 1 THEN p_ids[1] END, size),
+        array_fill(p_hold, size), array_fill(NULL::uuid, size),
+        array_fill(NULL::reversal_reason, size));
+    IF 'posted' <> ANY (decided) THEN
+        RAISE EXCEPTION 'hold %: the ledger answered %', p_hold, decided;
+    END IF;
+END $$;
+COMMENT ON FUNCTION post_redemption IS
+    'Posts the transfers of an act as one chain. All was decided under locks before, so a refusal '
+    'is a fault of ours and undoes the act.';
+
+
+-- Caps
+
+CREATE TYPE cap_key AS (
+    scope       cap_scope,
+    subject_id  uuid,
+    offer_id    uuid,
+    used_on     date,
+    amount      bigint
+);
+COMMENT ON TYPE cap_key IS 'A row of cap_use and what an act adds to it.';
+
+CREATE FUNCTION caps_of_hold(p_hold hold, p_quantity bigint) RETURNS cap_key[]
+LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
+    SELECT array_agg(ROW(scope, subject_id, offer_id, used_on, amount)::cap_key)
+    FROM (VALUES
+        ('person_day'::cap_scope, p_hold.resident_id, nil_id(), p_hold.placed_on,
+         p_quantity * p_hold.unit_price, true),
+        ('card_day', p_hold.resident_id, nil_id(), p_hold.placed_on,
+         p_quantity * p_hold.unit_price, p_hold.channel = 'card'),
+        ('merchant_day', p_hold.merchant_id, nil_id(), p_hold.placed_on,
+         p_quantity * p_hold.unit_price, true),
+        ('offer_person_day', p_hold.resident_id, p_hold.offer_id, p_hold.placed_on, p_quantity,
+         p_hold.offer_id IS NOT NULL),
+        ('offer_person', p_hold.resident_id, p_hold.offer_id, '-infinity', p_quantity,
+         p_hold.offer_id IS NOT NULL)
+    ) AS key (scope, subject_id, offer_id, used_on, amount, counts)
+    WHERE counts AND subject_id IS NOT NULL;
+$$;
+COMMENT ON FUNCTION caps_of_hold IS 'The caps a hold counts in, and by how much for a quantity.';
+
+CREATE FUNCTION find_cap(
+    p_bank integer, p_scope cap_scope, p_subject uuid, p_offer uuid, p_at timestamptz
+) RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    cap bigint;
+BEGIN
+    IF p_scope IN ('offer_person_day', 'offer_person') THEN
+        RETURN (SELECT CASE p_scope WHEN 'offer_person' THEN per_person ELSE per_person_day END
+                FROM offer WHERE (bank_id, offer_id) = (p_bank, p_offer));
+    END IF;
+    SELECT points INTO cap FROM cap_rule
+    WHERE bank_id = p_bank AND scope = p_scope AND in_force_from <= p_at
+      AND subject_id IN (p_subject, nil_id())
+    ORDER BY subject_id = p_subject DESC, in_force_from DESC LIMIT 1;
+    RETURN CASE WHEN FOUND THEN cap WHEN p_scope = 'card_day' THEN 0 END;
+END $$;
+COMMENT ON FUNCTION find_cap IS
+    'The cap in force, or null for none. A printed card, which can be lost, buys nothing until its '
+    'bank sets a cap.';
+
+CREATE FUNCTION lock_stock_and_caps(p_bank integer, p_offers uuid[], p_keys cap_key[])
+RETURNS void LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM stock WHERE bank_id = p_bank AND offer_id = ANY (p_offers)
+    ORDER BY offer_id FOR NO KEY UPDATE;
+    INSERT INTO cap_use (bank_id, scope, subject_id, offer_id, used_on)
+    SELECT DISTINCT p_bank, scope, subject_id, offer_id, used_on FROM unnest(p_keys)
+    ORDER BY scope, subject_id, offer_id, used_on
+    ON CONFLICT DO NOTHING;
+    PERFORM FROM cap_use u JOIN unnest(p_keys) k USING (scope, subject_id, offer_id, used_on)
+    WHERE u.bank_id = p_bank
+    ORDER BY u.scope, u.subject_id, u.offer_id, u.used_on FOR NO KEY UPDATE OF u;
+END $$;
+COMMENT ON FUNCTION lock_stock_and_caps IS
+    'Steps 5 and 6 of the lock order. New rows of cap_use are made in the order of their keys too: '
+    'whoever waits for one has passed all before it.';
+
+CREATE FUNCTION add_to_caps(p_bank integer, p_keys cap_key[]) RETURNS void
+LANGUAGE sql SET search_path = timebank, pg_temp AS $$
+    UPDATE cap_use u SET used = u.used + k.amount
+    FROM unnest(p_keys) k
+    WHERE u.bank_id = p_bank AND k.amount <> 0
+      AND (u.scope, u.subject_id, u.offer_id, u.used_on)
+          = (k.scope, k.subject_id, k.offer_id, k.used_on);
+$$;
+COMMENT ON FUNCTION add_to_caps IS 'Counts what an act adds; keys are locked and name a row once.';
+
+CREATE FUNCTION find_cap_fault(
+    p_bank integer, p_keys cap_key[], p_override uuid, p_at timestamptz,
+    OUT status redemption_status, OUT cap cap_scope
+) LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    passed cap_scope;
+BEGIN
+    SELECT scope INTO passed
+    FROM cap_override o JOIN unnest(p_keys) k USING (scope, subject_id, offer_id)
+    WHERE (o.bank_id, o.override_id) = (p_bank, p_override)
+      AND o.used_by IS NULL AND p_at < o.expires_at AND k.amount <= o.amount;
+    IF NOT FOUND AND p_override IS NOT NULL THEN
+        status := 'override_not_valid';
+        RETURN;
+    END IF;
+    SELECT k.scope INTO cap
+    FROM unnest(p_keys) k LEFT JOIN cap_use u
+         ON (u.bank_id, u.scope, u.subject_id, u.offer_id, u.used_on)
+            = (p_bank, k.scope, k.subject_id, k.offer_id, k.used_on)
+    WHERE k.scope IS DISTINCT FROM passed AND coalesce(u.used, 0) + k.amount
+          > find_cap(p_bank, k.scope, k.subject_id, k.offer_id, p_at)
+    ORDER BY k.scope LIMIT 1;
+    status := CASE WHEN cap IS NOT NULL THEN 'cap_exceeded' END;
+END $$;
+COMMENT ON FUNCTION find_cap_fault IS
+    'The first cap that an act would exceed, an override that does not fit, or null. A reader '
+    'without the locks gets a quote.';
+
+
+-- Codes
+
+CREATE FUNCTION hash_code(p_bank integer, p_code bytea) RETURNS bytea
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO code_key (bank_id) SELECT p_bank
+    WHERE NOT EXISTS (SELECT FROM code_key WHERE bank_id = p_bank)
+    ON CONFLICT DO NOTHING;
+    RETURN (SELECT sha256(key || p_code) FROM code_key WHERE bank_id = p_bank);
+END $$;
+COMMENT ON FUNCTION hash_code IS
+    'What is kept of a code. p_code is its SHA-256, of a fixed length, so no longer message can be '
+    'made from it, and no log of parameters shows a code.';
+
+CREATE FUNCTION lock_attempts(p_bank integer, p_actor uuid, p_merchant uuid) RETURNS boolean
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO code_attempts (bank_id, subject_id)
+    SELECT p_bank, subject FROM unnest(ARRAY[p_actor, p_merchant]) AS subject ORDER BY subject
+    ON CONFLICT DO NOTHING;
+    PERFORM FROM code_attempts WHERE bank_id = p_bank AND subject_id IN (p_actor, p_merchant)
+    ORDER BY subject_id FOR NO KEY UPDATE;
+    RETURN NOT EXISTS (
+        SELECT FROM code_attempts
+        WHERE bank_id = p_bank AND subject_id IN (p_actor, p_merchant)
+          AND since > clock_timestamp() - interval '15 minutes'
+          AND failures >= CASE subject_id WHEN p_merchant THEN 15 ELSE 5 END);
+END $$;
+COMMENT ON FUNCTION lock_attempts IS
+    'Whether this clerk may try a code now: after 5 wrong ones, or 15 at the merchant, in 15 '
+    'minutes no more are looked at, so eight digits that live a minute are not found by guessing.';
+
+CREATE FUNCTION count_failure(p_bank integer, p_actor uuid, p_merchant uuid) RETURNS void
+LANGUAGE sql SET search_path = timebank, pg_temp AS $$
+    UPDATE code_attempts
+    SET failures = CASE WHEN since > clock_timestamp() - interval '15 minutes'
+                        THEN failures + 1 ELSE 1 END,
+        since = CASE WHEN since > clock_timestamp() - interval '15 minutes'
+                     THEN since ELSE clock_timestamp() END
+    WHERE bank_id = p_bank AND subject_id IN (p_actor, p_merchant);
+$$;
+COMMENT ON FUNCTION count_failure IS 'Counts a wrong code; lock_attempts came before.';
+
+CREATE FUNCTION issue_payment_code(
+    p_bank integer, p_resident uuid, p_source uuid, p_digits bytea, p_token bytea,
+    p_lifetime interval
+) RETURNS timestamptz LANGUAGE sql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+    INSERT INTO payment_code AS c
+    SELECT p_bank, p_resident, p_source, hash_code(p_bank, p_digits), hash_code(p_bank, p_token),
+           clock_timestamp() + p_lifetime
+    ON CONFLICT (bank_id, resident_id) DO UPDATE
+    SET source_account_id = excluded.source_account_id, digits_hash = excluded.digits_hash,
+        token_hash = excluded.token_hash, expires_at = excluded.expires_at, used_at = NULL
+    RETURNING c.expires_at;
+$$;
+COMMENT ON FUNCTION issue_payment_code IS
+    'Gives a resident a new code that pays from this account, once, and ends the one before. A '
+    'unique violation means that another''s has these digits: call again with others.';
+
+CREATE FUNCTION set_pickup_code(p_hold hold, p_digits bytea, p_token bytea) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    digits bytea := hash_code(p_hold.bank_id, p_digits);
+BEGIN
+    DELETE FROM pickup_code p USING hold h
+    WHERE (p.bank_id, p.merchant_id, p.digits_hash) = (p_hold.bank_id, p_hold.merchant_id, digits)
+      AND (h.bank_id, h.hold_id) = (p.bank_id, p.hold_id) AND h.state <> 'open';
+    INSERT INTO pickup_code
+    VALUES (p_hold.bank_id, p_hold.hold_id, p_hold.merchant_id, digits,
+            hash_code(p_hold.bank_id, p_token))
+    ON CONFLICT (bank_id, hold_id) DO UPDATE
+    SET digits_hash = excluded.digits_hash, token_hash = excluded.token_hash;
+END $$;
+COMMENT ON FUNCTION set_pickup_code IS
+    'Gives an open hold a code, which may have been that of one that ended. A unique violation '
+    'means that another open hold of the merchant has these digits: call again with others.';
+
+CREATE FUNCTION renew_pickup_code(p_bank integer, p_hold uuid, p_digits bytea, p_token bytea)
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    held hold;
+BEGIN
+    SELECT * INTO held FROM hold WHERE (bank_id, hold_id) = (p_bank, p_hold) FOR NO KEY UPDATE;
+    IF held.state = 'open' AND held.channel = 'session' THEN
+        PERFORM set_pickup_code(held, p_digits, p_token);
+        RETURN true;
+    END IF;
+    RETURN false;
+END $$;
+COMMENT ON FUNCTION renew_pickup_code IS
+    'Gives an open hold another code, since nobody can read the one before; false if it has none.';
+
+CREATE FUNCTION fits_pickup(p_bank integer, p_merchant uuid, p_hold uuid, p_code bytea)
+RETURNS boolean LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    hashed bytea := hash_code(p_bank, p_code);
+BEGIN
+    RETURN EXISTS (SELECT FROM pickup_code
+                   WHERE (bank_id, hold_id, merchant_id) = (p_bank, p_hold, p_merchant)
+                     AND hashed IN (digits_hash, token_hash));
+END $$;
+COMMENT ON FUNCTION fits_pickup IS 'Whether this code opens this hold at this merchant.';
+
+CREATE FUNCTION find_pickup(
+    p_bank integer, p_merchant uuid, p_actor uuid, p_code bytea,
+    OUT status redemption_status, OUT hold_id uuid
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    hashed bytea := hash_code(p_bank, p_code);
+BEGIN
+    IF NOT lock_attempts(p_bank, p_actor, p_merchant) THEN
+        status := 'too_many_wrong_codes';
+        RETURN;
+    END IF;
+    SELECT p.hold_id INTO hold_id FROM pickup_code p
+    WHERE p.bank_id = p_bank AND p.merchant_id = p_merchant
+      AND hashed IN (p.digits_hash, p.token_hash);
+    status := CASE WHEN FOUND THEN 'done' ELSE 'code_not_valid' END;
+    IF status <> 'done' THEN
+        PERFORM count_failure(p_bank, p_actor, p_merchant);
+    END IF;
+END $$;
+COMMENT ON FUNCTION find_pickup IS
+    'The hold that a code opens at this merchant. Another merchant''s looks like none, and a wrong '
+    'code is counted: commit it.';
+
+
+-- Holding
+
+CREATE FUNCTION find_offer_fault(p_wish hold, p_at timestamptz) RETURNS redemption_status
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE
+        WHEN p_wish.offer_id IS NOT NULL AND NOT EXISTS (
+            SELECT FROM offer
+            WHERE (bank_id, offer_id) = (p_wish.bank_id, p_wish.offer_id)
+              AND merchant_id = p_wish.merchant_id AND withdrawn_at IS NULL
+              AND valid_from <= p_at AND p_at < valid_until)
+            THEN 'offer_not_valid'::redemption_status
+        WHEN p_wish.shop_id IS NOT NULL AND NOT EXISTS (
+            SELECT FROM shop
+            WHERE (bank_id, shop_id) = (p_wish.bank_id, p_wish.shop_id)
+              AND merchant_id = p_wish.merchant_id AND closed_at IS NULL)
+            THEN 'place_not_valid'
+        WHEN EXISTS (
+            SELECT FROM offer_place WHERE (bank_id, offer_id) = (p_wish.bank_id, p_wish.offer_id)
+        ) AND NOT EXISTS (
+            SELECT FROM offer_place
+            WHERE (bank_id, offer_id, shop_id)
+                  = (p_wish.bank_id, p_wish.offer_id, p_wish.shop_id))
+            THEN 'place_not_valid'
+    END;
+$$;
+COMMENT ON FUNCTION find_offer_fault IS 'Why this cannot be had of the merchant there, or null.';
+
+CREATE FUNCTION find_agreed_until(p_bank integer, p_merchant uuid, p_at timestamptz)
+RETURNS timestamptz LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT max(least(valid_until, ended_at)) FROM agreement
+    WHERE bank_id = p_bank AND merchant_id = p_merchant
+      AND valid_from <= p_at AND p_at < least(valid_until, ended_at);
+$$;
+COMMENT ON FUNCTION find_agreed_until IS
+    'Until when the agreements in force bind the merchant; null if none does.';
+
+CREATE FUNCTION judge_hold(p_wish hold, p_override uuid)
+RETURNS TABLE (status redemption_status, cap cap_scope, wish hold)
+LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+DECLARE
+    asked     offer;
+    agreed    timestamptz := find_agreed_until(p_wish.bank_id, p_wish.merchant_id,
+                                               p_wish.placed_at);
+    kind      account_kind;
+    stands    bigint;
+    in_stock  bigint;
+BEGIN
+    wish := p_wish;
+    SELECT * INTO asked FROM offer WHERE (bank_id, offer_id) = (wish.bank_id, wish.offer_id);
+    wish.unit_price := coalesce(asked.price, 1);
+    wish.expires_at := least(wish.expires_at, asked.valid_until, agreed);
+    SELECT account_id INTO wish.merchant_account_id FROM account
+    WHERE bank_id = wish.bank_id AND owner_id = wish.merchant_id
+      AND (account.kind, unit) = ('merchant', 'points');
+    SELECT a.kind, b.balance INTO kind, stands
+    FROM account a JOIN balance b USING (bank_id, account_id)
+    WHERE (bank_id, account_id) = (wish.bank_id, wish.source_account_id) AND unit = 'points';
+    SELECT available INTO in_stock FROM stock
+    WHERE (bank_id, offer_id) = (wish.bank_id, wish.offer_id);
+    status := CASE WHEN agreed IS NULL OR wish.merchant_account_id IS NULL
+                   THEN 'merchant_not_active'::redemption_status
+                   ELSE find_offer_fault(wish, wish.placed_at) END;
+    status := coalesce(status, CASE
+        WHEN (wish.quantity BETWEEN 1 AND ((1::bigint << 53) - 1) / wish.unit_price) IS NOT TRUE
+            THEN 'amount_out_of_range'::redemption_status
+        WHEN kind IS NULL OR kind NOT IN ('wallet', 'pool') THEN 'account_not_found'
+        WHEN asked.is_stocked AND wish.quantity > coalesce(in_stock, 0) THEN 'out_of_stock' END);
+    IF status IS NULL THEN
+        SELECT fault.status, fault.cap INTO status, cap
+        FROM find_cap_fault(wish.bank_id, caps_of_hold(wish, wish.quantity), p_override,
+                            wish.placed_at) AS fault;
+    END IF;
+    status := coalesce(status, CASE
+        WHEN stands < wish.quantity * wish.unit_price THEN 'insufficient_points'::redemption_status
+        ELSE 'done' END);
+    RETURN NEXT;
+END $$;
+COMMENT ON FUNCTION judge_hold IS
+    'Decides on a hold at the instant it is placed, and completes it by price and end: it lives no '
+    'longer than its offer and the agreement. Under the locks of place_hold this is the decision, '
+    'without them a quote.';
+
+CREATE FUNCTION new_wish(
+    p_bank integer, p_hold uuid, p_resident uuid, p_source uuid, p_merchant uuid, p_offer uuid,
+    p_shop uuid, p_quantity bigint, p_lifetime interval, p_channel channel
+) RETURNS hold LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    wish hold;
+BEGIN
+    wish.bank_id := p_bank;
+    wish.hold_id := p_hold;
+    wish.resident_id := p_resident;
+    wish.source_account_id := p_source;
+    wish.merchant_id := p_merchant;
+    wish.offer_id := p_offer;
+    wish.shop_id := p_shop;
+    wish.channel := p_channel;
+    wish.quantity := p_quantity;
+    wish.placed_at := clock_timestamp();
+    wish.placed_on := local_day(p_bank, wish.placed_at);
+    wish.expires_at := wish.placed_at + p_lifetime;
+    wish.state := 'open';
+    wish.captured := 0;
+    wish.refunded := 0;
+    wish.returned := 0;
+    RETURN wish;
+END $$;
+COMMENT ON FUNCTION new_wish IS 'A hold that is asked for now, before anything is decided.';
+
+CREATE FUNCTION quote_hold(
+    p_bank integer, p_resident uuid, p_source uuid, p_merchant uuid, p_offer uuid, p_shop uuid,
+    p_quantity bigint, p_lifetime interval, p_channel channel, p_override uuid,
+    OUT status redemption_status, OUT cap cap_scope, OUT points bigint, OUT expires_at timestamptz
+) LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    asked   hold := new_wish(p_bank, NULL, p_resident, p_source, p_merchant, p_offer, p_shop,
+                             p_quantity, p_lifetime, p_channel);
+    judged  record;
+BEGIN
+    SELECT * INTO judged FROM judge_hold(asked, p_override);
+    status := judged.status;
+    cap := judged.cap;
+    expires_at := (judged.wish).expires_at;
+    points := CASE WHEN status <> 'amount_out_of_range'
+                   THEN p_quantity * (judged.wish).unit_price END;
+END $$;
+COMMENT ON FUNCTION quote_hold IS 'What place_hold would answer now. It only reads.';
+
+CREATE FUNCTION find_held_account(p_bank integer, p_source uuid) RETURNS uuid
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE WHEN s.owner_id IS NULL  -- two ways, because each is a probe of the index
+        THEN (SELECT account_id FROM account
+              WHERE bank_id = p_bank AND owner_id IS NULL AND (kind, unit) = ('held', 'points'))
+        ELSE (SELECT account_id FROM account
+              WHERE bank_id = p_bank AND owner_id = s.owner_id
+                AND (kind, unit) = ('held', 'points')) END
+    FROM account s WHERE (s.bank_id, s.account_id) = (p_bank, p_source);
+$$;
+COMMENT ON FUNCTION find_held_account IS
+    'Where points of this wallet or pool stand while they are held; null before the first hold.';
+
+CREATE FUNCTION open_held_account(p_bank integer, p_source uuid) RETURNS uuid
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    RETURN (SELECT opened.account_id
+            FROM account s CROSS JOIN LATERAL open_accounts(
+                p_bank, ARRAY[gen_random_uuid()], '{points}', '{held}', ARRAY[s.owner_id]) AS opened
+            WHERE (s.bank_id, s.account_id) = (p_bank, p_source));
+EXCEPTION WHEN unique_violation THEN
+    RAISE EXCEPTION 'the held account has just been opened' USING ERRCODE = '40001';
+END $$;
+COMMENT ON FUNCTION open_held_account IS
+    'At the first hold. Whoever loses the race calls again and then locks it in its place.';
+
+CREATE FUNCTION lock_payment_code(p_bank integer, p_code bytea) RETURNS payment_code
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    code    payment_code;
+    hashed  bytea;
+BEGIN
+    IF p_code IS NOT NULL THEN
+        hashed := hash_code(p_bank, p_code);
+        SELECT * INTO code FROM payment_code
+        WHERE bank_id = p_bank AND (digits_hash = hashed OR token_hash = hashed)
+        FOR NO KEY UPDATE;
+    END IF;
+    RETURN code;
+END $$;
+COMMENT ON FUNCTION lock_payment_code IS 'The row of a code, valid or not, or one of nulls.';
+
+CREATE FUNCTION use_payment_code(p_code payment_code, p_bank integer, p_actor uuid, p_merchant uuid)
+RETURNS redemption_status LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    UPDATE payment_code SET used_at = clock_timestamp()
+    WHERE (bank_id, resident_id) = (p_bank, p_code.resident_id)
+      AND used_at IS NULL AND clock_timestamp() < expires_at;
+    IF NOT FOUND THEN
+        PERFORM count_failure(p_bank, p_actor, p_merchant);
+        RETURN 'code_not_valid';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION use_payment_code IS
+    'Uses up a locked code, whatever becomes of the hold; says why not, or null.';
+
+CREATE FUNCTION place_hold(
+    p_bank integer, p_hold uuid, p_resident uuid, p_source uuid, p_merchant uuid, p_offer uuid,
+    p_shop uuid, p_quantity bigint, p_lifetime interval, p_channel channel, p_override uuid,
+    p_actor uuid, p_code bytea, p_pickup_digits bytea, p_pickup_token bytea,
+    OUT act redemption_act, OUT is_new boolean
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked    bytea := fingerprint_of(ROW('hold', p_resident, p_source, p_merchant, p_offer, p_shop,
+                         p_quantity, p_lifetime, p_channel, p_override, p_actor, p_code)::text);
+    may_try  boolean := p_code IS NULL OR lock_attempts(p_bank, p_actor, p_merchant);
+    code     payment_code := lock_payment_code(p_bank, p_code);
+    wish     hold := new_wish(p_bank, p_hold, coalesce(p_resident, code.resident_id),
+                         coalesce(p_source, code.source_account_id), p_merchant, p_offer, p_shop,
+                         p_quantity, p_lifetime, p_channel);
+    judged   record;
+BEGIN
+    PERFORM FROM cap_override WHERE (bank_id, override_id) = (p_bank, p_override) FOR NO KEY UPDATE;
+    PERFORM lock_stock_and_caps(p_bank, ARRAY[p_offer], caps_of_hold(wish, 0));
+    wish.held_account_id := find_held_account(p_bank, wish.source_account_id);
+    PERFORM lock_balances(p_bank, ARRAY[wish.source_account_id, wish.held_account_id]);
+    act := find_act(p_bank, p_hold, asked);
+    is_new := act.act_id IS NULL;
+    IF NOT is_new THEN
+        RETURN;
+    END IF;
+    act := ROW(p_bank, p_hold, 'hold', NULL, NULL, p_hold, p_merchant, p_offer, p_quantity, NULL,
+               p_actor, NULL, p_override, NULL, asked, wish.placed_at);
+    IF NOT may_try THEN
+        act.status := 'too_many_wrong_codes';
+    ELSIF p_channel = 'code' THEN
+        act.status := use_payment_code(code, p_bank, p_actor, p_merchant);
+    END IF;
+    IF act.status IS NULL THEN
+        SELECT * INTO judged FROM judge_hold(wish, p_override);
+        wish := judged.wish;
+        act.status := judged.status;
+        act.cap := judged.cap;
+    END IF;
+    IF act.status <> 'done' THEN
+        act := record_act(act);
+        RETURN;
+    END IF;
+    act.points := wish.quantity * wish.unit_price;
+    act.expires_at := wish.expires_at;
+    wish.held_account_id := coalesce(wish.held_account_id,
+                                     open_held_account(p_bank, wish.source_account_id));
+    PERFORM post_redemption(p_bank, p_hold, p_actor, ARRAY[p_hold], '{hold}',
+                            ARRAY[wish.source_account_id], ARRAY[wish.held_account_id],
+                            ARRAY[act.points]);
+    UPDATE stock SET available = available - wish.quantity
+    WHERE (bank_id, offer_id) = (p_bank, p_offer);
+    PERFORM add_to_caps(p_bank, caps_of_hold(wish, wish.quantity));
+    UPDATE cap_override SET used_by = p_hold WHERE (bank_id, override_id) = (p_bank, p_override);
+    INSERT INTO hold SELECT wish.*;
+    IF p_channel = 'session' THEN
+        PERFORM set_pickup_code(wish, p_pickup_digits, p_pickup_token);
+    END IF;
+    act := record_act(act);
+END $$;
+COMMENT ON FUNCTION place_hold IS
+    'Holds points and stock for a redemption. By a payment code, which says whose and from where, '
+    'resident and source are null; the code is used up even if the hold is refused. p_lifetime is '
+    'positive. In a session the pick-up code comes with it, but not when it is answered again.';
+
+
+-- Ending
+
+CREATE FUNCTION lock_hold(p_bank integer, p_hold uuid) RETURNS hold
+LANGUAGE sql SET search_path = timebank, pg_temp AS $$
+    SELECT * FROM hold WHERE (bank_id, hold_id) = (p_bank, p_hold) FOR NO KEY UPDATE;
+$$;
+COMMENT ON FUNCTION lock_hold IS 'The hold under its lock, or one of nulls.';
+
+CREATE FUNCTION find_hold_fault(p_held hold, p_at timestamptz) RETURNS redemption_status
+LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
+    SELECT CASE
+        WHEN p_held.hold_id IS NULL THEN 'hold_not_found'::redemption_status
+        WHEN p_held.state = 'captured' THEN 'hold_already_captured'
+        WHEN p_held.state = 'released' THEN 'hold_released'
+        WHEN p_held.state = 'expired' OR p_at >= p_held.expires_at THEN 'hold_expired'
+    END;
+$$;
+COMMENT ON FUNCTION find_hold_fault IS
+    'Why this hold can be neither captured nor released at this instant, or null.';
+
+CREATE FUNCTION close_hold(p_held hold, p_act redemption_act, p_captured bigint)
+RETURNS redemption_act LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    bank  integer := p_held.bank_id;
+    rest  bigint := p_held.quantity - p_captured;
+BEGIN
+    PERFORM post_redemption(
+        bank, p_held.hold_id, p_act.actor_id, array_agg(id ORDER BY place),
+        array_agg(kind ORDER BY place), array_agg(p_held.held_account_id),
+        array_agg(credit ORDER BY place), array_agg(units * p_held.unit_price ORDER BY place))
+    FROM (VALUES
+        (1, p_act.act_id, 'capture'::transfer_kind, p_held.merchant_account_id, p_captured),
+        (2, CASE p_captured WHEN 0 THEN p_act.act_id ELSE derive_uuid(p_act.act_id, 'rest') END,
+         'release', p_held.source_account_id, rest)
+    ) AS leg (place, id, kind, credit, units) WHERE units > 0;
+    IF rest > 0 THEN
+        UPDATE stock SET available = available + rest
+        WHERE (bank_id, offer_id) = (bank, p_held.offer_id);
+        PERFORM add_to_caps(bank, caps_of_hold(p_held, -rest));
+    END IF;
+    UPDATE hold SET captured = p_captured, ended_at = p_act.recorded_at,
+                    captured_by = CASE WHEN p_captured > 0 THEN p_act.actor_id END,
+                    state = CASE p_act.kind WHEN 'capture' THEN 'captured'::hold_state
+                                            WHEN 'release' THEN 'released' ELSE 'expired' END
+    WHERE (bank_id, hold_id) = (bank, p_held.hold_id);
+    RETURN record_act(p_act);
+END $$;
+COMMENT ON FUNCTION close_hold IS
+    'Ends an open hold under its locks: points go to the merchant for what is captured, and back '
+    'for the rest, which the stock and the caps of its day have again.';
+
+CREATE FUNCTION derive_uuid(p_parent uuid, p_name text) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT overlay(overlay(encode(substr(
+        sha256(uuid_send(p_parent) || convert_to(p_name, 'UTF8')), 1, 16), 'hex')
+        PLACING '8' FROM 13) PLACING '8' FROM 17)::uuid;
+$$;
+COMMENT ON FUNCTION derive_uuid IS 'The one id (UUIDv8) that a name has under a parent.';
+
+CREATE FUNCTION capture_hold(
+    p_bank integer, p_capture uuid, p_hold uuid, p_merchant uuid, p_quantity bigint,
+    p_override uuid, p_actor uuid, p_code bytea
+) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked     bytea := fingerprint_of(ROW('capture', p_hold, p_merchant, p_quantity, p_override,
+                                          p_actor, p_code)::text);
+    held      hold := lock_hold(p_bank, p_hold);
+    may_try   boolean := p_code IS NULL OR lock_attempts(p_bank, p_actor, p_merchant);
+    stamp     timestamptz := clock_timestamp();
+    quantity  bigint := coalesce(p_quantity, held.quantity);
+    clerk     cap_key[] := ARRAY[ROW('clerk_day', p_actor, nil_id(), local_day(p_bank, stamp),
+                                     quantity * held.unit_price)::cap_key];
+    act       redemption_act;
+BEGIN
+    PERFORM FROM cap_override WHERE (bank_id, override_id) = (p_bank, p_override) FOR NO KEY UPDATE;
+    IF quantity < held.quantity THEN
+        PERFORM lock_stock_and_caps(p_bank, ARRAY[held.offer_id], caps_of_hold(held, 0) || clerk);
+    ELSE
+        PERFORM lock_stock_and_caps(p_bank, NULL, clerk);
+    END IF;
+    act := find_act(p_bank, p_capture, asked);
+    IF act.act_id IS NOT NULL THEN
+        RETURN act;
+    END IF;
+    act := ROW(p_bank, p_capture, 'capture', NULL, NULL, p_hold, p_merchant, held.offer_id,
+               quantity, NULL, p_actor, NULL, p_override, NULL, asked, stamp);
+    act.status := CASE
+        WHEN held.merchant_id IS DISTINCT FROM p_merchant THEN 'hold_not_found'
+        WHEN NOT may_try THEN 'too_many_wrong_codes'::redemption_status END;
+    IF act.status IS NULL AND held.channel = 'session'
+       AND NOT fits_pickup(p_bank, p_merchant, p_hold, p_code) THEN
+        act.status := 'code_not_valid';
+        IF p_code IS NOT NULL THEN
+            PERFORM count_failure(p_bank, p_actor, p_merchant);
+        END IF;
+    END IF;
+    act.status := coalesce(act.status, find_hold_fault(held, stamp), CASE
+        WHEN quantity < 1 THEN 'amount_out_of_range'::redemption_status
+        WHEN quantity > held.quantity THEN 'capture_exceeds_hold' END);
+    IF act.status IS NULL THEN
+        SELECT fault.status, fault.cap INTO act.status, act.cap
+        FROM find_cap_fault(p_bank, clerk, p_override, stamp) AS fault;
+    END IF;
+    IF act.status IS NOT NULL THEN
+        RETURN record_act(act);
+    END IF;
+    act.status := 'done';
+    act.points := quantity * held.unit_price;
+    PERFORM add_to_caps(p_bank, clerk);
+    UPDATE cap_override SET used_by = p_capture WHERE (bank_id, override_id) = (p_bank, p_override);
+    RETURN close_hold(held, act, quantity);
+END $$;
+COMMENT ON FUNCTION capture_hold IS
+    'The goods are handed over: the merchant has the points of a quantity (null: all), the rest '
+    'goes back. A hold placed in a session needs its pick-up code; a hold of another merchant '
+    'looks like none.';
+
+CREATE FUNCTION release_hold(
+    p_bank integer, p_release uuid, p_hold uuid, p_reason act_reason, p_actor uuid
+) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked  bytea := fingerprint_of(ROW('release', p_hold, p_reason, p_actor)::text);
+    held   hold := lock_hold(p_bank, p_hold);
+    stamp  timestamptz := clock_timestamp();
+    act    redemption_act;
+BEGIN
+    PERFORM lock_stock_and_caps(p_bank, ARRAY[held.offer_id], caps_of_hold(held, 0));
+    act := find_act(p_bank, p_release, asked);
+    IF act.act_id IS NOT NULL THEN
+        RETURN act;
+    END IF;
+    act := ROW(p_bank, p_release, 'release', NULL, NULL, p_hold, held.merchant_id, held.offer_id,
+               held.quantity, held.quantity * held.unit_price, p_actor, p_reason, NULL, NULL, asked,
+               stamp);
+    act.status := coalesce(find_hold_fault(held, stamp), 'done');
+    IF act.status <> 'done' THEN
+        RETURN record_act(act);
+    END IF;
+    RETURN close_hold(held, act, 0);
+END $$;
+COMMENT ON FUNCTION release_hold IS 'The redemption does not take place: all goes back.';
+
+CREATE FUNCTION expire_holds(p_bank integer, p_limit integer, p_actor uuid)
+RETURNS SETOF redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    stamp  timestamptz := clock_timestamp();
+    due    hold[] := array(
+        SELECT h FROM hold h WHERE bank_id = p_bank AND state = 'open' AND expires_at <= stamp
+        ORDER BY expires_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED);
+    held   hold;
+BEGIN
+    PERFORM lock_stock_and_caps(
+        p_bank, array(SELECT offer_id FROM unnest(due)),
+        array(SELECT key FROM unnest(due) AS h CROSS JOIN unnest(caps_of_hold(h, 0)) AS key));
+    PERFORM lock_balances(p_bank, array(
+        SELECT unnest(ARRAY[source_account_id, held_account_id]) FROM unnest(due)));
+    FOREACH held IN ARRAY due LOOP
+        RETURN NEXT close_hold(held, ROW(
+            p_bank, derive_uuid(held.hold_id, 'expire'), 'expire', 'done', NULL, held.hold_id,
+            held.merchant_id, held.offer_id, held.quantity, held.quantity * held.unit_price,
+            p_actor, NULL, NULL, NULL, fingerprint_of('expire'), stamp)::redemption_act, 0);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION expire_holds IS
+    'Ends holds that are overdue, the oldest first, and returns what it did; none are left when it '
+    'returns fewer than asked for and nobody else is at it. The ids are made from the holds, and '
+    'what another has locked is passed over: two sweepers do no harm.';
+
+CREATE FUNCTION refund_capture(
+    p_bank integer, p_refund uuid, p_hold uuid, p_merchant uuid, p_points bigint, p_returned bigint,
+    p_reason act_reason, p_actor uuid
+) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked   bytea := fingerprint_of(ROW('refund', p_hold, p_merchant, p_points, p_returned,
+                                        p_reason, p_actor)::text);
+    held    hold := lock_hold(p_bank, p_hold);
+    stamp   timestamptz := clock_timestamp();
+    stands  bigint;
+    act     redemption_act;
+BEGIN
+    PERFORM lock_stock_and_caps(p_bank, ARRAY[held.offer_id], NULL);
+    PERFORM lock_balances(p_bank, ARRAY[held.merchant_account_id, held.source_account_id]);
+    act := find_act(p_bank, p_refund, asked);
+    IF act.act_id IS NOT NULL THEN
+        RETURN act;
+    END IF;
+    SELECT balance INTO stands FROM balance
+    WHERE (bank_id, account_id) = (p_bank, held.merchant_account_id);
+    act := ROW(p_bank, p_refund, 'refund', NULL, NULL, p_hold, p_merchant, held.offer_id,
+               p_returned, p_points, p_actor, p_reason, NULL, NULL, asked, stamp);
+    act.status := CASE
+        WHEN held.merchant_id IS DISTINCT FROM p_merchant THEN 'hold_not_found'
+        WHEN held.state <> 'captured' THEN coalesce(find_hold_fault(held, stamp),
+                                                    'hold_not_captured')
+        WHEN p_points < 1 OR p_returned < 0 OR p_returned > 0 AND held.offer_id IS NULL
+            THEN 'amount_out_of_range'
+        WHEN held.refunded + p_points > held.captured * held.unit_price
+            THEN 'refund_exceeds_captured'
+        WHEN held.returned + p_returned > held.captured THEN 'return_exceeds_captured'
+        WHEN stands < p_points THEN 'merchant_lacks_points'
+        ELSE 'done' END;
+    IF act.status = 'done' THEN
+        PERFORM post_redemption(p_bank, p_hold, p_actor, ARRAY[p_refund], '{refund}',
+                                ARRAY[held.merchant_account_id], ARRAY[held.source_account_id],
+                                ARRAY[p_points]);
+        UPDATE stock SET available = available + p_returned
+        WHERE (bank_id, offer_id) = (p_bank, held.offer_id) AND p_returned > 0;
+        UPDATE hold SET refunded = refunded + p_points, returned = returned + p_returned
+        WHERE (bank_id, hold_id) = (p_bank, p_hold);
+    END IF;
+    RETURN record_act(act);
+END $$;
+COMMENT ON FUNCTION refund_capture IS
+    'Gives points of a capture back to where they were held from, in parts as often as it takes; '
+    'p_returned is how many of the goods are in the stock again.';
+
+CREATE FUNCTION restock(
+    p_bank integer, p_restock uuid, p_offer uuid, p_units bigint, p_reason act_reason, p_actor uuid
+) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked      bytea := fingerprint_of(ROW('restock', p_offer, p_units, p_reason, p_actor)::text);
+    stocked    offer;
+    available  bigint;
+    act        redemption_act;
+BEGIN
+    SELECT * INTO stocked FROM offer WHERE (bank_id, offer_id) = (p_bank, p_offer) AND is_stocked;
+    INSERT INTO stock (bank_id, offer_id) SELECT p_bank, stocked.offer_id
+    WHERE stocked.offer_id IS NOT NULL ON CONFLICT DO NOTHING;
+    PERFORM lock_stock_and_caps(p_bank, ARRAY[p_offer], NULL);
+    act := find_act(p_bank, p_restock, asked);
+    IF act.act_id IS NOT NULL THEN
+        RETURN act;
+    END IF;
+    SELECT s.available INTO available FROM stock s WHERE (bank_id, offer_id) = (p_bank, p_offer);
+    act := ROW(p_bank, p_restock, 'restock', NULL, NULL, NULL, stocked.merchant_id, p_offer,
+               p_units, NULL, p_actor, p_reason, NULL, NULL, asked, clock_timestamp());
+    act.status := CASE
+        WHEN available IS NULL THEN 'offer_not_valid'
+        WHEN p_units = 0 OR p_units > (1::bigint << 53) - 1 - available THEN 'amount_out_of_range'
+        WHEN available + p_units < 0 THEN 'out_of_stock'
+        ELSE 'done' END;
+    IF act.status = 'done' THEN
+        UPDATE stock s SET available = s.available + p_units
+        WHERE (bank_id, offer_id) = (p_bank, p_offer);
+    END IF;
+    RETURN record_act(act);
+END $$;
+COMMENT ON FUNCTION restock IS
+    'Brings units into the stock of an offer, or takes lost ones out, never more than stand there.';
+
+CREATE FUNCTION grant_override(
+    p_bank integer, p_approval uuid, p_scope cap_scope, p_subject uuid, p_offer uuid,
+    p_amount bigint, p_reason override_reason, p_lifetime interval
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO cap_override (bank_id, override_id, scope, subject_id, offer_id, amount, reason,
+                              expires_at)
+    SELECT p_bank, p_approval, p_scope, p_subject, p_offer, p_amount, p_reason,
+           clock_timestamp() + p_lifetime
+    FROM approval
+    WHERE (bank_id, approval_id) = (p_bank, p_approval) AND state = 'approved'
+      AND deed = 'pass_cap' AND p_subject = ANY (beneficiaries);
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION grant_override IS
+    'Does what four eyes approved as the deed pass_cap, once; false if they did not.';
+
+GRANT INSERT ON merchant, agreement, shop, offer, offer_place, cap_rule TO timebank_app;
+GRANT UPDATE (ended_at) ON agreement TO timebank_app;
+GRANT UPDATE (closed_at) ON shop TO timebank_app;
+GRANT UPDATE (withdrawn_at) ON offer TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    quote_hold, place_hold, capture_hold, release_hold, expire_holds, refund_capture, restock,
+    issue_payment_code, renew_pickup_code, find_pickup, grant_override TO timebank_app;
+GRANT EXECUTE ON FUNCTION find_hold_fault, find_cap, nil_id TO timebank_app, timebank_auditor;
 
 
 -- ── Vault ───────────────────────────────────────────────────────────────────────────────────────
@@ -2180,10 +3891,14 @@ LANGUAGE sql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
     WITH found AS (
         SELECT DISTINCT r.place, r.field, i.person_id
         FROM unnest(p_fields, p_keys, p_digests, p_places) AS r(field, key, digest, place)
-        JOIN blind_index i ON (i.bank_id, i.field, i.key_id, i.digest)
-                            = (p_bank, r.field, r.key, r.digest)
-        JOIN person p ON (p.bank_id, p.person_id) = (i.bank_id, i.person_id)
-        WHERE find_outcome(p, p_purpose) = 'done' OR p_purpose = 'registration'
+        CROSS JOIN LATERAL (  -- a probe for each, also while the tables have no statistics
+            SELECT * FROM blind_index
+            WHERE bank_id = p_bank AND field = r.field AND key_id = r.key AND digest = r.digest
+            LIMIT 1000) AS i
+        CROSS JOIN LATERAL (
+            SELECT * FROM person
+            WHERE bank_id = p_bank AND person.person_id = i.person_id LIMIT 1) AS p
+        WHERE find_outcome(p::person, p_purpose) = 'done' OR p_purpose = 'registration'
     ), logged AS (
         INSERT INTO access_log (bank_id, reader_id, act, person_id, fields, purpose, outcome,
                                 request_id)
@@ -2198,8 +3913,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
     SELECT f.place, f.person_id FROM found f ORDER BY f.place, f.person_id;
 $$;
 COMMENT ON FUNCTION find_persons IS
-    'Who has one of these digests; p_places says which question each belongs to. Whoever registers '
-    'finds the frozen too.';
+    'Who has one of these digests, at most 1000 for each; p_places says which question each '
+    'belongs to. Whoever registers finds the frozen too.';
 
 CREATE FUNCTION open_for_correction(
     p_bank integer, p_person uuid, p_fields text[], p_reader uuid, p_purpose purpose,
@@ -2410,7 +4125,8 @@ SET search_path = timebank;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
 GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
-REVOKE SELECT ON session, card FROM timebank_auditor;
+REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
+REVOKE SELECT ON session, live_session, card FROM timebank_auditor;
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION

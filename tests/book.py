@@ -37,10 +37,10 @@ class Book:
     issuance: Mapping[Unit, UUID]
 
     @classmethod
-    async def open(cls, pool: asyncpg.Pool) -> "Book":
+    async def open(cls, pool: asyncpg.Pool, **options: Any) -> "Book":
         """Make a bank that no other test uses."""
         async with pool.acquire() as connection:
-            bank = await ensure_bank(connection, f"t{secrets.token_hex(8)}", "测试")
+            bank = await ensure_bank(connection, f"t{secrets.token_hex(8)}", "测试", **options)
             return cls(pool, bank, await ensure_issuance(connection, bank.bank_id))
 
     @property

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.book import Book
-from timebank.db import install_schema, open_pool
+from timebank.db import SERVER_SETTINGS, install_schema, open_pool
 from timebank.embedded import Server, running
 
 settings.register_profile("dev", max_examples=15, stateful_step_count=15, deadline=None)
@@ -23,7 +23,7 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
-SERVER_SETTINGS = {
+POSTGRES_SETTINGS = {
     # Tests kill processes, not power supplies: what the kernel holds is not lost.
     "fsync": "off",
     "max_connections": "300",
@@ -39,7 +39,7 @@ def _data_dir() -> Path:
 async def server() -> AsyncIterator[Server]:
     """The run's server, shared by the workers; stops when the last of them leaves."""
     _data_dir().mkdir(mode=0o711, exist_ok=True)
-    async with running(_data_dir() / "postgres", settings=SERVER_SETTINGS) as server:
+    async with running(_data_dir() / "postgres", settings=POSTGRES_SETTINGS) as server:
         yield server
 
 
@@ -111,6 +111,14 @@ async def own_book(server: Server, own_database: str) -> AsyncIterator[Book]:
     """A new bank in a database of its own."""
     async with open_pool(server.dsn(own_database, "timebank_app"), size=20) as pool:
         yield await Book.open(pool)
+
+
+@pytest.fixture
+async def superuser(server: Server, own_database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the database of `own_book` that may do anything."""
+    connection = await asyncpg.connect(server.dsn(own_database), server_settings=SERVER_SETTINGS)
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from timebank.api import (
     accounts,
     api_keys,
     approvals,
+    branches,
     cards,
     credentials,
     health,
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             kin.router,
             cards.router,
             sheets.router,
+            branches.router,
             health.router,
         ],
     )

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import cache
 from hashlib import sha256
 from importlib import resources
@@ -15,10 +15,20 @@ import msgspec
 
 from timebank.domain.errors import (
     AccountExistsError,
+    AgreementExistsError,
     AlreadyRegisteredError,
+    AlreadyThereError,
     AsOfInFutureError,
+    BranchClosedError,
+    BranchCodeTakenError,
+    BranchLevelError,
+    BranchNotEmptyError,
+    BranchNotFoundError,
+    CommunityTypeError,
     ConsentMissingError,
     DatabaseUnavailableError,
+    ExpiryRuleExistsError,
+    ExpiryRuleTooEarlyError,
     ForbiddenError,
     GuardianNeededError,
     HelperRefusedError,
@@ -30,6 +40,8 @@ from timebank.domain.errors import (
     RetentionRunsError,
     SchemaMismatchError,
     SecondPersonNeededError,
+    ServicePointExistsError,
+    ServicePointLevelError,
     SheetNotIssuedError,
     SheetUsedError,
     TimebankError,
@@ -68,6 +80,22 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "approval_maker_is_not_beneficiary": SecondPersonNeededError,
     "approval_maker_is_not_checker": SecondPersonNeededError,
     "as_of_not_in_future": AsOfInFutureError,
+    "branch_code_unique": BranchCodeTakenError,
+    "branch_exists": BranchNotFoundError,
+    "branch_hangs_on_level_above": BranchLevelError,
+    "branch_is_empty": BranchNotEmptyError,
+    "branch_is_open": BranchClosedError,
+    "branch_moves_elsewhere": AlreadyThereError,
+    "branch_type_of_community": CommunityTypeError,
+    "community_type_exists": CommunityTypeError,
+    "party_exists": NotFoundError,
+    "party_moves_elsewhere": AlreadyThereError,
+    "service_point_name_unique": ServicePointExistsError,
+    "service_point_on_its_level": ServicePointLevelError,
+    "service_point_one_station": ServicePointExistsError,
+    "agreement_recorded_once": AgreementExistsError,
+    "expiry_rule_one_a_day": ExpiryRuleExistsError,
+    "expiry_rule_starts_later": ExpiryRuleTooEarlyError,
     "one_time_code_not_to_oneself": ForbiddenError,
 }
 
@@ -203,9 +231,16 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
 
 
 async def repeat_on_conflict(
-    pool: Pool, work: Callable[[Connection], Awaitable[T]], *, tries: int = 5
+    pool: Pool,
+    work: Callable[[Connection], Awaitable[T]],
+    *,
+    tries: int = 5,
+    one_statement: bool = False,
 ) -> T:
     """Run `work` in a transaction of its own, again when another transaction came between.
+
+    `one_statement` says that `work` is a single statement: it is a transaction by itself, and the
+    round trips of BEGIN and COMMIT are saved.
 
     A connection lost on the way raises OutcomeUnknownError: the commit may have happened, and
     only the same request under the same key can tell.
@@ -213,7 +248,7 @@ async def repeat_on_conflict(
     for remaining in reversed(range(tries)):
         connection = await _acquire(pool)
         try:
-            async with connection.transaction():
+            async with nullcontext() if one_statement else connection.transaction():
                 return await work(connection)
         except _WORTH_REPEATING as error:
             if meaning := translate(error):

@@ -13,6 +13,7 @@ from tests.api.client import Api
 from tests.api.logins import Door
 from tests.api.service import Service, key_file, serving
 from tests.book import Book
+from tests.people.desk import Desk
 from timebank.app import create_app
 from timebank.config import Settings
 from timebank.db import SERVER_SETTINGS
@@ -84,5 +85,5 @@ async def service(
 async def door(api: Api, server: Server, worker_database: str) -> AsyncIterator[Door]:
     """The logins of a new bank."""
     admin = await asyncpg.connect(server.dsn(worker_database), server_settings=SERVER_SETTINGS)
-    yield Door(api, admin)
+    yield Door(api, await Desk.open(api.book, key_file().parent), admin)
     await admin.close()

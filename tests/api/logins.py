@@ -1,6 +1,5 @@
 """Residents with cards, staff with second factors, and how they log in, for tests of login."""
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,12 +9,13 @@ from uuid import UUID
 import httpx
 import pyotp
 
-from tests.api.client import V1, Api, Caller, register, token_for
+from tests.api.client import V1, Api, Caller, token_for
 from tests.book import Book
+from tests.people.desk import Desk
 from timebank.db import Connection
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
-from timebank.people.cards import hash_card
+from timebank.people.cards import issue_card
 from timebank.people.grants import OPERATOR_ID, grant_role
 from timebank.people.login.enrolments import invite
 from timebank.people.parties import PartyKind, register_parties
@@ -32,6 +32,7 @@ class Door:
     """The bank's logins; `admin` is the database's superuser, for what only time could do."""
 
     api: Api
+    desk: Desk
     admin: Connection
 
     @property
@@ -69,16 +70,11 @@ class Door:
 
     async def card_holder(self, pin: str | None = PIN) -> "CardHolder":
         """Register a resident with a card, and a PIN by way of a one-time code."""
-        resident_id, card = await register(self.book), secrets.token_urlsafe(16)
-        await self.admin.execute(
-            "INSERT INTO card (bank_id, card_id, resident_id, token_hash, issued_by) "
-            "VALUES ($1, $2, $3, $4, $5)",
-            self.book.bank_id,
-            new_id(),
-            resident_id,
-            hash_card(card),
-            OPERATOR_ID,
-        )
+        resident_id = await self.desk.member()
+        async with self.desk.at() as connection:
+            card = await issue_card(
+                connection, self.book.bank_id, resident_id, issued_by=self.desk.clerk
+            )
         holder = CardHolder(self, resident_id, card)
         if pin:
             caller = self.caller(await holder.log_in_by_code())

@@ -3,8 +3,9 @@
 import asyncio
 import secrets
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -16,7 +17,9 @@ from tests.book import Book
 from timebank.domain.secrets import SPRAYED_CARDS, WAITS
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
+from timebank.people.cards import issue_card, revoke_card, spell_card_token
 from timebank.people.grants import OPERATOR_ID, grant_role, list_grants, revoke_grant
+from timebank.people.vault import Purpose, erase_person
 
 DAY = timedelta(days=1)
 
@@ -40,6 +43,25 @@ async def test_a_card_and_its_pin_are_good_for_looking(door: Door) -> None:
     refused = await caller.post("/credentials/pin", {"pin": "904172"})
     check_problem(refused, "stronger_login_needed", 403)
     assert (await holder.log_in()).status_code == 201
+
+
+async def test_a_card_is_scanned_or_typed(door: Door) -> None:
+    holder = await door.card_holder()
+    spelt = spell_card_token(holder.card).lower()
+    for shown in (f"https://jianxi.example/p/{holder.card}", spelt, f" {holder.card}\n"):
+        answer = await door.log_in(type="card_pin", card=shown, pin=PIN)
+        assert answer.json()["party_id"] == str(holder.resident_id)
+
+
+async def test_a_new_card_ends_what_the_old_one_could_do(door: Door) -> None:
+    holder = await door.card_holder()
+    async with door.desk.at() as connection:
+        new = await issue_card(
+            connection, door.book.bank_id, holder.resident_id, issued_by=door.desk.clerk
+        )
+    check_problem(await holder.log_in(), "login_failed")
+    answer = await door.log_in(type="card_pin", card=new, pin=PIN)
+    assert answer.json()["party_id"] == str(holder.resident_id)
 
 
 async def test_a_one_time_code_is_good_for_all_a_resident_may(door: Door) -> None:
@@ -93,6 +115,40 @@ async def test_a_role_that_was_revoked_opens_nothing(door: Door) -> None:
     check_problem(await member.log_in(), "login_failed", 401)
 
 
+@pytest.mark.parametrize(
+    ("method", "lifetime", "idle"),
+    [("pin", timedelta(hours=1), 600), ("code", timedelta(days=30), 7 * 86400)],
+)
+async def test_a_residents_session_ends_by_itself(
+    door: Door, method: str, lifetime: timedelta, idle: int
+) -> None:
+    holder = await door.card_holder()
+    answer = await (holder.log_in() if method == "pin" else holder.log_in_by_code())
+    left = datetime.fromisoformat(answer.json()["expires_at"]) - datetime.now(UTC)
+    assert timedelta(0) < lifetime - left < timedelta(minutes=1)
+    assert answer.json()["idle_seconds"] == idle
+    await door.admin.execute(
+        "UPDATE session SET last_used_at = last_used_at - $2::interval WHERE session_id = $1",
+        UUID(answer.json()["session_id"]),
+        timedelta(seconds=idle),
+    )
+    check_problem(await door.caller(answer).get("/sessions/me"), "unauthenticated", 401)
+
+
+@pytest.mark.parametrize(
+    ("role", "hours", "minutes"),
+    [(Role.ADMINISTRATOR, 10, 15), (Role.COORDINATOR, 10, 30), (Role.CLERK, 12, 60)],
+)
+async def test_staff_do_not_stay_logged_in(
+    door: Door, role: Role, hours: int, minutes: int
+) -> None:
+    member = await door.member(role, new_id() if role is Role.CLERK else None)
+    session = (await member.log_in()).json()
+    left = datetime.fromisoformat(session["expires_at"]) - datetime.now(UTC)
+    assert timedelta(0) < timedelta(hours=hours) - left < timedelta(minutes=1)
+    assert session["idle_seconds"] == 60 * minutes
+
+
 # ---- What does not fit ---------------------------------------------------------------------------
 
 
@@ -100,12 +156,10 @@ async def test_whatever_is_wrong_is_answered_the_same(door: Door) -> None:
     holder, without_pin = await door.card_holder(), await door.card_holder(pin=None)
     erased, revoked = await door.card_holder(), await door.card_holder()
     await door.code_for(holder.resident_id)
-    await door.admin.execute(
-        "UPDATE party SET erased_at = now() WHERE party_id = $1", erased.resident_id
-    )
-    await door.admin.execute(
-        "UPDATE card SET revoked_at = now() WHERE resident_id = $1", revoked.resident_id
-    )
+    async with door.desk.at() as connection:
+        access = door.desk.access(Purpose.SUBJECT_ACCESS)
+        await erase_person(connection, access, erased.resident_id)
+        await revoke_card(connection, door.book.bank_id, revoked.resident_id)
     member, other = await door.member(), await door.member()
     by_pin: dict[str, Any] = {"type": "card_pin", "card": holder.card, "pin": PIN}
     by_code: dict[str, Any] = {"type": "one_time_code", "card": holder.card, "code": "00000000"}
@@ -174,7 +228,7 @@ async def test_whose_it_is_does_not_show_in_the_time_it_takes(
         {"type": "card_pin", "card": "c", "pin": "49271"},
         {"type": "card_pin", "card": "c", "pin": "492716\n"},
         {"type": "card_pin", "card": "c", "pin": "４９２７１６"},
-        {"type": "card_pin", "card": "c" * 301, "pin": PIN},
+        {"type": "card_pin", "card": "c" * 201, "pin": PIN},
         {"type": "card_pin", "card": "", "pin": PIN},
         {"type": "card_pin", "card": ["c"], "pin": PIN},
         {"type": "card_pin", "card": "c", "pin": PIN, "deliver": "mail"},
@@ -286,7 +340,8 @@ async def test_the_turns_of_a_sprayed_bank_are_taken_one_by_one(door: Door) -> N
 
 
 async def test_one_bank_does_not_wait_for_another(door: Door, http: httpx.AsyncClient) -> None:
-    elsewhere = Door(await Api.open(http, await Book.open(door.book.pool)), door.admin)
+    book = await Book.open(door.book.pool)
+    elsewhere = Door(await Api.open(http, book), door.desk, door.admin)
     await spray(elsewhere, SPRAYED_CARDS * 3)
     holders = [await door.card_holder() for _ in range(2)]
     assert [(await holder.log_in()).status_code for holder in holders] == [201, 201]

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.client import Api, Caller
+from tests.api.client import Api, Caller, check_problem
 from tests.api.logins import ORIGIN, PASSWORD, PIN, WRONG_PIN, Door, set_cookie
 from tests.api.service import Service, serving
 from tests.api.test_enrolments import system_grant
@@ -38,7 +38,7 @@ async def own(
         serving(tmp_path, environment) as service,
         httpx.AsyncClient(base_url=service.url) as http,
     ):
-        yield OwnDoor(Door(await Api.open(http, door.book), door.admin), service)
+        yield OwnDoor(Door(await Api.open(http, door.book), door.desk, door.admin), service)
 
 
 async def use_all_secrets(door: Door, origin: dict[str, str]) -> dict[str, str]:
@@ -133,3 +133,23 @@ async def test_no_secret_is_in_an_error_or_an_address(door: Door) -> None:
     assert len(told) > 25
     for name, secret in shown.items():
         assert not any(stands_in(secret, text) for text in told), name
+
+
+async def test_without_its_key_login_says_so_and_only_the_log_says_why(
+    server: Server, worker_database: str, tmp_path: Path, door: Door
+) -> None:
+    environment = {
+        "TIMEBANK_DATABASE_URL": server.dsn(worker_database, "timebank_app"),
+        "TIMEBANK_MASTER_KEY_FILE": str(tmp_path / "nowhere.key"),
+    }
+    holder = await door.card_holder()
+    async with (
+        serving(tmp_path, environment) as service,
+        httpx.AsyncClient(base_url=service.url) as http,
+    ):
+        body = {"type": "card_pin", "bank": door.book.bank.code, "card": holder.card, "pin": PIN}
+        answer = await http.post("/api/v1/sessions", json=body)
+        check_problem(answer, "vault_key_missing", 503)
+        assert "nowhere" not in answer.text
+        assert (await http.get("/api/v1/health/ready")).status_code == 200
+        assert "nowhere.key" in service.log.read_text("utf-8")

@@ -8,8 +8,9 @@ from tests.api.client import Api, check_problem
 from timebank.api import error_docs
 from timebank.api.problems import PROBLEM_KINDS, preferred_language
 from timebank.api.refusals import describe, without_values
-from timebank.domain.errors import BankNotFoundError, TransferRefusedError
+from timebank.domain.errors import BankNotFoundError
 from timebank.domain.ledger import TransferStatus
+from timebank.domain.redemption import RedemptionStatus
 
 
 def test_the_docs_are_fresh() -> None:
@@ -27,7 +28,8 @@ def test_every_error_has_a_kind_or_comes_from_commands_only() -> None:
 
 def test_every_refusal_of_the_ledger_has_a_kind() -> None:
     refusals = {status.value for status in TransferStatus} - {"posted"}
-    own = error_docs.classes().keys() - {TransferRefusedError.code}
+    refusals |= {status.value for status in RedemptionStatus} - {"done"}
+    own = error_docs.classes().keys() - error_docs.REFUSED_BY_STATUS
     assert refusals <= PROBLEM_KINDS.keys()
     assert PROBLEM_KINDS.keys() <= refusals | own
     assert not refusals & own

@@ -11,7 +11,7 @@ from timebank.audit.snapshot import plain_instants
 from timebank.db import SERVER_SETTINGS
 from timebank.embedded import Server
 
-HISTORY = ("transfer", "posting", "request")
+HISTORY = ("transfer", "posting", "request", "redemption_act")
 GUARDS_OFF = "".join(f"ALTER TABLE {table} DISABLE TRIGGER ALL;" for table in HISTORY)
 GUARDS_ON = "".join(
     f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_{trigger};"

@@ -116,6 +116,16 @@ def test_rows_that_do_not_go_together() -> None:
     assert faults(child("kid", "imported before")) == []
 
 
+@pytest.mark.parametrize("column", PERSON_COLUMNS)
+def test_a_fault_names_the_column_and_not_the_cell(column: str) -> None:
+    try:
+        told = repr(faults(row(**{column: "§" * 250})))
+    except FaultyRowError as fault:
+        told = str(fault)
+    assert "§" not in told
+    assert column == "guardian_ref" or column in told
+
+
 CELL = st.text(max_size=12) | st.sampled_from(["1950-01-01", "passport", "E1234567", "13800138000"])
 
 

@@ -138,6 +138,19 @@ async def test_of_two_decisions_at_once_one_counts(desk: Desk) -> None:
     assert sum(isinstance(answer, MembershipRefusedError) for answer in answers) == 7
 
 
+async def test_a_decision_waits_for_the_one_before_it(desk: Desk) -> None:
+    registered = await desk.apply()
+    async with desk.at() as connection:
+        await move_memberships(
+            connection, desk.bank_id, [registered.resident_id], APPROVED, desk.checker
+        )
+        other = asyncio.create_task(desk.move(registered.resident_id, REJECTED))
+        await asyncio.sleep(0.2)
+        assert not other.done()
+    with pytest.raises(MembershipRefusedError):
+        await other
+
+
 async def test_nobody_unknown_becomes_a_member(desk: Desk) -> None:
     with pytest.raises(MembershipRefusedError):
         await desk.move(new_id(), APPROVED)

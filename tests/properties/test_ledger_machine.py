@@ -86,6 +86,8 @@ class LedgerMachine(RuleBasedStateMachine):
         kind=st.sampled_from([kind for kind in AccountKind if kind is not AccountKind.ISSUANCE]),
     )
     def open_account(self, unit: Unit, kind: AccountKind) -> None:
+        if kind in (AccountKind.HELD, AccountKind.MERCHANT):
+            unit = Unit.POINTS
         account_id = self.run(self.book.open_account(kind, unit))
         self.model.accounts[account_id] = BookAccount(unit, kind)
 

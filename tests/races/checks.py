@@ -157,18 +157,19 @@ async def check_arrays_may_begin_anywhere(book: Book) -> None:
     wallet = await book.open_account()
     issuance = book.issuance[Unit.POINTS]
     async with connections(book, 1) as (connection,):
-        statuses = await connection.fetchval(
-            """
-            SELECT statuses FROM post_transfers(
-                $1, $2, '{award, award}', $3, $4, '[0:1]={100, 1}', '{null, null}', $5,
-                '{null, null}', '{null, null}', '{null, null}', '{null, null}')
-            """,
-            book.bank_id,
-            [new_id(), new_id()],
-            [issuance, issuance],
-            [wallet, new_id()],
-            [STAFF, STAFF],
-        )
+        with errors_are_faults():
+            statuses = await connection.fetchval(
+                """
+                SELECT statuses FROM post_transfers(
+                    $1, $2, '{award, award}', $3, $4, '[0:1]={100, 1}', '{null, null}', $5,
+                    '{null, null}', '{null, null}', '{null, null}', '{null, null}')
+                """,
+                book.bank_id,
+                [new_id(), new_id()],
+                [issuance, issuance],
+                [wallet, new_id()],
+                [STAFF, STAFF],
+            )
     expect(statuses, ["posted", "account_not_found"])
     await check_books(book)
 
@@ -197,6 +198,21 @@ async def check_repeat_is_answered_as_the_first(book: Book) -> None:
         expect(await answers_of(waiting), [answer])
         with errors_are_faults():
             expect(await post(second, book.bank_id, [[paid]]), answer)
+    expect(await book.balance(b), 1)
+    await check_books(book)
+
+
+async def check_repeat_within_a_call_has_no_effect(book: Book) -> None:
+    """The same transfer twice in one call: one effect; the same id for another one: none."""
+    a, b = await book.open_account(balance=10), await book.open_account()
+    paid = book.transfer(a, b, 1)
+    other = book.transfer(a, b, 2, transfer_id=paid.transfer_id)
+    async with connections(book, 1) as (connection,):
+        with errors_are_faults():
+            expect(
+                await post_on(connection, book, paid, paid, other),
+                ["posted", "posted", "id_conflict"],
+            )
     expect(await book.balance(b), 1)
     await check_books(book)
 

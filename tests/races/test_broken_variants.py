@@ -52,6 +52,16 @@ CASES: dict[str, tuple[list[Edit], Check, str]] = {
         checks.check_repeat_is_answered_as_the_first,
         "recorded_at",
     ),
+    "ids of earlier calls not looked up": (
+        [variants.NO_LOOK_BACK],
+        checks.check_repeat_is_answered_as_the_first,
+        "UniqueViolationError: transfer_pkey",
+    ),
+    "ids of the same call not compared": (
+        [variants.NO_LOOK_AROUND],
+        checks.check_repeat_within_a_call_has_no_effect,
+        "UniqueViolationError: transfer_pkey",
+    ),
     "no transfer key": (
         [variants.NO_TRANSFER_KEY],
         checks.check_id_is_taken_once_on_disjoint_accounts,
@@ -65,7 +75,7 @@ CASES: dict[str, tuple[list[Edit], Check, str]] = {
     "places of the caller": (
         [variants.PLACES_OF_THE_CALLER],
         checks.check_arrays_may_begin_anywhere,
-        "balance is not the sum of its postings",
+        'null value in column "amount"',
     ),
     "floor one too low": (
         [variants.FLOOR_ONE_TOO_LOW],

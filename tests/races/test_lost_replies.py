@@ -12,7 +12,7 @@ from tests.races.checks import FINGERPRINT, check_books
 from tests.races.wire_proxy import Cut, WireProxy, wire_proxy
 from timebank.db import Connection, Pool, open_pool, repeat_on_conflict
 from timebank.domain.errors import NotFoundError, OutcomeUnknownError
-from timebank.domain.ledger import JournalEntry, Outcome, Transfer
+from timebank.domain.ledger import JournalEntry, Outcome, Transfer, Unit
 from timebank.embedded import Server
 from timebank.ledger.ids import new_id
 from timebank.ledger.requests import PostingAnswer, PostingRequest, RequestKey, post_requests
@@ -37,7 +37,13 @@ class Line(NamedTuple):
         async def work(connection: Connection) -> list[PostingAnswer]:
             return await post_requests(connection, book.bank_id, [request])
 
-        return await repeat_on_conflict(self.pool, work)
+        return await repeat_on_conflict(self.pool, work, one_statement=True)
+
+    async def prepare(self, book: Book) -> None:
+        """Ask for nothing, so that the connection knows statement and types from here on."""
+        key = RequestKey(STAFF, str(new_id()), FINGERPRINT)
+        nothing = book.award(book.issuance[Unit.POINTS], 0)
+        await self.ask(book, PostingRequest(key, [[nothing]]))
 
 
 @pytest.fixture
@@ -78,6 +84,7 @@ async def test_a_lost_commit_reply_is_settled_by_the_same_key(line: Line, book: 
     for n in range(1, REPETITIONS + 1):
         key = RequestKey(STAFF, str(new_id()), FINGERPRINT)
         first, again = [PostingRequest(key, [[book.transfer(wallet, shop, 1)]]) for _ in range(2)]
+        await line.prepare(book)
         line.proxy.cut_next = Cut.AFTER_COMMIT
         with pytest.raises(OutcomeUnknownError):
             await line.ask(book, first)
@@ -104,14 +111,13 @@ async def test_a_commit_that_never_arrives_has_no_effect(line: Line, book: Book)
     await check_books(book)
 
 
-async def test_a_request_whose_commit_never_arrives_leaves_its_key_free(
-    line: Line, book: Book
-) -> None:
+async def test_a_request_that_never_arrives_leaves_its_key_free(line: Line, book: Book) -> None:
     wallet, shop = await book.open_account(balance=REPETITIONS), await book.open_account()
     for n in range(1, REPETITIONS + 1):
         key = RequestKey(STAFF, str(new_id()), FINGERPRINT)
         request = PostingRequest(key, [[book.transfer(wallet, shop, 1)]])
-        line.proxy.cut_next = Cut.BEFORE_COMMIT
+        await line.prepare(book)
+        line.proxy.cut_next = Cut.BEFORE_EXECUTION
         with pytest.raises(OutcomeUnknownError):
             await line.ask(book, request)
         assert await book.balance(shop) == n - 1

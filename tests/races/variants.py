@@ -28,7 +28,7 @@ UNSORTED_LOCKS = Edit(
     "ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked",
     "ORDER BY array_position(p_accounts, b.account_id) FOR NO KEY UPDATE OF b) AS locked",
 )
-UNSORTED_IDS = Edit("WHERE is_new ORDER BY id;", "WHERE is_new;")
+UNSORTED_IDS = Edit("WHERE is_new[n] ORDER BY p_ids[n];", "WHERE is_new[n];")
 UNSORTED_KEYS = Edit(
     "ORDER BY caller, key, n\n    ON CONFLICT DO NOTHING;",
     "ORDER BY n\n    ON CONFLICT DO NOTHING;",
@@ -37,14 +37,14 @@ NO_DEDUPLICATION = Edit(
     "WHERE (t.bank_id, t.transfer_id) = (p_bank, r.id)) AS known",
     "WHERE (t.bank_id, t.transfer_id) = (p_bank, r.id) AND false) AS known",
 )
-FLOOR_NEVER_REACHED = Edit(
-    "ELSIF bal[d] - p_amounts[i] < floors[d] THEN", "ELSIF bal[d] - p_amounts[i] <= floors[d] THEN"
+NO_LOOK_BACK = Edit(
+    "IF EXISTS (SELECT FROM transfer WHERE bank_id = p_bank AND transfer_id = ANY (p_ids))",
+    "IF false",
 )
-FLOOR_ONE_TOO_LOW = Edit(
-    "ELSIF bal[d] - p_amounts[i] < floors[d] THEN",
-    "ELSIF bal[d] - p_amounts[i] < floors[d] - 1 THEN",
-)
-PLACES_OF_THE_CALLER = Edit("seen.credits, p_amounts[:], dated", "seen.credits, p_amounts, dated")
+NO_LOOK_AROUND = Edit("(SELECT count(DISTINCT id) FROM unnest(p_ids) AS id)", "cardinality(p_ids)")
+FLOOR_NEVER_REACHED = Edit("ELSIF left_d < floors", "ELSIF left_d <= floors")
+FLOOR_ONE_TOO_LOW = Edit("ELSIF left_d < floors", "ELSIF left_d + 1 < floors")
+PLACES_OF_THE_CALLER = Edit("p_amounts := p_amounts[:];", "")
 NO_FLOOR_CONSTRAINT = Edit("    CONSTRAINT balance_not_below_floor CHECK (balance >= floor),\n", "")
 NO_PASSBOOK_KEY = Edit(
     ",\n    CONSTRAINT posting_seq_gapless PRIMARY KEY (bank_id, account_id, seq)", ""
@@ -59,7 +59,7 @@ async def install_variant(dsn: str, *edits: Edit) -> None:
         schema = edit.apply(schema)
     connection = await asyncpg.connect(dsn)
     try:
-        await connection.execute("DROP SCHEMA timebank CASCADE")
+        await connection.execute("DROP SCHEMA timebank, vault CASCADE")
         await connection.execute(schema)
     finally:
         await connection.close()

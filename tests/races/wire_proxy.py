@@ -21,6 +21,7 @@ COMPLETED = {b"C", b"s"}
 
 READY_FOR_QUERY = b"Z"
 QUERY = b"Q"
+EXECUTE = b"E"
 IDLE = b"I"
 
 
@@ -29,6 +30,9 @@ class Cut(Enum):
 
     BEFORE_COMMIT = auto()
     """The client has sent COMMIT; the server never hears of it."""
+
+    BEFORE_EXECUTION = auto()
+    """The client has bound and executed a statement; the server hears of the binding alone."""
 
     AFTER_COMMIT = auto()
     """The server has committed and says so; the client never hears of it."""
@@ -64,7 +68,9 @@ class WireProxy:
         while True:
             kind, message = await _read_message(client)
             is_commit = kind == QUERY and message[5:].startswith(b"COMMIT")
-            if is_commit and self.cut_next is Cut.BEFORE_COMMIT:
+            if (is_commit and self.cut_next is Cut.BEFORE_COMMIT) or (
+                kind == EXECUTE and self.cut_next is Cut.BEFORE_EXECUTION
+            ):
                 self._count_cut()
                 return
             to_server.write(message)

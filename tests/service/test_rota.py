@@ -42,14 +42,8 @@ async def faults(book: Book, extract: Extract) -> list[tuple[int, str]]:
 
 async def open_book(pool: asyncpg.Pool, time_zone: str = "Asia/Shanghai", rate: int = 10) -> Book:
     code = f"t{secrets.token_hex(8)}"
-    await pool.execute(
-        "INSERT INTO bank (code, name, time_zone, points_per_hour) VALUES ($1, $1, $2, $3)",
-        code,
-        time_zone,
-        rate,
-    )
     async with pool.acquire() as connection:
-        bank = await ensure_bank(connection, code, code)
+        bank = await ensure_bank(connection, code, code, time_zone=time_zone, points_per_hour=rate)
         return Book(pool, bank, await ensure_issuance(connection, bank.bank_id))
 
 

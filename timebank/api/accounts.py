@@ -1,8 +1,8 @@
 """Accounts over HTTP: open, find, balance now and as of an instant, passbook as JSON and CSV."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 from uuid import UUID
 
 import msgspec
@@ -11,6 +11,7 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 from litestar.response.base import ASGIResponse
+from litestar.types import HTTPScope, Send
 
 from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import make_cursor, read_cursor
@@ -35,6 +36,7 @@ from timebank.ledger.accounts import list_accounts, open_account
 from timebank.ledger.passbook import get_balance_as_of, list_passbook, read_clock
 from timebank.people.access import Action, Role
 from timebank.people.residents import is_registered
+from timebank.people.sessions import Holding
 from timebank.people.targets import check_reaches_party
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200)]
@@ -111,9 +113,43 @@ async def get_an_account(request: Call, account_id: FromPath[UUID]) -> AccountVi
     return _account_view(await request.desk.account_seen_by(request.user, account_id))
 
 
+async def answer_balance(
+    desk: Desk, token: str, scope: HTTPScope, headers: Mapping[bytes, bytes], send: Send
+) -> bool:
+    """Answer as `read_balance` does, straight to the wire: the most frequent question of all."""
+    path_params: Mapping[str, Any] = scope["path_params"]
+    holding = await desk.holding_at_once(token, path_params["account_id"])
+    if holding is None:
+        return False
+    status, described, body = _answer_now(holding, headers.get(b"if-none-match", b""))
+    if status != 304:
+        described.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": described})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+    return True
+
+
+def _answer_now(
+    holding: Holding, if_none_match: bytes
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Return status, headers and body of a balance as it is now."""
+    tag = f'"{holding.seq}"'
+    headers = [(b"etag", b"W/" + tag.encode()), (b"cache-control", b"private, no-cache")]
+    if if_none_match and is_known(tag, if_none_match.decode("latin-1")):
+        return 304, headers, b""
+    view = BalanceView(
+        account_id=holding.account_id,
+        unit=holding.unit,
+        seq=holding.seq,
+        **_named(holding.unit, holding.balance),
+    )
+    headers.append((b"content-type", b"application/json"))
+    return 200, headers, msgspec.json.encode(view)
+
+
 @get(
     "/accounts/{account_id:uuid}/balance",
-    opt={"action": Action.READ_ACCOUNT},
+    opt={"action": Action.READ_ACCOUNT, "short_way": answer_balance},
     operation_id="get_balance",
     responses={
         **READING_PROBLEMS,
@@ -136,23 +172,15 @@ async def read_balance(
         view = await _balance_as_of(request.desk, bank_id, account, recorded_by, occurred)
         return ASGIResponse(body=msgspec.json.encode(view))
     balance = await request.desk.balance(bank_id, account_id)
-    tag = f'"{balance.seq}"'
-    headers = {"ETag": f"W/{tag}", "Cache-Control": "private, no-cache"}
-    if is_known(tag, _if_none_match(request)):
-        return ASGIResponse(status_code=304, headers=headers)
-    view = BalanceView(
-        account_id=account_id,
-        unit=account.unit,
-        seq=balance.seq,
-        **_named(account.unit, balance.balance),
-    )
-    # Encoded here: the most frequent answer goes out without Litestar's further steps.
-    return ASGIResponse(body=msgspec.json.encode(view), headers=headers)
+    holding = Holding(account_id, account.owner_id, account.unit, balance.balance, balance.seq)
+    status, headers, body = _answer_now(holding, _if_none_match(request))
+    decoded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    return ASGIResponse(status_code=status, headers=decoded, body=body)
 
 
-def _if_none_match(request: Call) -> str:
+def _if_none_match(request: Call) -> bytes:
     values = (value for name, value in request.scope["headers"] if name == b"if-none-match")
-    return next(values, b"").decode("latin-1")
+    return next(values, b"")
 
 
 def is_known(tag: str, if_none_match: str) -> bool:

@@ -13,6 +13,7 @@ from timebank.db import Connection, Pool, repeat_on_conflict
 from timebank.domain.errors import (
     IdempotencyKeyReusedError,
     NotFoundError,
+    TimebankError,
     UnauthenticatedError,
     UnsafeKeyFileError,
     VaultKeyMissingError,
@@ -27,15 +28,22 @@ from timebank.people.access import Action, Principal, Target, check_reaches
 from timebank.people.audit_log import AuditEntry, write_entries
 from timebank.people.login.hashing import Hasher, open_hasher
 from timebank.people.seals import Seals
-from timebank.people.sessions import find_principals, hash_token
+from timebank.people.sessions import (
+    Holding,
+    find_principals,
+    hash_token,
+    list_holdings_of_callers,
+)
 from timebank.people.targets import check_reaches_party, needs_look
 from timebank.people.vault_keys import KeyRing, open_key_ring
 
+Asked = TypeVar("Asked")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
 log = structlog.get_logger()
 
-Asked = TypeVar("Asked")
-
-_KNOWN_ACCOUNTS_LIMIT = 100_000
+_KNOWN_LIMIT = 100_000
 
 _MOST_TRANSFERS = 1000
 """In one commit of many requests: so that a single award does not wait behind full batches."""
@@ -51,9 +59,11 @@ class Desk:
         self._banks: dict[int, Bank] = {}
         self._issuance: dict[int, Mapping[Unit, UUID]] = {}
         self._accounts: dict[tuple[int, UUID], Account] = {}
+        self._callers: dict[bytes, Principal] = {}
         self._principals = Batcher(self._answer_principals)
         self._unseen_accounts = Batcher(self._answer_accounts)
         self._balances = Batcher(self._answer_balances)
+        self._holdings = Batcher(self._answer_holdings)
         self._notes = Batcher(self._write_notes)
         self._postings = Batcher(
             self._answer_postings, most=_MOST_TRANSFERS, weigh=_count_transfers, in_flight=2
@@ -90,10 +100,26 @@ class Desk:
 
     async def identify(self, token: str) -> Principal:
         """Return whose token this is now; UnauthenticatedError if it is nobody's."""
-        principal = await self._principals.ask(hash_token(token))
+        token_hash = hash_token(token)
+        principal = await self._principals.ask(token_hash)
         if principal is None:
             raise UnauthenticatedError
+        if principal.branch_id is None:  # who is of one branch is looked up each time
+            _keep(self._callers, token_hash, principal)
         return principal
+
+    async def holding_at_once(self, token: str, account_id: UUID) -> Holding | None:
+        """Return what the account holds now, in one round trip, if the caller may see it.
+
+        What a session stands for never changes: it is known from `identify`. Whether it still
+        counts is asked together with the balance. None: ask the long way, which says why not.
+        """
+        token_hash = hash_token(token)
+        principal = self._callers.get(token_hash)
+        if principal is None:
+            return None
+        holding = await self._holdings.ask((token_hash, account_id))
+        return holding if holding and _may_see_at_once(principal, holding.owner_id) else None
 
     async def bank(self, bank_id: int) -> Bank:
         """Return the bank; what is kept of it here does not change while the service runs."""
@@ -149,9 +175,7 @@ class Desk:
         if account is None:
             account = await self._unseen_accounts.ask(key)
             if account is not None:
-                if len(self._accounts) >= _KNOWN_ACCOUNTS_LIMIT:
-                    self._accounts.clear()
-                self._accounts[key] = account
+                _keep(self._accounts, key, account)
         return account
 
     async def balance(self, bank_id: int, account_id: UUID) -> Balance:
@@ -196,6 +220,10 @@ class Desk:
                     found[bank_id, balance.account_id] = balance
         return [found.get(key) for key in asked]
 
+    async def _answer_holdings(self, asked: Sequence[tuple[bytes, UUID]]) -> list[Holding | None]:
+        async with self.pool.acquire() as connection:
+            return await list_holdings_of_callers(connection, asked)
+
     async def _answer_postings(
         self, asked: Sequence[tuple[int, PostingRequest]]
     ) -> list[PostingAnswer]:
@@ -209,9 +237,27 @@ class Desk:
             ) -> list[PostingAnswer]:
                 return await post_requests(connection, bank_id, requests)
 
-            answers[bank_id] = await repeat_on_conflict(self.pool, work)
+            answers[bank_id] = await repeat_on_conflict(self.pool, work, one_statement=True)
         waiting = {bank_id: iter(found) for bank_id, found in answers.items()}
         return [next(waiting[bank_id]) for bank_id, _ in asked]
+
+
+def _may_see_at_once(principal: Principal, owner_id: UUID | None) -> bool:
+    """Return whether the principal may see this owner's accounts, by what is known here."""
+    try:
+        if needs_look(principal, Action.READ_ACCOUNT, owner_id):
+            return False
+        check_reaches(principal, Action.READ_ACCOUNT, Target(owner_id=owner_id))
+    except TimebankError:
+        return False
+    return True
+
+
+def _keep(known: dict[Key, Value], key: Key, value: Value) -> None:
+    """Remember what never changes, within bounds."""
+    if len(known) >= _KNOWN_LIMIT:
+        known.clear()
+    known[key] = value
 
 
 def _by_bank(asked: Sequence[tuple[int, Asked]]) -> dict[int, list[Asked]]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from timebank.api import errors as edge_errors
 from timebank.api.problems import PROBLEM_KINDS
-from timebank.domain.errors import TimebankError, TransferRefusedError
+from timebank.domain.errors import RedemptionRefusedError, TimebankError, TransferRefusedError
+from timebank.domain.redemption import RedemptionStatus
 
 PATH = Path(__file__).parents[2] / "docs" / "errors.md"
 
@@ -25,6 +26,11 @@ request again under the same `Idempotency-Key`, and it counts once.
 
 
 _REFUSED = "The ledger refused the transfer and nothing was moved."
+
+REFUSED_BY_STATUS = {TransferRefusedError.code, RedemptionRefusedError.code}
+"""What is answered with the code of a status instead of its own."""
+
+_NOT_REDEEMED = "The redemption was refused and nothing was moved."
 
 
 def classes() -> dict[str, type[TimebankError]]:
@@ -45,7 +51,8 @@ def render() -> str:
     lines = [_PREAMBLE, "## Over HTTP", ""]
     lines += ["| code | status | 简体 | 繁體 | English | what to do |", "|---|---|---|---|---|---|"]
     for code, kind in PROBLEM_KINDS.items():
-        remedy = _text(known[code]) if code in known else _REFUSED
+        other = _NOT_REDEEMED if code in set(RedemptionStatus) else _REFUSED
+        remedy = _text(known[code]) if code in known else other
         titles = f"{kind.zh_hans} | {kind.zh_hant} | {kind.en}"
         lines.append(f"| `{code}` | {kind.status} | {titles} | {remedy} |")
     lines += ["", "## From commands only", "", "| code | what to do |", "|---|---|"]
@@ -55,7 +62,7 @@ def render() -> str:
 
 def only_from_commands() -> list[str]:
     """Return the codes that no request is answered with."""
-    return sorted(classes().keys() - PROBLEM_KINDS.keys() - {TransferRefusedError.code})
+    return sorted(classes().keys() - PROBLEM_KINDS.keys() - REFUSED_BY_STATUS)
 
 
 def _text(error: type[TimebankError]) -> str:

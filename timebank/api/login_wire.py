@@ -10,7 +10,7 @@ from timebank.people.access import Action, Role, SessionMethod
 
 BankCode = Annotated[str, Meta(min_length=1, max_length=32, description="The code of the bank")]
 CardToken = Annotated[
-    str, Meta(min_length=1, max_length=300, description="What the card's QR says, or was typed")
+    str, Meta(min_length=1, max_length=200, description="The card's code, or all its QR says")
 ]
 Pin = Annotated[str, Meta(pattern="^[0-9]{6}$", max_length=6)]
 SixDigits = Annotated[str, Meta(pattern="^[0-9]{6}$", max_length=6)]

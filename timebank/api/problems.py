@@ -53,6 +53,17 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "method_not_allowed": ProblemKind(
         405, "不支持此方法", "不支援此方法", "This method is not supported here"
     ),
+    "branch_closed": ProblemKind(409, "该机构已关闭", "該機構已關閉", "The branch is closed"),
+    "branch_code_taken": ProblemKind(
+        409, "机构编号已被占用", "機構編號已被占用", "The branch code is taken"
+    ),
+    "branch_not_empty": ProblemKind(
+        409, "机构下仍有挂靠", "機構下仍有掛靠", "Something still hangs on the branch"
+    ),
+    "already_there": ProblemKind(409, "已挂靠在该机构", "已掛靠在該機構", "It hangs there already"),
+    "service_point_exists": ProblemKind(
+        409, "服务点已存在", "服務點已存在", "The service point exists already"
+    ),
     "account_exists": ProblemKind(409, "账户已存在", "帳戶已存在", "The account exists already"),
     "idempotency_key_in_use": ProblemKind(
         409, "同一请求正在处理", "同一請求正在處理", "A request with this key is in progress"
@@ -76,6 +87,49 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "chain_broken": ProblemKind(
         409, "同组交易被拒", "同組交易被拒", "Another transfer of the chain was refused"
     ),
+    "hold_not_found": ProblemKind(404, "没有此预留", "沒有此預留", "There is no such hold"),
+    "hold_already_captured": ProblemKind(
+        409, "此预留已兑换", "此預留已兌換", "The hold is captured already"
+    ),
+    "hold_released": ProblemKind(409, "此预留已取消", "此預留已取消", "The hold was released"),
+    "hold_expired": ProblemKind(409, "此预留已过期", "此預留已過期", "The hold has expired"),
+    "hold_not_captured": ProblemKind(
+        409, "尚未兑换，不能退", "尚未兌換，不能退", "The hold is not captured yet"
+    ),
+    "merchant_not_active": ProblemKind(
+        409, "商家没有有效协议", "商家沒有有效協議", "The merchant has no agreement in force"
+    ),
+    "offer_not_valid": ProblemKind(
+        409, "此商品现在不能兑换", "此商品現在不能兌換", "The offer is not to be had now"
+    ),
+    "place_not_valid": ProblemKind(
+        409, "不能在此地点领取", "不能在此地點領取", "It cannot be picked up there"
+    ),
+    "code_not_valid": ProblemKind(
+        409, "兑换码无效或已用", "兌換碼無效或已用", "The code is not valid, or was used"
+    ),
+    "override_not_valid": ProblemKind(
+        409, "限额特批无效或已用", "限額特批無效或已用", "The override does not fit, or was used"
+    ),
+    "out_of_stock": ProblemKind(409, "库存不足", "庫存不足", "Out of stock"),
+    "cap_exceeded": ProblemKind(409, "超出限额", "超出限額", "A cap would be exceeded"),
+    "insufficient_points": ProblemKind(409, "积分不足", "積分不足", "There are not enough points"),
+    "merchant_lacks_points": ProblemKind(
+        409, "商家积分不足以退还", "商家積分不足以退還", "The merchant lacks the points to refund"
+    ),
+    "capture_exceeds_hold": ProblemKind(409, "兑换超过预留", "兌換超過預留", "More than was held"),
+    "refund_exceeds_captured": ProblemKind(
+        409, "退还积分超过已兑换", "退還積分超過已兌換", "More points than were captured"
+    ),
+    "return_exceeds_captured": ProblemKind(
+        409, "退回数量超过已兑换", "退回數量超過已兌換", "More units than were captured"
+    ),
+    "agreement_exists": ProblemKind(
+        409, "协议编号已存在", "協議編號已存在", "The agreement is on record already"
+    ),
+    "expiry_rule_exists": ProblemKind(
+        409, "当日已有到期规则", "當日已有到期規則", "A rule of expiry starts that day already"
+    ),
     "body_too_large": ProblemKind(413, "请求正文过大", "請求正文過大", "The body is too large"),
     "unsupported_media_type": ProblemKind(
         415, "只接受 application/json", "只接受 application/json", "Only application/json is taken"
@@ -85,6 +139,16 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     ),
     "account_not_found": ProblemKind(422, "账户不存在", "帳戶不存在", "There is no such account"),
     "owner_not_found": ProblemKind(422, "储户不存在", "儲戶不存在", "There is no such resident"),
+    "branch_not_found": ProblemKind(422, "机构不存在", "機構不存在", "There is no such branch"),
+    "branch_level_mismatch": ProblemKind(
+        422, "机构层级不符", "機構層級不符", "The branch is of the wrong level"
+    ),
+    "community_type_mismatch": ProblemKind(
+        422, "社区类型不符", "社區類型不符", "The community type does not fit"
+    ),
+    "service_point_level_mismatch": ProblemKind(
+        422, "服务点与机构层级不符", "服務點與機構層級不符", "No such service point on this level"
+    ),
     "account_kind_mismatch": ProblemKind(
         422, "账户类型不符", "帳戶類型不符", "This kind of account cannot do this"
     ),
@@ -100,6 +164,9 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     ),
     "as_of_in_future": ProblemKind(
         422, "查询时间在未来", "查詢時間在未來", "The instant has not passed yet"
+    ),
+    "expiry_rule_too_early": ProblemKind(
+        422, "到期规则最早明天生效", "到期規則最早明天生效", "The rule of expiry starts too early"
     ),
     "person_erased": ProblemKind(410, "此人资料已销毁", "此人資料已銷毀", "The person was erased"),
     "person_frozen": ProblemKind(409, "此人资料已封存", "此人資料已封存", "The data is frozen"),
@@ -134,6 +201,9 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "vault_key_missing": ProblemKind(503, "缺少主密钥", "缺少主密鑰", "The master key is missing"),
     "weak_secret": ProblemKind(
         422, "密码太容易猜到", "密碼太容易猜到", "The PIN or password is too easy to guess"
+    ),
+    "too_many_wrong_codes": ProblemKind(
+        429, "兑换码错误次数过多", "兌換碼錯誤次數過多", "Too many wrong codes; wait a while"
     ),
     "too_many_attempts": ProblemKind(
         429, "尝试次数过多，请稍后再试", "嘗試次數過多，請稍後再試", "Too many attempts; wait"

@@ -21,6 +21,7 @@ from timebank.db import translate
 from timebank.domain.errors import (
     InvalidInputError,
     NotFoundError,
+    RedemptionRefusedError,
     TimebankError,
     TooManyAttemptsError,
     TransferRefusedError,
@@ -88,7 +89,7 @@ def problem_response(problem: Problem) -> Response[Problem]:
 def describe(error: Exception) -> tuple[str, str, list[Fault]]:
     """Return code, detail and faults of an exception."""
     match _meaning(error):
-        case TransferRefusedError() as refused:
+        case TransferRefusedError() | RedemptionRefusedError() as refused:
             return refused.status, str(refused), []
         case InvalidInputError() as invalid:
             faults = [Fault(invalid.pointer, str(invalid))] if invalid.pointer else []

@@ -41,7 +41,7 @@ from timebank.people.access import Action, Role
 from timebank.people.approvals import check_reversal_alone
 
 
-@post("/awards", opt={"action": Action.AWARD}, operation_id="award")
+@post("/awards", opt={"action": Action.AWARD, "direct": True}, operation_id="award")
 async def award(
     request: Call,
     data: JSONBody[AwardBody],
@@ -51,7 +51,11 @@ async def award(
     return await _post_one(request, await make_award(request.desk, actor_of(request.user), data))
 
 
-@post("/transfers", opt={"action": Action.TRANSFER_FROM_POOL}, operation_id="transfer")
+@post(
+    "/transfers",
+    opt={"action": Action.TRANSFER_FROM_POOL, "direct": True},
+    operation_id="transfer",
+)
 async def transfer_from_pool(
     request: Call,
     data: JSONBody[TransferBody],

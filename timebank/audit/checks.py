@@ -6,15 +6,22 @@ from typing import Any
 from timebank.audit.findings import Findings
 from timebank.audit.invariants import (
     BANK_EXISTS,
+    CAPS_KEPT,
     CHAIN_WHOLE,
+    ENDED_ONCE,
     GUARDS_STAND,
+    HELD_IS_OPEN_HOLDS,
+    HOURS_UNTOUCHED,
     KINDS_FIT,
     OCCURRED_BEFORE,
     ONE_UNIT,
     OWNERS_REGISTERED,
+    PLACES_ADD_UP,
+    REFUNDS_WITHIN,
     REFUSED_MOVES_NOTHING,
     REQUEST_ANSWERED,
     REVERSED_ONCE,
+    STOCK_FOLLOWS,
     TWO_POSTINGS,
     Invariant,
 )
@@ -37,7 +44,18 @@ CHECKS: Sequence[tuple[Invariant, str]] = (
     (OWNERS_REGISTERED, "owners_not_registered"),
     (KINDS_FIT, "transfers_of_wrong_kind"),
     (OCCURRED_BEFORE, "transfers_before_they_occurred"),
+    (PLACES_ADD_UP, "branches_out_of_place"),
+    (PLACES_ADD_UP, "things_out_of_place"),
+    (PLACES_ADD_UP, "balances_out_of_the_tree"),
     (BANK_EXISTS, "rows_of_no_bank"),
+    (HELD_IS_OPEN_HOLDS, "held_accounts_unlike_their_holds"),
+    (HELD_IS_OPEN_HOLDS, "holds_unlike_their_transfers"),
+    (ENDED_ONCE, "holds_unlike_their_acts"),
+    (STOCK_FOLLOWS, "stocks_unlike_their_acts"),
+    (REFUNDS_WITHIN, "refunds_unlike_their_acts"),
+    (CAPS_KEPT, "caps_unlike_their_use"),
+    (CAPS_KEPT, "caps_exceeded"),
+    (HOURS_UNTOUCHED, "redemptions_of_hours"),
 )
 """What is asked of the rows of a bank, or of all."""
 

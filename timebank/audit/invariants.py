@@ -80,6 +80,46 @@ GUARDS_STAND = Invariant(
     "guards_stand",
     "The triggers, constraints, functions and rights that keep history unedited are in force.",
 )
+HELD_IS_OPEN_HOLDS = Invariant(
+    18,
+    "held_is_open_holds",
+    "A held account stands at the sum of its open holds; each hold moved what its state says.",
+)
+ENDED_ONCE = Invariant(
+    19,
+    "hold_ended_once",
+    "A hold is placed once and ends once, as its acts say: in its time, or by expiry after it.",
+)
+STOCK_FOLLOWS = Invariant(
+    20,
+    "stock_follows",
+    "Stock is what was brought in less what is held or was handed over and not returned.",
+)
+REFUNDS_WITHIN = Invariant(
+    21,
+    "refunds_within_capture",
+    "Refunds of a hold come to what its acts say, and to no more than was captured.",
+)
+CAPS_KEPT = Invariant(
+    23,
+    "caps_kept",
+    "What counts in a cap is what was held or captured that day, and no cap in force is exceeded.",
+)
+HOURS_UNTOUCHED = Invariant(
+    24,
+    "hours_untouched",
+    "Redemption moves points and never hours.",
+)
+LOTS_ADD_UP = Invariant(
+    29,
+    "lots_add_up",
+    "Lots' unspent parts add up to the balance; an expiry took no more than had expired.",
+)
+PLACES_ADD_UP = Invariant(
+    30,
+    "branch_totals_add_up",
+    "One root, each branch on one of the level above, and all that is held hangs in that tree.",
+)
 OWNERS_REGISTERED = Invariant(
     31,
     "owner_registered",
@@ -115,6 +155,14 @@ INVARIANTS = (
     REVERSED_ONCE,
     ONE_UNIT,
     GUARDS_STAND,
+    HELD_IS_OPEN_HOLDS,
+    ENDED_ONCE,
+    STOCK_FOLLOWS,
+    REFUNDS_WITHIN,
+    CAPS_KEPT,
+    HOURS_UNTOUCHED,
+    LOTS_ADD_UP,
+    PLACES_ADD_UP,
     OWNERS_REGISTERED,
     KINDS_FIT,
     OCCURRED_BEFORE,

@@ -36,6 +36,10 @@ FULL JOIN (
 ) AS told USING (bank_id, account_id, seq)
 ORDER BY bank_id, account_id, seq;
 
+-- name: stream_balances_with_lots
+SELECT account_id, balance FROM balance JOIN account USING (bank_id, account_id)
+WHERE bank_id = $1 AND unit = 'points' AND kind IN ('wallet', 'pool');
+
 -- name: list_trial_balances
 SELECT bank_id, unit::text, kind::text, accounts, debit, credit FROM trial_balance
 WHERE $1::integer IS NULL OR bank_id = $1;
@@ -176,6 +180,284 @@ WHERE ($1::integer IS NULL OR row.bank_id = $1)
   AND NOT EXISTS (SELECT FROM bank WHERE bank.bank_id = row.bank_id);
 
 
+-- ── Places ──────────────────────────────────────────────────────────────────────────────────────
+
+-- name: branches_out_of_place
+-- A level between each branch and its parent's: so there is no cycle either, now and at any time.
+SELECT m.bank_id, format('branch %s', m.branch_id),
+       CASE WHEN b.level = 'district' THEN 'the root, on nothing'
+            ELSE format('on a %s that there was by %s',
+                        coalesce(timebank.level_above(b.level)::text, 'branch'), m.moved_at) END,
+       CASE WHEN b.level IS NULL THEN 'no such branch'
+            WHEN m.parent_id IS NULL THEN 'on nothing'
+            ELSE format('on branch %s, %s', m.parent_id, coalesce(p.level::text, 'which is none'))
+       END
+FROM branch_move m
+LEFT JOIN branch b USING (bank_id, branch_id)
+LEFT JOIN branch p ON (p.bank_id, p.branch_id) = (m.bank_id, m.parent_id)
+WHERE ($1::integer IS NULL OR m.bank_id = $1)
+  AND CASE WHEN b.level = 'district' THEN m.parent_id IS NOT NULL
+           ELSE (p.level = timebank.level_above(b.level)
+                 AND EXISTS (SELECT FROM branch_move earlier
+                             WHERE (earlier.bank_id, earlier.branch_id) = (m.bank_id, m.parent_id)
+                               AND earlier.moved_at <= m.moved_at)) IS NOT TRUE END
+UNION ALL
+SELECT b.bank_id, format('branch %s', b.branch_id), 'in the tree, of a type that there is',
+       format('a %s in no place or of type %s', b.level, coalesce(b.community_type, 'none'))
+FROM branch b
+WHERE ($1::integer IS NULL OR b.bank_id = $1)
+  AND (NOT EXISTS (SELECT FROM branch_move m
+                   WHERE (m.bank_id, m.branch_id) = (b.bank_id, b.branch_id))
+       OR b.community_type IS NOT NULL AND (b.level <> 'community' OR NOT EXISTS (
+           SELECT FROM community_type t WHERE (t.bank_id, t.code) = (b.bank_id, b.community_type))))
+UNION ALL
+SELECT k.bank_id, format('bank %s', k.bank_id), format('branch %s as its one district', k.root_id),
+       coalesce(string_agg(b.branch_id::text, ', '), 'none')
+FROM bank k LEFT JOIN branch b ON b.bank_id = k.bank_id AND b.level = 'district'
+WHERE $1::integer IS NULL OR k.bank_id = $1
+GROUP BY k.bank_id, k.root_id
+HAVING (count(b.branch_id) = 1 AND bool_and(b.branch_id = k.root_id)) IS NOT TRUE;
+
+-- name: things_out_of_place
+SELECT l.bank_id, format('placement of party %s at %s', l.party_id, l.placed_at),
+       'a party that is no branch, on a branch that there was', format('a %s, on branch %s%s',
+           coalesce(p.kind::text, 'party that is none'), l.branch_id,
+           CASE WHEN there.since IS NULL THEN ', which is none'
+                WHEN there.since > l.placed_at THEN format(' of %s', there.since) END)
+FROM placement l
+LEFT JOIN party p USING (bank_id, party_id)
+LEFT JOIN (SELECT bank_id, branch_id, min(moved_at) AS since FROM branch_move GROUP BY 1, 2)
+          AS there USING (bank_id, branch_id)
+WHERE ($1::integer IS NULL OR l.bank_id = $1)
+  AND (p.kind <> 'branch' AND there.since <= l.placed_at) IS NOT TRUE
+UNION ALL
+SELECT s.bank_id, format('service point %s', s.service_point_id),
+       format('on a %s, the one station there', timebank.level_of_service_point(s.kind)),
+       format('on branch %s, a %s, with %s open stations', s.branch_id,
+              coalesce(b.level::text, 'branch that is none'), stations.open)
+FROM service_point s
+LEFT JOIN branch b USING (bank_id, branch_id)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS open FROM service_point o
+    WHERE (o.bank_id, o.branch_id, o.kind) = (s.bank_id, s.branch_id, 'station')
+      AND o.closed_at IS NULL) AS stations
+WHERE ($1::integer IS NULL OR s.bank_id = $1)
+  AND (b.level = timebank.level_of_service_point(s.kind) AND stations.open <= 1) IS NOT TRUE;
+
+-- name: balances_out_of_the_tree
+-- What hangs nowhere below the root is missing from every total above it.
+WITH RECURSIVE
+parents AS MATERIALIZED (
+    SELECT k.bank_id, k.root_id, p.branch_id, p.parent_id
+    FROM bank k CROSS JOIN LATERAL timebank.list_parents(k.bank_id, 'infinity') AS p
+    WHERE $1::integer IS NULL OR k.bank_id = $1
+), tree AS (
+    SELECT bank_id, branch_id FROM parents WHERE branch_id = root_id AND parent_id IS NULL
+    UNION
+    SELECT p.bank_id, p.branch_id
+    FROM tree JOIN parents p ON (p.bank_id, p.parent_id) = (tree.bank_id, tree.branch_id)
+), place AS (
+    SELECT k.bank_id, p.party_id, p.branch_id
+    FROM bank k CROSS JOIN LATERAL timebank.list_places(k.bank_id, 'infinity') AS p
+    WHERE $1::integer IS NULL OR k.bank_id = $1
+), held AS (
+    SELECT a.bank_id, coalesce(place.branch_id, k.root_id) AS branch_id, a.unit, b.balance
+    FROM account a
+    JOIN bank k USING (bank_id)
+    JOIN balance b USING (bank_id, account_id)
+    LEFT JOIN place ON (place.bank_id, place.party_id) = (a.bank_id, a.owner_id)
+    WHERE $1::integer IS NULL OR a.bank_id = $1
+)
+SELECT bank_id, format('branch %s', branch_id), 'below the root, and counted in its totals',
+       format('outside the tree: %s accounts, %s %s', count(*), sum(balance), unit)
+FROM held LEFT JOIN tree USING (bank_id, branch_id)
+WHERE tree.branch_id IS NULL
+GROUP BY bank_id, branch_id, unit;
+
+
+-- ── Redemption ──────────────────────────────────────────────────────────────────────────────────
+
+-- name: held_accounts_unlike_their_holds
+SELECT bank_id, format('account %s', account_id),
+       format('%s points in open holds', coalesce(h.points, 0)),
+       coalesce(format('balance %s', b.balance), 'no balance')
+FROM (SELECT bank_id, account_id, balance FROM account JOIN balance USING (bank_id, account_id)
+      WHERE kind = 'held' AND ($1::integer IS NULL OR bank_id = $1)) AS b
+FULL JOIN (
+    SELECT bank_id, held_account_id AS account_id, sum(quantity::numeric * unit_price) AS points
+    FROM hold WHERE state = 'open' AND ($1::integer IS NULL OR bank_id = $1)
+    GROUP BY bank_id, held_account_id
+) AS h USING (bank_id, account_id)
+WHERE coalesce(b.balance, 0) <> coalesce(h.points, 0);
+
+-- name: holds_unlike_their_transfers
+SELECT owner.bank_id,
+       format('hold %s', coalesce(h.hold_id::text, 'missing, subject ' || t.subject_id)),
+       format('held %s, captured %s, released %s, refunded %s between its accounts',
+              h.held, h.captured, h.released, h.refunded),
+       format('held %s, captured %s, released %s, refunded %s, elsewhere %s',
+              t.held, t.captured, t.released, t.refunded, t.elsewhere)
+FROM (
+    SELECT bank_id, hold_id, quantity::numeric * unit_price AS held,
+           captured::numeric * unit_price AS captured, refunded::numeric AS refunded,
+           CASE state WHEN 'open' THEN 0
+                ELSE (quantity::numeric - captured) * unit_price END AS released
+    FROM hold WHERE $1::integer IS NULL OR bank_id = $1
+) AS h
+FULL JOIN (
+    SELECT t.bank_id, t.subject_id, coalesce(sum(amount) FILTER (WHERE kind = 'hold'), 0) AS held,
+           coalesce(sum(amount) FILTER (WHERE kind = 'capture'), 0) AS captured,
+           coalesce(sum(amount) FILTER (WHERE kind = 'release'), 0) AS released,
+           coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0) AS refunded,
+           count(*) FILTER (WHERE (debit_account_id, credit_account_id) IS DISTINCT FROM CASE kind
+               WHEN 'hold' THEN (source_account_id, held_account_id)
+               WHEN 'capture' THEN (held_account_id, merchant_account_id)
+               WHEN 'release' THEN (held_account_id, source_account_id)
+               ELSE (merchant_account_id, source_account_id) END) AS elsewhere
+    FROM transfer t LEFT JOIN hold ON (hold.bank_id, hold.hold_id) = (t.bank_id, t.subject_id)
+    WHERE t.status = 'posted' AND kind IN ('hold', 'capture', 'release', 'refund')
+      AND ($1::integer IS NULL OR t.bank_id = $1)
+    GROUP BY t.bank_id, t.subject_id
+) AS t ON (t.bank_id, t.subject_id) = (h.bank_id, h.hold_id)
+CROSS JOIN LATERAL (SELECT coalesce(h.bank_id, t.bank_id) AS bank_id) AS owner
+WHERE (h.held, h.captured, h.released, h.refunded, 0)
+      IS DISTINCT FROM (t.held, t.captured, t.released, t.refunded, t.elsewhere);
+
+-- name: holds_unlike_their_acts
+SELECT bank_id, format('hold %s', hold_id),
+       format('%s by one act at %s, captured %s of %s, within %s and %s',
+              coalesce(h.state::text, 'missing'), h.ended_at, h.captured, h.quantity, h.placed_at,
+              h.expires_at),
+       format('placed %s times at %s for %s, ended %s times by %s at %s, captured %s',
+              coalesce(a.places, 0), a.placed_at, a.quantity, coalesce(a.ends, 0), a.ended_by,
+              a.ended_at, a.captured)
+FROM (SELECT * FROM hold WHERE $1::integer IS NULL OR bank_id = $1) AS h
+FULL JOIN (
+    SELECT bank_id, hold_id, count(*) FILTER (WHERE kind = 'hold') AS places,
+           max(recorded_at) FILTER (WHERE kind = 'hold') AS placed_at,
+           max(quantity) FILTER (WHERE kind = 'hold') AS quantity,
+           max(expires_at) FILTER (WHERE kind = 'hold') AS expires_at,
+           count(*) FILTER (WHERE kind IN ('capture', 'release', 'expire')) AS ends,
+           max(kind::text) FILTER (WHERE kind IN ('capture', 'release', 'expire')) AS ended_by,
+           max(recorded_at) FILTER (WHERE kind IN ('capture', 'release', 'expire')) AS ended_at,
+           coalesce(sum(quantity) FILTER (WHERE kind = 'capture'), 0) AS captured
+    FROM redemption_act
+    WHERE status = 'done' AND kind <> 'restock' AND ($1::integer IS NULL OR bank_id = $1)
+    GROUP BY bank_id, hold_id
+) AS a USING (bank_id, hold_id)
+WHERE (a.places = 1 AND a.ends = CASE h.state WHEN 'open' THEN 0 ELSE 1 END
+       AND (h.placed_at, h.quantity, h.expires_at, h.captured)
+           = (a.placed_at, a.quantity, a.expires_at, a.captured)
+       AND h.ended_at IS NOT DISTINCT FROM a.ended_at
+       AND CASE h.state WHEN 'captured' THEN a.ended_by = 'capture' AND a.ended_at < h.expires_at
+                        WHEN 'released' THEN a.ended_by = 'release' AND a.ended_at < h.expires_at
+                        WHEN 'expired' THEN a.ended_by = 'expire' AND a.ended_at >= h.expires_at
+                        ELSE true END) IS NOT TRUE;
+
+-- name: stocks_unlike_their_acts
+SELECT bank_id, format('stock %s', offer_id),
+       format('%s brought in less %s gone', coalesce(m.units, 0), coalesce(g.units, 0)),
+       coalesce(format('available %s', s.available), 'no stock')
+FROM (SELECT * FROM stock WHERE $1::integer IS NULL OR bank_id = $1) AS s
+FULL JOIN (
+    SELECT bank_id, offer_id, sum(quantity) AS units FROM redemption_act
+    WHERE kind = 'restock' AND status = 'done' AND ($1::integer IS NULL OR bank_id = $1)
+    GROUP BY bank_id, offer_id
+) AS m USING (bank_id, offer_id)
+FULL JOIN (
+    SELECT bank_id, offer_id, sum(CASE state WHEN 'open' THEN quantity::numeric
+                                             ELSE captured::numeric - returned END) AS units
+    FROM hold JOIN offer USING (bank_id, offer_id)
+    WHERE is_stocked AND ($1::integer IS NULL OR bank_id = $1)
+    GROUP BY bank_id, offer_id
+) AS g USING (bank_id, offer_id)
+WHERE s.available IS DISTINCT FROM coalesce(m.units, 0) - coalesce(g.units, 0) OR s.available < 0;
+
+-- name: refunds_unlike_their_acts
+SELECT h.bank_id, format('hold %s', h.hold_id),
+       format('refunded %s, returned %s, of %s captured at %s',
+              coalesce(a.points, 0), coalesce(a.returned, 0), h.captured, h.unit_price),
+       format('refunded %s, returned %s, first at %s', h.refunded, h.returned, a.first_at)
+FROM hold h LEFT JOIN (
+    SELECT bank_id, hold_id, sum(points) AS points, sum(quantity) AS returned,
+           min(recorded_at) AS first_at
+    FROM redemption_act WHERE kind = 'refund' AND status = 'done'
+    GROUP BY bank_id, hold_id
+) AS a USING (bank_id, hold_id)
+WHERE ($1::integer IS NULL OR h.bank_id = $1)
+  AND ((h.refunded, h.returned) <> (coalesce(a.points, 0), coalesce(a.returned, 0))
+       OR h.refunded NOT BETWEEN 0 AND h.captured::numeric * h.unit_price
+       OR h.returned NOT BETWEEN 0 AND h.captured OR a.first_at < h.ended_at);
+
+-- name: caps_unlike_their_use
+SELECT bank_id, format('cap %s of %s, offer %s, on %s', scope, subject_id, offer_id, used_on),
+       coalesce(told.used, 0), coalesce(u.used, 0)
+FROM (SELECT bank_id, scope::text, subject_id, offer_id, used_on, used FROM cap_use
+      WHERE $1::integer IS NULL OR bank_id = $1) AS u
+FULL JOIN (
+    SELECT h.bank_id, key.scope, key.subject_id, key.offer_id, key.used_on, sum(key.used) AS used
+    FROM (SELECT *, CASE state WHEN 'open' THEN quantity ELSE captured END::numeric AS counted
+          FROM hold WHERE $1::integer IS NULL OR bank_id = $1) AS h
+    CROSS JOIN LATERAL (VALUES
+        ('person_day', h.resident_id, timebank.nil_id(), h.placed_on, counted * unit_price, true),
+        ('card_day', h.resident_id, timebank.nil_id(), h.placed_on, counted * unit_price,
+         h.channel = 'card'),
+        ('merchant_day', h.merchant_id, timebank.nil_id(), h.placed_on, counted * unit_price, true),
+        ('offer_person_day', h.resident_id, h.offer_id, h.placed_on, counted,
+         h.offer_id IS NOT NULL),
+        ('offer_person', h.resident_id, h.offer_id, '-infinity', counted, h.offer_id IS NOT NULL)
+    ) AS key (scope, subject_id, offer_id, used_on, used, counts)
+    WHERE counts GROUP BY h.bank_id, key.scope, key.subject_id, key.offer_id, key.used_on
+    UNION ALL
+    SELECT bank_id, 'clerk_day', actor_id, timebank.nil_id(),
+           (recorded_at AT TIME ZONE time_zone)::date, sum(points)
+    FROM redemption_act JOIN bank USING (bank_id)
+    WHERE kind = 'capture' AND status = 'done' AND ($1::integer IS NULL OR bank_id = $1)
+    GROUP BY bank_id, actor_id, (recorded_at AT TIME ZONE time_zone)::date
+) AS told USING (bank_id, scope, subject_id, offer_id, used_on)
+WHERE coalesce(told.used, 0) <> coalesce(u.used, 0);
+
+-- name: caps_exceeded
+-- The highest cap that was in force at any instant of the day, and what overrides let pass.
+SELECT u.bank_id, format('cap %s of %s, offer %s, on %s', scope, subject_id, offer_id, used_on),
+       format('%s at most, and %s by overrides', cap.points, coalesce(passed.amount, 0)), u.used
+FROM cap_use u JOIN bank b USING (bank_id)
+CROSS JOIN LATERAL (
+    SELECT (u.used_on::timestamp AT TIME ZONE b.time_zone) AS first,
+           ((u.used_on + 1)::timestamp AT TIME ZONE b.time_zone) AS last
+) AS day
+CROSS JOIN LATERAL (
+    SELECT CASE u.scope WHEN 'offer_person' THEN o.per_person ELSE o.per_person_day END AS points
+    FROM offer o WHERE u.scope IN ('offer_person', 'offer_person_day')
+      AND (o.bank_id, o.offer_id) = (u.bank_id, u.offer_id)
+    UNION ALL
+    SELECT CASE WHEN bool_or(at.points IS NULL) THEN NULL ELSE max(at.points) END
+    FROM (SELECT timebank.find_cap(u.bank_id, u.scope, u.subject_id, u.offer_id, instant) AS points
+          FROM (SELECT day.first AS instant
+                UNION ALL
+                SELECT in_force_from FROM cap_rule r
+                WHERE (r.bank_id, r.scope) = (u.bank_id, u.scope)
+                  AND r.subject_id IN (u.subject_id, timebank.nil_id())
+                  AND in_force_from >= day.first AND in_force_from < day.last) AS change) AS at
+    WHERE u.scope NOT IN ('offer_person', 'offer_person_day')
+) AS cap
+LEFT JOIN LATERAL (
+    SELECT sum(o.amount) AS amount
+    FROM cap_override o JOIN redemption_act a ON (a.bank_id, a.act_id) = (o.bank_id, o.used_by)
+    WHERE (o.bank_id, o.scope, o.subject_id, o.offer_id)
+          = (u.bank_id, u.scope, u.subject_id, u.offer_id)
+      AND (u.scope = 'offer_person' OR a.recorded_at >= day.first AND a.recorded_at < day.last)
+) AS passed ON true
+WHERE ($1::integer IS NULL OR u.bank_id = $1) AND u.used > cap.points + coalesce(passed.amount, 0);
+
+-- name: redemptions_of_hours
+SELECT t.bank_id, format('transfer %s', transfer_id), format('%s of points', t.kind),
+       format('from an account of %s', a.unit)
+FROM transfer t JOIN account a ON (a.bank_id, a.account_id) = (t.bank_id, t.debit_account_id)
+WHERE ($1::integer IS NULL OR t.bank_id = $1) AND t.status = 'posted' AND a.unit <> 'points'
+  AND t.kind IN ('hold', 'capture', 'release', 'refund', 'reissue', 'settlement');
+
+
 -- ── Guards ──────────────────────────────────────────────────────────────────────────────────────
 
 -- name: triggers_not_in_force
@@ -183,14 +465,16 @@ WHERE ($1::integer IS NULL OR row.bank_id = $1)
 SELECT NULL::integer, format('trigger %s', guard.name),
        format('calls %s, enabled always', guard.function),
        coalesce(format('calls %s, enabled %s', t.tgfoid::regproc, t.tgenabled), 'no such trigger')
-FROM unnest(array['transfer', 'posting', 'request']) AS history (name)
+FROM unnest(array['transfer', 'posting', 'request', 'redemption_act', 'branch_move', 'placement',
+                  'audit_log']) AS history (name)
 CROSS JOIN LATERAL (VALUES
     (history.name || '_is_append_only', 'refuse_edit', 58),
     (history.name || '_is_written_by_functions', 'refuse_insert_by_hand', 6)
 ) AS guard (name, function, type)
 LEFT JOIN pg_trigger t ON t.tgname = guard.name
                       AND t.tgrelid = to_regclass('timebank.' || history.name)
-WHERE (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
+WHERE (guard.type = 58 OR history.name <> ALL (array['branch_move', 'placement', 'audit_log']))
+  AND (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
        AND t.tgfoid = to_regproc('timebank.' || guard.function)) IS NOT TRUE;
 
 -- name: constraints_not_in_force
@@ -202,7 +486,10 @@ FROM (VALUES
     ('balance', 'balance_pkey', 'PRIMARY KEY (bank_id, account_id)'),
     ('balance', 'balance_not_below_floor', 'CHECK ((balance >= floor))'),
     ('balance', 'balance_not_above_ceiling', 'CHECK ((balance <= ceiling))'),
-    ('request', 'request_answered_once', 'PRIMARY KEY (bank_id, caller_id, key)')
+    ('request', 'request_answered_once', 'PRIMARY KEY (bank_id, caller_id, key)'),
+    ('redemption_act', 'act_decided_once', 'PRIMARY KEY (bank_id, act_id)'),
+    ('hold', 'hold_pkey', 'PRIMARY KEY (bank_id, hold_id)'),
+    ('stock', 'stock_not_negative', 'CHECK ((available >= 0))')
 ) AS guard (relation, name, definition)
 LEFT JOIN pg_constraint c ON c.conname = guard.name
                          AND c.conrelid = to_regclass('timebank.' || guard.relation)
@@ -226,7 +513,10 @@ WHERE (i.indisunique AND i.indisvalid AND i.indisready
 SELECT NULL::integer, format('role %s', login.role),
        format('no %s on %s', asked.privilege, history.name), 'granted'
 FROM unnest(array['timebank_app', 'timebank_auditor', 'timebank_vault']) AS login (role)
-CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account']) AS history (name)
+CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account', 'expiry_rule',
+                        'redemption_act', 'hold', 'stock', 'cap_use', 'cap_override', 'branch',
+                        'branch_move', 'placement', 'service_point'])
+           AS history (name)
 CROSS JOIN unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER'])
            AS asked (privilege)
 WHERE has_table_privilege(login.role, to_regclass('timebank.' || history.name), asked.privilege)

@@ -3,9 +3,9 @@
 What has no second witness cannot be checked this way: of a posted transfer the subject, the reason,
 the actor when no request names it, and a later member's chain_id taken away; a reversal that names
 another transfer of the same content; all of a refused transfer but its chain; what the registry
-says of owners; rows cut from the end of every witness at once. A superuser who rewrites journal,
-passbook and balance rows alike is not found either. That is what a sealed log is for, whose
-checkpoints are kept elsewhere.
+says of owners, and since when who hung where; rows cut from the end of every witness at once. A
+superuser who rewrites journal, passbook and balance rows alike is not found either. That is what a
+sealed log is for, whose checkpoints are kept elsewhere.
 """
 
 import time
@@ -16,6 +16,7 @@ from msgspec import Struct
 from timebank.audit.checks import CHECKS, check_guards, check_rows
 from timebank.audit.findings import Finding, Findings
 from timebank.audit.invariants import INVARIANTS
+from timebank.audit.lots import check_lots
 from timebank.audit.replay import check_trial_balance, replay
 from timebank.db import Connection, load_queries
 from timebank.domain.errors import BankNotFoundError
@@ -111,6 +112,12 @@ async def _check(
         lambda done: on_progress("Replaying the journal", done, postings),
     )
     await check_trial_balance(connection, bank_id, replayed, findings)
+    await check_lots(
+        connection,
+        bank_id,
+        findings,
+        lambda done, total: on_progress("Folding the lots", done, total),
+    )
     for done, (invariant, query) in enumerate(CHECKS):
         on_progress(query.replace("_", " ").capitalize(), done, len(CHECKS))
         await check_rows(connection, bank_id, invariant, query, findings)

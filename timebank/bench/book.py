@@ -106,4 +106,6 @@ async def post_in_one_commit(
 ) -> list[Outcome]:
     """Post transfers as the service does: one call, one durable commit, again on a conflict."""
     chains = [[transfer] for transfer in transfers]
-    return await repeat_on_conflict(pool, lambda connection: post(connection, bank_id, chains))
+    return await repeat_on_conflict(
+        pool, lambda connection: post(connection, bank_id, chains), one_statement=True
+    )

@@ -1,10 +1,12 @@
 """`timebank bench post`: posting by shape, size of call and connections, beside its yardsticks.
 
-Everything is measured in rounds, each with pgbench, and the median of the rounds counts: what else
-the machine does meanwhile then weighs on all figures alike.
+Everything is measured in rounds, each with its yardsticks, and the median of the rounds counts:
+what else the machine does meanwhile then weighs on all figures alike.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from statistics import median
 
 from msgspec import Struct
@@ -15,7 +17,13 @@ from timebank.bench.machine import Machine, describe_machine
 from timebank.bench.place import Place
 from timebank.bench.posting import Case, measure_posting
 from timebank.bench.ratios import Aim, find_ratios
-from timebank.bench.yardsticks import measure_copy, measure_pgbench, prepare_pgbench
+from timebank.bench.yardsticks import (
+    Copies,
+    measure_copy,
+    measure_pgbench,
+    open_copies,
+    prepare_pgbench,
+)
 from timebank.db import open_pool
 
 Tell = Callable[[str], None]
@@ -56,7 +64,7 @@ class PostPlan(Struct, frozen=True):
 
     def steps(self) -> int:
         """Return how many steps will be told."""
-        return 3 + self.rounds * (1 + len(list(self.cases())))
+        return 2 + self.rounds * (2 + len(list(self.cases())))
 
 
 QUICK = PostPlan(
@@ -90,29 +98,38 @@ async def bench_post(place: Place, plan: PostPlan, tell: Tell, started: float) -
     reserved = plan.all_within and plan.all_within - _COPY_SECONDS
     budget = Budget(started, reserved)
     rates: dict[Case, list[float]] = {case: [] for case in plan.cases()}
-    pgbench: list[float] = []
+    yardsticks: dict[str, list[float]] = defaultdict(list)
     tell("a bank with funded wallets")
     machine = await describe_machine(place.admin_url, place.folder)
-    async with open_pool(place.ledger_url, size=max(plan.connections)) as pool:
+    async with (
+        open_pool(place.ledger_url, size=max(plan.connections)) as pool,
+        AsyncExitStack() as later,
+    ):
         book = await open_book(pool, plan.wallets)
         tell("pgbench --initialize")
         await prepare_pgbench(place.pgbench_url)
+        copies: Copies | None = None
         for round_ in range(1, plan.rounds + 1):
             tell(f"round {round_} of {plan.rounds}: pgbench, TPC-B-like, 8 clients")
-            pgbench.append(await measure_pgbench(place.pgbench_url, plan.pgbench_seconds))
+            per_s = await measure_pgbench(place.pgbench_url, plan.pgbench_seconds)
+            yardsticks["pgbench_tpcb_8"].append(per_s)
             for done, (case, found) in enumerate(rates.items()):
                 tell(f"round {round_} of {plan.rounds}: {case}")
                 runs_left = len(rates) * (plan.rounds + 1 - round_) - done
                 seconds = budget.share(plan.seconds, runs_left=runs_left, overhead=_RUN_OVERHEAD)
                 found.append(await measure_posting(pool, book, case, seconds))
-        tell("COPY of the same rows")
-        copied = await measure_copy(place.admin_url, book, plan.copied)
-    yardsticks = {"pgbench_tpcb_8": median(pgbench), **copied}
+            tell(f"round {round_} of {plan.rounds}: COPY of the same rows")
+            if copies is None:  # there are rows to copy now
+                opened = open_copies(place.admin_url, book, plan.copied)
+                copies = await later.enter_async_context(opened)
+            for name, per_s in (await measure_copy(copies)).items():
+                yardsticks[name].append(per_s)
     runs = [
         Run(case.shape, case.batch, case.connections, median(found))
         for case, found in rates.items()
     ]
-    return PostReport(runs, yardsticks, _ratios(runs, yardsticks), machine)
+    medians = {name: median(found) for name, found in yardsticks.items()}
+    return PostReport(runs, medians, _ratios(runs, medians), machine)
 
 
 def _ratios(runs: Sequence[Run], yardsticks: Mapping[str, float]) -> dict[str, float]:

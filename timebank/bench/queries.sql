@@ -23,8 +23,11 @@ CREATE TABLE copied.transfer (LIKE timebank.transfer INCLUDING ALL);
 -- name: create_copied_posting
 CREATE TABLE copied.posting (LIKE timebank.posting INCLUDING ALL);
 
+-- name: create_copied_balance
+CREATE TABLE copied.balance (LIKE timebank.balance INCLUDING ALL) WITH (fillfactor = 50);
+
 -- name: empty_copies
-TRUNCATE copied.transfer, copied.posting;
+TRUNCATE copied.transfer, copied.posting, copied.balance;
 
 -- name: list_journal_rows
 SELECT * FROM timebank.transfer WHERE bank_id = $1 AND status = 'posted'
@@ -38,3 +41,6 @@ JOIN timebank.posting p
  AND p.seq = CASE p.account_id WHEN t.debit_account_id THEN t.debit_seq ELSE t.credit_seq END
 WHERE t.bank_id = $1 AND t.transfer_id = ANY ($2)
 ORDER BY t.transfer_id;
+
+-- name: list_balance_rows
+SELECT * FROM timebank.balance WHERE bank_id = $1 AND account_id = ANY ($2);

@@ -2,12 +2,15 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from timebank.bench.book import BenchBook
 from timebank.bench.place import BenchFailedError
@@ -22,6 +25,8 @@ Load: TypeAlias = Callable[[Connection], Awaitable[None]]
 CLIENTS = 8
 SCALE = 10
 SLICE = 1000
+
+_COPIED = ("transfer", "posting", "balance")
 
 _QUERIES = load_queries(__package__)
 _TPS = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
@@ -67,13 +72,34 @@ async def _pgbench(*arguments: str) -> str:
     return told.decode()
 
 
-async def measure_copy(admin_url: str, book: BenchBook, transfers: int) -> dict[str, float]:
-    """Return transfers a second when their rows are loaded with binary COPY on one connection.
+class Copies(Struct, frozen=True):
+    """Rows as the ledger wrote them, and a connection to empty tables that they fit into."""
 
-    The rows are those of the newest posted transfers, one of `transfer` and two of `posting` each,
-    in the order of the journal, into empty tables with the same columns, indexes and checks and no
-    triggers. `copy_transfers_per_s`: from Python values, as our own calls are, in commits of 1,000
-    and in a single one; the faster counts. `copy_encoded_transfers_per_s`: the bytes made ready.
+    connection: Connection
+    transfers: Sequence[Any]
+    postings: Sequence[Any]
+    balances: Sequence[Any]
+
+    def slices(self, size: int) -> list[Load]:
+        """Cut the rows into loads of `size` transfers, their postings and a share of balances."""
+        starts = range(0, len(self.transfers), size)
+        return [partial(self._load, size, number, len(starts)) for number in range(len(starts))]
+
+    async def _load(self, size: int, number: int, of: int, connection: Connection) -> None:
+        start, share = number * size, -(-len(self.balances) // of)
+        for table, rows in (
+            ("transfer", self.transfers[start : start + size]),
+            ("posting", self.postings[2 * start : 2 * (start + size)]),
+            ("balance", self.balances[number * share : (number + 1) * share]),
+        ):
+            await connection.copy_records_to_table(table, schema_name="copied", records=rows)
+
+
+@asynccontextmanager
+async def open_copies(admin_url: str, book: BenchBook, transfers: int) -> AsyncIterator[Copies]:
+    """Yield the rows of the newest posted transfers, in the order of the journal.
+
+    One of `transfer` and two of `posting` each, and the balance of each account they touched.
     """
     connection = await connect(admin_url)
     try:
@@ -81,37 +107,41 @@ async def measure_copy(admin_url: str, book: BenchBook, transfers: int) -> dict[
         journal.reverse()
         ids = [row["transfer_id"] for row in journal]
         postings = await connection.fetch(_QUERIES["list_posting_rows"], book.bank_id, ids)
-        for step in ("create_copy_schema", "create_copied_transfer", "create_copied_posting"):
+        touched = list({row["account_id"] for row in postings})
+        balances = await connection.fetch(_QUERIES["list_balance_rows"], book.bank_id, touched)
+        for step in (
+            "create_copy_schema",
+            "create_copied_transfer",
+            "create_copied_posting",
+            "create_copied_balance",
+        ):
             await connection.execute(_QUERIES[step])
-        sliced = await _time_loads(connection, _slices(journal, postings, SLICE))
-        at_once = await _time_loads(connection, _slices(journal, postings, len(journal)))
-        encoded = await _time_loads(connection, [await _encode(connection)])
+        yield Copies(connection, journal, postings, balances)
     finally:
         await connection.close()
+
+
+async def measure_copy(copies: Copies) -> dict[str, float]:
+    """Return transfers a second when their rows are loaded with binary COPY on one connection.
+
+    Into empty tables with the same columns, indexes and checks and no triggers.
+    `copy_transfers_per_s`: from Python values, as our own calls are, in commits of 1,000 and in a
+    single one; the faster counts. `copy_encoded_transfers_per_s`: the bytes made ready.
+    """
+    count = len(copies.transfers)
+    sliced = await _time_loads(copies.connection, copies.slices(SLICE))
+    at_once = await _time_loads(copies.connection, copies.slices(count))
+    encoded = await _time_loads(copies.connection, [await _encode(copies.connection)])
     return {
-        "copy_transfers_per_s": round(len(journal) / min(sliced, at_once), 1),
-        "copy_encoded_transfers_per_s": round(len(journal) / encoded, 1),
+        "copy_transfers_per_s": round(count / min(sliced, at_once), 1),
+        "copy_encoded_transfers_per_s": round(count / encoded, 1),
     }
-
-
-def _slices(journal: Sequence[Any], postings: Sequence[Any], size: int) -> list[Load]:
-    """Cut the rows into loads of `size` transfers with both postings of each."""
-
-    async def load(connection: Connection, start: int) -> None:
-        await connection.copy_records_to_table(
-            "transfer", schema_name="copied", records=journal[start : start + size]
-        )
-        await connection.copy_records_to_table(
-            "posting", schema_name="copied", records=postings[2 * start : 2 * (start + size)]
-        )
-
-    return [partial(load, start=start) for start in range(0, len(journal), size)]
 
 
 async def _encode(connection: Connection) -> Load:
     """Read the copies back as COPY writes them; return the load of just these bytes."""
     encoded = {}
-    for table in ("transfer", "posting"):
+    for table in _COPIED:
         encoded[table] = BytesIO()
         await connection.copy_from_table(
             table, schema_name="copied", output=encoded[table], format="binary"

@@ -6,7 +6,6 @@ from time import monotonic
 
 import click
 import msgspec
-import uvicorn
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -17,7 +16,7 @@ from timebank.bench.machine import Machine
 from timebank.bench.place import open_place
 from timebank.bench.ratios import Aim, Verdict
 from timebank.cli.running import command, err, out, settings_from_environment
-from timebank.cli.serving import server_config
+from timebank.cli.serving import Server, server_config
 from timebank.config import Settings
 
 _COLOURS = {Verdict.MET: "green", Verdict.WITHIN_NOISE: "yellow", Verdict.NOT_MET: "red"}
@@ -115,7 +114,7 @@ def bare(port: int) -> None:
     """Serve balances without a database, as `serve` serves them: the yardstick of `http`."""
     config = server_config(Settings(), "127.0.0.1", port)
     config.app = "timebank.bench.bare:create_bare_app"
-    uvicorn.Server(config).run()
+    Server(config).run()
 
 
 def _external_url(external: bool) -> str | None:

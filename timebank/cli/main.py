@@ -4,9 +4,11 @@ import click
 
 from timebank import __version__
 from timebank.cli.benching import bench
+from timebank.cli.branches import branch
 from timebank.cli.demo import demo
 from timebank.cli.importing import import_files
 from timebank.cli.people import people
+from timebank.cli.points import points
 from timebank.cli.reconcile import reconcile
 from timebank.cli.running import COMMANDS_CONTEXT
 from timebank.cli.schema import schema
@@ -32,11 +34,13 @@ for subcommand in (
     demo,
     serve,
     bank,
+    branch,
     people,
     staff,
     vault,
     token,
     import_files,
+    points,
     reconcile,
     bench,
     schema,

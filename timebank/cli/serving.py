@@ -1,6 +1,7 @@
 """`timebank serve`: the HTTP service in the foreground until Ctrl-C."""
 
 import asyncio
+import gc
 import socket
 import sys
 
@@ -10,6 +11,9 @@ import uvicorn
 from timebank.cli.running import out, refusals_told, settings_from_environment
 from timebank.config import Settings
 from timebank.database import find_database
+
+_COLLECTOR = (10_000, 10, 10)
+"""A request makes some hundred objects and few cycles: Python's 700 looks every few requests."""
 
 
 @click.command()
@@ -43,8 +47,10 @@ class Server(uvicorn.Server):
     """Says where it serves, once it does."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start as uvicorn does, then tell."""
+        """Start as uvicorn does, spare the collector what stays for good, then tell."""
         await super().startup(sockets=sockets)
+        gc.freeze()
+        gc.set_threshold(*_COLLECTOR)
         for server in self.servers if self.started else ():
             host, port = server.sockets[0].getsockname()[:2]
             out.print(f"Serving http://{host}:{port}/docs until Ctrl-C.", soft_wrap=True)

@@ -116,6 +116,18 @@ class AsOfInFutureError(TimebankError):
     code = "as_of_in_future"
 
 
+class ExpiryRuleTooEarlyError(TimebankError):
+    """A rule of expiry may not change what has been. Let it start tomorrow or later."""
+
+    code = "expiry_rule_too_early"
+
+
+class ExpiryRuleExistsError(TimebankError):
+    """A rule of expiry starts on that day already. Let the new one start on another."""
+
+    code = "expiry_rule_exists"
+
+
 class TransferRefusedError(TimebankError):
     """The ledger refused a transfer; `status` is its code and nothing was moved."""
 
@@ -125,6 +137,24 @@ class TransferRefusedError(TimebankError):
         """`status` is a TransferStatus other than posted."""
         super().__init__(detail or status)
         self.status = status
+
+
+class RedemptionRefusedError(TimebankError):
+    """The redemption was refused; `status` is its code and nothing was moved."""
+
+    code = "redemption_refused"
+
+    def __init__(self, status: str, *, cap: str | None = None, detail: str | None = None) -> None:
+        """`status` is a RedemptionStatus other than done, `cap` the scope of an exceeded cap."""
+        super().__init__(detail or (f"{status}: {cap}" if cap else status))
+        self.status = status
+        self.cap = cap
+
+
+class AgreementExistsError(TimebankError):
+    """This merchant has an agreement of this reference. Give the new one a reference of its own."""
+
+    code = "agreement_exists"
 
 
 class IdempotencyKeyMissingError(TimebankError):
@@ -177,6 +207,60 @@ class BankNotFoundError(TimebankError):
     def __init__(self, bank: str = "CODE") -> None:
         """`bank` is the code that was asked for."""
         super().__init__(f"There is no bank {bank}. `timebank bank open {bank} --name …` makes it.")
+
+
+class BranchNotFoundError(TimebankError):
+    """There is no branch of this id, or it is not yours to see. Check the id."""
+
+    code = "branch_not_found"
+
+
+class BranchClosedError(TimebankError):
+    """This branch is closed and nothing new hangs on it. Choose another."""
+
+    code = "branch_closed"
+
+
+class BranchLevelError(TimebankError):
+    """A branch hangs on one of the level right above its own. Choose a parent of that level."""
+
+    code = "branch_level_mismatch"
+
+
+class BranchCodeTakenError(TimebankError):
+    """Another branch of this bank has the code, open or closed. Choose another code."""
+
+    code = "branch_code_taken"
+
+
+class BranchNotEmptyError(TimebankError):
+    """Branches, people or service points hang on it, or its accounts hold something. Move them."""
+
+    code = "branch_not_empty"
+
+
+class AlreadyThereError(TimebankError):
+    """It hangs there already, and nothing was changed."""
+
+    code = "already_there"
+
+
+class CommunityTypeError(TimebankError):
+    """The bank has no such type, or this is no community. `timebank branch type` lists them."""
+
+    code = "community_type_mismatch"
+
+
+class ServicePointLevelError(TimebankError):
+    """This kind of service point stands on branches of another level. Choose one of those."""
+
+    code = "service_point_level_mismatch"
+
+
+class ServicePointExistsError(TimebankError):
+    """The branch has this service point, or a community its one station. Close that one first."""
+
+    code = "service_point_exists"
 
 
 class NumberMistypedError(TimebankError):

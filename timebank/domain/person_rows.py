@@ -66,7 +66,7 @@ def parse_person(row: Mapping[str, str]) -> PersonRow:
     if born_on is UNSET and document is not UNSET:
         born_on = born_on_of(document) or UNSET
     if born_on is UNSET:
-        raise FaultyRowError("birth_date is empty, and no resident id number holds it")
+        raise FaultyRowError("birth_date is empty, and id_number holds no birthday")
     data = PersonalData(
         name=clean_name(row["name"]),
         phone=row["phone"] or UNSET,

@@ -18,11 +18,15 @@ WHERE bank_id = $1 AND owner_id = ANY ($2) AND kind = $3 AND unit = $4;
 -- name: list_accounts
 SELECT account_id, unit, kind, owner_id, opened_at FROM account
 WHERE bank_id = $1 AND account_id > $2 AND ($3::uuid IS NULL OR owner_id = $3)
-  AND ($4::uuid IS NULL OR is_within($1, owner_id, $4))
+  AND ($4::uuid IS NULL OR owner_id IN (
+      SELECT party_id FROM list_places($1, 'infinity')
+      WHERE branch_id IN (SELECT branch_id FROM list_branches_below($1, $4, 'infinity'))))
 ORDER BY account_id LIMIT $5;
 
 -- name: post_transfers
-SELECT statuses, recorded_ats
+-- One instant stands for all where they are the same: a thousand would be decoded one by one.
+SELECT statuses, CASE WHEN recorded_ats[1] = ALL (recorded_ats)
+                      THEN recorded_ats[:1] ELSE recorded_ats END AS recorded_ats
 FROM post_transfers($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
 -- name: post_requests
@@ -85,3 +89,53 @@ SELECT account_id, unit, kind, owner_id, opened_at
 FROM balance JOIN account USING (bank_id, account_id)
 WHERE bank_id = $1 AND unit = $2 AND kind = 'wallet'
 ORDER BY balance DESC, account_id LIMIT 1;
+
+-- name: set_expiry_rule
+SELECT set_expiry_rule($1, $2, $3, $4, $5);
+
+-- name: list_expiry_rules
+SELECT starts_on, months, grace_days FROM expiry_rule WHERE bank_id = $1 ORDER BY starts_on;
+
+-- name: count_transfers
+SELECT count(*) FROM transfer WHERE bank_id = $1 AND status = 'posted';
+
+-- name: stream_lot_moves
+-- Instants in microseconds since 1970; a forged one is brought to where calendars know it.
+SELECT t.transfer_id, t.kind::text, t.amount,
+       CASE WHEN d.kind IN ('wallet', 'pool') THEN t.debit_account_id END, t.debit_seq,
+       CASE WHEN c.kind IN ('wallet', 'pool') THEN t.credit_account_id END, t.credit_seq,
+       (extract(epoch FROM greatest(least(t.recorded_at, '9999-01-01Z'), '0002-01-01Z'))
+           * 1000000)::bigint,
+       t.subject_id, t.reverses_id
+FROM transfer t
+JOIN account d ON (d.bank_id, d.account_id) = (t.bank_id, t.debit_account_id)
+JOIN account c ON (c.bank_id, c.account_id) = (t.bank_id, t.credit_account_id)
+WHERE t.bank_id = $1 AND t.status = 'posted' AND d.unit = 'points'
+  AND (d.kind IN ('wallet', 'pool') OR c.kind IN ('wallet', 'pool'))
+ORDER BY t.recorded_at;
+
+-- name: list_lot_moves
+-- Of each account of $2 the lines above $3 up to $4. The limits keep the joins index probes.
+SELECT t.transfer_id, t.kind::text, t.amount,
+       CASE WHEN d.kind IN ('wallet', 'pool') THEN t.debit_account_id END, t.debit_seq,
+       CASE WHEN c.kind IN ('wallet', 'pool') THEN t.credit_account_id END, t.credit_seq,
+       (extract(epoch FROM t.recorded_at) * 1000000)::bigint, t.subject_id, t.reverses_id
+FROM unnest($2::uuid[], $3::bigint[], $4::bigint[]) AS wanted (account_id, above, upto)
+CROSS JOIN LATERAL (
+    SELECT transfer_id FROM posting p
+    WHERE p.bank_id = $1 AND p.account_id = wanted.account_id AND seq > above AND seq <= upto
+    ORDER BY seq LIMIT upto - above) AS line
+CROSS JOIN LATERAL (
+    SELECT * FROM transfer t WHERE (t.bank_id, t.transfer_id) = ($1, line.transfer_id) LIMIT 1) AS t
+CROSS JOIN LATERAL (
+    SELECT kind FROM account a WHERE (a.bank_id, a.account_id) = ($1, t.debit_account_id)
+    LIMIT 1) AS d
+CROSS JOIN LATERAL (
+    SELECT kind FROM account a WHERE (a.bank_id, a.account_id) = ($1, t.credit_account_id)
+    LIMIT 1) AS c;
+
+-- name: list_captures
+SELECT t.subject_id, sum(t.amount)::bigint AS amount
+FROM posting p JOIN transfer t USING (bank_id, transfer_id)
+WHERE p.bank_id = $1 AND p.account_id = $2 AND t.kind = 'capture' AND t.subject_id IS NOT NULL
+GROUP BY t.subject_id;

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from timebank.db import Connection, load_queries
 from timebank.domain.errors import IdempotencyKeyInUseError, IdempotencyKeyReusedError
-from timebank.domain.ledger import Chain, Outcome, TransferStatus
-from timebank.ledger.transfers import chain_ids
+from timebank.domain.ledger import Chain, Outcome
+from timebank.ledger.transfers import STATUSES, chain_ids
 
 _QUERIES = load_queries(__package__)
 
@@ -81,7 +81,7 @@ async def post_requests(
     outcomes: list[list[Outcome]] = [[] for _ in requests]
     for number, use, transfer_id, status, recorded_at in records:
         uses[number - 1] = KeyUse(use)
-        outcomes[number - 1].append(Outcome(transfer_id, TransferStatus(status), recorded_at))
+        outcomes[number - 1].append(Outcome(transfer_id, STATUSES[status], recorded_at))
     return [PostingAnswer(use, found) for use, found in zip(uses, outcomes, strict=True)]
 
 

@@ -50,11 +50,6 @@ def parse_card_token(text: str) -> str:
     return last.upper().translate(_MISREAD)
 
 
-def hash_card(text: str) -> bytes:
-    """Return what the database keeps of a card, scanned or typed: 128 random bits need no salt."""
-    return sha256(parse_card_token(text).encode("utf-8", "surrogatepass")).digest()
-
-
 def spell_card_token(token: str) -> str:
     """Return a token in groups, as it is printed under the code."""
     return "-".join(token[place : place + 5] for place in range(0, len(token), 5))
@@ -86,7 +81,7 @@ async def issue_card(
     """
     token = new_card_token()
     await connection.execute(
-        _QUERIES["issue_card"], bank_id, new_id(), resident_id, hash_card(token), issued_by
+        _QUERIES["issue_card"], bank_id, new_id(), resident_id, hash_card_token(token), issued_by
     )
     return token
 
@@ -99,5 +94,10 @@ async def revoke_card(connection: Connection, bank_id: int, resident_id: UUID) -
 
 async def find_card_holder(connection: Connection, token: str) -> CardHolder | None:
     """Return whose card in use this is, of an approved member; None for any other."""
-    record = await connection.fetchrow(_QUERIES["find_card_holder"], hash_card(token))
+    record = await connection.fetchrow(_QUERIES["find_card_holder"], hash_card_token(token))
     return None if record is None else as_struct(record, CardHolder)
+
+
+def hash_card_token(token: str) -> bytes:
+    """Return what the database keeps of a token: 128 random bits need no salt."""
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()

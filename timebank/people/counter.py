@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from timebank.db import Connection, load_queries
 from timebank.domain.errors import NotFoundError, TooManyAttemptsError
-from timebank.people.cards import find_card_holder
+from timebank.people.cards import find_card_holder, parse_card_token
 from timebank.people.registration import (
     MembershipState,
     find_resident_by_number,
@@ -60,7 +60,7 @@ async def _find(
     connection: Connection, bank_id: int, card: str | None, member_number: str | None
 ) -> UUID | None:
     if card is not None:
-        holder = await find_card_holder(connection, card)
+        holder = await find_card_holder(connection, parse_card_token(card))
         return holder.resident_id if holder and holder.bank_id == bank_id else None
     found = await find_resident_by_number(connection, bank_id, member_number or "")
     try:

@@ -34,9 +34,14 @@ async def is_party(connection: Connection, bank_id: int, party_id: UUID, kind: P
 
 async def place_party(
     connection: Connection, bank_id: int, party_id: UUID, branch_id: UUID
-) -> None:
-    """Hang a party, with all its accounts, on a branch from now on."""
-    await connection.execute(_QUERIES["place_party"], bank_id, party_id, branch_id)
+) -> UUID:
+    """Hang a party, with all its accounts, on a branch from now on; return where it hung before.
+
+    Who was never placed hung on the root. Locks the party and keeps the branch open. Refused as
+    NotFoundError, BranchNotFoundError, BranchClosedError, and AlreadyThereError if it hangs there.
+    """
+    before: UUID = await connection.fetchval(_QUERIES["place_party"], bank_id, party_id, branch_id)
+    return before
 
 
 async def list_path_of(

@@ -10,7 +10,7 @@ SELECT EXISTS (SELECT FROM party
                WHERE bank_id = $1 AND party_id = $2 AND kind = $3 AND erased_at IS NULL);
 
 -- name: place_party
-INSERT INTO placement (bank_id, party_id, branch_id) VALUES ($1, $2, $3);
+SELECT place_party($1, $2, $3);
 
 -- name: list_path_of
 SELECT list_branch_path($1, find_branch_of($1, $2, 'infinity'), 'infinity');
@@ -71,16 +71,16 @@ WHERE bank_id = $1 AND party_id = $2 AND revoked_at IS NULL
 RETURNING session_id;
 
 -- name: list_principals
-SELECT s.token_hash, s.bank_id, s.party_id, s.role, nullif(g.branch_id, b.root_id), g.merchant_id,
-       s.method, s.scopes, s.session_id,
-       s.idle_seconds IS NOT NULL AND s.last_used_at < clock_timestamp() - interval '1 minute'
-FROM session s
-JOIN bank b USING (bank_id)
-LEFT JOIN role_grant g USING (bank_id, grant_id)
-WHERE s.token_hash = ANY ($1) AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
-  AND (s.idle_seconds IS NULL
-       OR s.last_used_at > clock_timestamp() - make_interval(secs => s.idle_seconds))
-  AND (s.grant_id IS NULL OR g.revoked_at IS NULL);
+SELECT token_hash, bank_id, party_id, role, branch_id, merchant_id, method, scopes, session_id,
+       is_stale
+FROM live_session WHERE token_hash = ANY ($1);
+
+-- name: list_holdings_of_callers
+SELECT n, a.account_id, a.owner_id, a.unit, b.balance, b.seq, s.is_stale
+FROM unnest($1::bytea[], $2::uuid[]) WITH ORDINALITY AS asked(token_hash, account_id, n)
+JOIN live_session s USING (token_hash)
+JOIN account a ON a.bank_id = s.bank_id AND a.account_id = asked.account_id
+JOIN balance b ON b.bank_id = a.bank_id AND b.account_id = a.account_id;
 
 -- name: touch_sessions
 UPDATE session SET last_used_at = clock_timestamp()
@@ -105,6 +105,69 @@ INSERT INTO audit_log (bank_id, entry_id, actor_id, role, action, object_id, pur
                        request_id)
 SELECT * FROM unnest($1::integer[], $2::uuid[], $3::uuid[], $4::role[], $5::text[], $6::uuid[],
                      $7::text[], $8::text[], $9::text[]);
+
+-- name: lock_tree
+SELECT pg_advisory_xact_lock(hashtext('timebank tree'), $1);
+
+-- name: open_branch
+SELECT open_branch($1, $2, $3, $4, $5, $6);
+
+-- name: describe_branch
+SELECT describe_branch($1, $2, $3, $4);
+
+-- name: move_branch
+SELECT move_branch($1, $2, $3);
+
+-- name: close_branch
+SELECT close_branch($1, $2);
+
+-- name: open_service_point
+SELECT open_service_point($1, $2, $3, $4, $5);
+
+-- name: close_service_point
+SELECT close_service_point($1, $2);
+
+-- name: list_branches
+SELECT b.branch_id, b.code, b.name, b.level, p.parent_id, b.community_type, b.opened_at,
+       b.closed_at
+FROM branch b JOIN list_parents($1, 'infinity') AS p USING (branch_id)
+WHERE b.bank_id = $1 AND (b.level, b.code) > ($2::branch_level, $3::text)
+  AND ($4::uuid IS NULL
+       OR b.branch_id IN (SELECT branch_id FROM list_branches_below($1, $4, 'infinity')))
+ORDER BY b.level, b.code LIMIT $5;
+
+-- name: find_branch
+SELECT b.branch_id, b.code, b.name, b.level, m.parent_id, b.community_type, b.opened_at,
+       b.closed_at
+FROM branch b JOIN branch_move m USING (bank_id, branch_id)
+WHERE b.bank_id = $1 AND (b.branch_id = $2 OR b.code = $3)
+ORDER BY m.moved_at DESC LIMIT 1;
+
+-- name: list_service_points
+SELECT service_point_id, branch_id, kind, name, opened_at, closed_at FROM service_point
+WHERE bank_id = $1 AND ($2::uuid IS NULL OR branch_id = $2) AND closed_at IS NULL
+ORDER BY branch_id, kind, name;
+
+-- name: find_service_point
+SELECT service_point_id, branch_id, kind, name, opened_at, closed_at FROM service_point
+WHERE bank_id = $1 AND service_point_id = $2;
+
+-- name: define_community_type
+INSERT INTO community_type (bank_id, code, name) VALUES ($1, $2, $3)
+ON CONFLICT (bank_id, code) DO UPDATE SET name = excluded.name;
+
+-- name: list_community_types
+SELECT code, name FROM community_type WHERE bank_id = $1 ORDER BY code;
+
+-- name: list_branch_totals
+SELECT branch_id, unit, kind, accounts, balance
+FROM list_branch_totals($1, $2, coalesce($3::timestamptz, 'infinity'))
+ORDER BY branch_id, unit, kind;
+
+-- name: list_branch_positions
+SELECT branch_id, unit, by_transfers, by_moves
+FROM list_branch_positions($1, $2, coalesce($3::timestamptz, 'infinity'))
+ORDER BY branch_id, unit;
 
 -- name: hold_master_keys
 SELECT * FROM vault.hold_master_keys($1, $2) AS key_id;

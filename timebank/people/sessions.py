@@ -10,11 +10,13 @@ from msgspec import Struct
 
 from timebank.db import Connection, as_struct, load_queries
 from timebank.domain.errors import NotFoundError
+from timebank.domain.ledger import Unit
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Principal, Role, SessionMethod
 
 _QUERIES = load_queries(__package__)
 _PREFIX = "tb_"
+_UNITS = {str(unit): unit for unit in Unit}
 
 
 class SessionLimits(Struct, frozen=True):
@@ -184,3 +186,35 @@ async def find_principals(
     if any(is_stale for *_, is_stale in records):
         await connection.execute(_QUERIES["touch_sessions"], asked)
     return [found.get(token_hash) for token_hash in token_hashes]
+
+
+class Holding(Struct, frozen=True):
+    """An account as its balance is shown: whose it is, what it counts, and how much."""
+
+    account_id: UUID
+    owner_id: UUID | None
+    unit: Unit
+    balance: int
+    seq: int
+
+
+async def list_holdings_of_callers(
+    connection: Connection, asked: Sequence[tuple[bytes, UUID]]
+) -> list[Holding | None]:
+    """Return for each token's hash and account what the account holds now, in order.
+
+    None where the session does not count, or its bank has no such account. Whether the caller may
+    see it is not asked here.
+    """
+    tokens = [token_hash for token_hash, _ in asked]
+    records = await connection.fetch(
+        _QUERIES["list_holdings_of_callers"], tokens, [account_id for _, account_id in asked]
+    )
+    found: list[Holding | None] = [None] * len(asked)
+    stale = False
+    for place, account_id, owner_id, unit, balance, seq, is_stale in records:
+        found[place - 1] = Holding(account_id, owner_id, _UNITS[unit], balance, seq)
+        stale |= is_stale
+    if stale:
+        await connection.execute(_QUERIES["touch_sessions"], list(set(tokens)))
+    return found

@@ -14,9 +14,8 @@ from timebank.db import Connection, load_queries
 from timebank.domain.errors import LoginFailedError
 from timebank.domain.secrets import normalise
 from timebank.people.access import Role, SessionMethod
-from timebank.people.cards import hash_card
+from timebank.people.cards import find_card_holder, hash_card_token, parse_card_token
 from timebank.people.grants import list_grants
-from timebank.people.login.cards import find_card_holder
 from timebank.people.login.delays import Subject, charge, forget
 from timebank.people.login.hashing import Hasher
 from timebank.people.login.second_factor import find_step
@@ -54,8 +53,10 @@ async def begin_with_card(
     connection: Connection, bank_id: int, card: str, method: SessionMethod
 ) -> Attempt:
     """Count an attempt with a card and its PIN or a one-time code; TooManyAttemptsError."""
-    holder = await find_card_holder(connection, bank_id, card)
-    subject = Subject(bank_id, method, hash_card(card), holder is not None)
+    token = parse_card_token(card)
+    found = await find_card_holder(connection, token)
+    holder = found.resident_id if found and found.bank_id == bank_id else None
+    subject = Subject(bank_id, method, hash_card_token(token), holder is not None)
     await charge(connection, subject)
     kept, code_id = None, None
     if method is SessionMethod.PIN:
@@ -111,7 +112,8 @@ async def finish(
 ) -> NewSession:
     """Spend what counts once and open a session; LoginFailedError if it was spent before.
 
-    `grant_id`: in which of their roles staff come; the first they were granted if not said.
+    So too if the secret was changed meanwhile. `grant_id`: in which of their roles staff come; the
+    first they were granted if not said. Locks the second factor, the secret, then the attempts.
     """
     bank_id, party_id, method = attempt.subject.bank_id, attempt.party_id, attempt.subject.method
     if party_id is None:
@@ -129,6 +131,10 @@ async def finish(
         spent = spent and grant is not None
     else:
         spent = True
+    if method is not SessionMethod.CODE:
+        spent = spent and await connection.fetchval(
+            _QUERIES["is_secret_in_force"], bank_id, party_id, method, attempt.kept
+        )
     if not spent:
         raise LoginFailedError
     if grant:

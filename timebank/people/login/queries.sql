@@ -20,12 +20,12 @@ DELETE FROM login_failure f USING card c
 WHERE c.bank_id = $1 AND c.resident_id = $2 AND c.revoked_at IS NULL
   AND f.bank_id = c.bank_id AND f.method = 'pin' AND f.subject_hash = c.token_hash;
 
--- name: find_card_holder
-SELECT p.party_id FROM card c JOIN party p ON p.bank_id = c.bank_id AND p.party_id = c.resident_id
-WHERE c.bank_id = $1 AND c.token_hash = $2 AND c.revoked_at IS NULL AND p.erased_at IS NULL;
-
 -- name: find_secret
 SELECT sealed_hash FROM login_secret WHERE bank_id = $1 AND party_id = $2 AND kind = $3;
+
+-- name: is_secret_in_force
+SELECT true FROM login_secret
+WHERE bank_id = $1 AND party_id = $2 AND kind = $3 AND sealed_hash = $4 FOR SHARE;
 
 -- name: set_secret
 INSERT INTO login_secret (bank_id, party_id, kind, sealed_hash) VALUES ($1, $2, $3, $4)

@@ -1,0 +1,72 @@
+"""Lots in the audit: an expiry that took points which were still good is found and named."""
+
+import asyncpg
+import pytest
+
+from tests.book import Book
+from tests.ledger.ageing import add_rule, pass_days
+from timebank.audit.invariants import LOTS_ADD_UP
+from timebank.audit.reconcile import reconcile
+from timebank.audit.snapshot import open_snapshot
+from timebank.domain.ledger import AccountKind, TransferKind
+from timebank.ledger.expiry import expire_points
+
+
+async def faults(book: Book) -> list[tuple[int, str, str, str]]:
+    async with open_snapshot(book.pool) as connection:
+        report = await reconcile(connection)
+    return [(one.invariant, one.row, one.expected, one.found) for one in report.findings]
+
+
+@pytest.fixture
+async def expired(own_book: Book, superuser: asyncpg.Connection) -> asyncpg.Connection:
+    """A superuser, and a book in which 10 points have expired lawfully and 5 are good."""
+    wallet = await own_book.open_account(balance=10)
+    await add_rule(own_book, 12)
+    await pass_days(superuser, own_book, 400)
+    await own_book.post_all(own_book.award(wallet, 5))
+    assert (await expire_points(own_book.pool, own_book.bank)).points == 10
+    return superuser
+
+
+async def test_a_lawful_expiry_is_no_finding(own_book: Book, expired: asyncpg.Connection) -> None:
+    await pass_days(expired, own_book, 30)
+    assert await faults(own_book) == []
+
+
+async def test_an_expiry_before_its_day_is_found(
+    own_book: Book, expired: asyncpg.Connection
+) -> None:
+    """The ledger posts what it is given; that it was too early only the fold can tell."""
+    wallet = await expired.fetchval("SELECT debit_account_id FROM transfer WHERE kind = 'expiry'")
+    retired = await expired.fetchval("SELECT account_id FROM account WHERE kind = 'retired'")
+    early = own_book.transfer(wallet, retired, 3, kind=TransferKind.EXPIRY)
+    await own_book.post_all(early)
+    assert await faults(own_book) == [
+        (29, f"transfer {early.transfer_id}", "at most the 0 that had expired by then", "3")
+    ]
+
+
+@pytest.mark.parametrize(
+    "change", ["DELETE FROM expiry_rule", "UPDATE expiry_rule SET months = 24"]
+)
+async def test_a_rule_changed_afterwards_is_found(
+    own_book: Book, expired: asyncpg.Connection, change: str
+) -> None:
+    trigger = "TRIGGER expiry_rule_is_append_only"
+    await expired.execute(
+        f"ALTER TABLE expiry_rule DISABLE {trigger}; {change};"
+        f"ALTER TABLE expiry_rule ENABLE ALWAYS {trigger}"
+    )
+    [(invariant, row, _, found)] = await faults(own_book)
+    assert invariant == LOTS_ADD_UP.number
+    assert row.startswith("transfer ")
+    assert found == "10"
+
+
+async def test_a_balance_that_is_not_its_lots_is_found(
+    own_book: Book, expired: asyncpg.Connection
+) -> None:
+    pool = await own_book.open_account(AccountKind.POOL, balance=4)
+    await expired.execute("UPDATE balance SET balance = 5 WHERE account_id = $1", pool)
+    assert (29, f"balance {pool}", "4 in lots", "5") in await faults(own_book)

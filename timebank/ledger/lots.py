@@ -1,0 +1,122 @@
+"""Reading lots: the fold of `domain.lots` over a whole bank, or over what one wallet depends on.
+
+Nothing is stored and nothing is locked: lines up to a number never change. A wallet depends on its
+own lines and, where points came from another wallet or pool, on that one's lines up to the gift.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import tzinfo
+from typing import Any
+from uuid import UUID
+
+from timebank.db import Connection, as_struct, load_queries
+from timebank.domain.errors import NotFoundError
+from timebank.domain.expiry import ExpiryRule, ExpiryRules
+from timebank.domain.ledger import AccountKind, Balance, TransferKind, Unit
+from timebank.domain.lots import LotFold, Move, OnParts, in_order, local_date
+from timebank.ledger.accounts import get_account
+from timebank.ledger.banks import Bank
+from timebank.ledger.passbook import get_balance
+
+_QUERIES = load_queries(__package__)
+_BATCH = 5000  # rows a round trip
+_PATIENCE = 3600.0  # seconds; a first batch may wait for a large sort
+
+HAVE_LOTS = (AccountKind.WALLET, AccountKind.POOL)
+
+OnProgress = Callable[[int, int], None]
+"""Hears how far it is and how far it goes."""
+
+
+async def get_expiry_rules(connection: Connection, bank_id: int) -> ExpiryRules:
+    """Return all rules of expiry that the bank ever set, those of the future too."""
+    records = await connection.fetch(_QUERIES["list_expiry_rules"], bank_id)
+    return ExpiryRules(as_struct(record, ExpiryRule) for record in records)
+
+
+async def fold_bank(
+    connection: Connection,
+    bank: Bank,
+    rules: ExpiryRules,
+    on_progress: OnProgress = lambda done, total: None,
+) -> LotFold:
+    """Fold every wallet and pool as of one instant, in a transaction; memory is what they hold.
+
+    CycleError if the journal contradicts itself, which only an edit by force can bring about.
+    """
+    total = await connection.fetchval(_QUERIES["count_transfers"], bank.bank_id)
+    fold = LotFold(rules)
+    cursor = await connection.cursor(_QUERIES["stream_lot_moves"], bank.bank_id, timeout=_PATIENCE)
+    same_instant: list[Move] = []
+    done = 0
+    while rows := await cursor.fetch(_BATCH, timeout=_PATIENCE):
+        moves = [_read_move(row, bank.zone) for row in rows]
+        latest = moves[-1].recorded_us
+        complete = [move for move in moves if move.recorded_us < latest]
+        if same_instant and same_instant[0].recorded_us == latest:
+            same_instant += moves
+        else:
+            _apply(fold, same_instant + complete)
+            same_instant = moves[len(complete) :]
+        done += len(rows)
+        on_progress(done, total)
+    _apply(fold, same_instant)
+    return fold
+
+
+async def fold_account(
+    connection: Connection,
+    bank: Bank,
+    account_id: UUID,
+    rules: ExpiryRules,
+    on_parts: OnParts | None = None,
+) -> tuple[LotFold, Balance]:
+    """Fold one wallet or pool of points up to its balance now; of the fold nothing else is of use.
+
+    NotFoundError if there is no such account, or it is of another kind or unit.
+    """
+    account = await get_account(connection, bank.bank_id, account_id)
+    if account.unit is not Unit.POINTS or account.kind not in HAVE_LOTS:
+        raise NotFoundError
+    balance = await get_balance(connection, bank.bank_id, account_id)
+    wanted = {account_id: balance.seq}
+    read: dict[UUID, int] = {}
+    moves: dict[UUID, Move] = {}
+    while ahead := {key: seq for key, seq in wanted.items() if read.get(key, 0) < seq}:
+        rows = await connection.fetch(
+            _QUERIES["list_lot_moves"],
+            bank.bank_id,
+            list(ahead),
+            [read.get(key, 0) for key in ahead],
+            list(ahead.values()),
+        )
+        read |= ahead
+        for row in rows:
+            move = _read_move(row, bank.zone)
+            moves[move.transfer_id] = move
+            if move.debit_id and move.credit_id:  # the giver's parts, as they were then
+                wanted[move.debit_id] = max(wanted.get(move.debit_id, 0), move.debit_seq)
+    fold = LotFold(rules, on_parts)
+    _apply(fold, sorted(moves.values(), key=lambda move: move.recorded_us))
+    return fold, balance
+
+
+def _apply(fold: LotFold, moves: Iterable[Move]) -> None:
+    for move in in_order(moves):
+        fold.apply(move)
+
+
+def _read_move(row: Any, zone: tzinfo) -> Move:
+    transfer_id, kind, amount, debit, debit_seq, credit, credit_seq, instant, *rest = row
+    return Move(
+        transfer_id,
+        TransferKind(kind),
+        amount,
+        debit,
+        debit_seq or 0,
+        credit,
+        credit_seq or 0,
+        instant,
+        local_date(instant, zone),
+        *rest,
+    )

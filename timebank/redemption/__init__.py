@@ -1,0 +1,1 @@
+"""Points for goods: merchants, offers, holds and what becomes of them, codes and caps."""

@@ -1,0 +1,202 @@
+-- Queries of redemption. $1 is always the bank.
+
+-- ── Merchants ───────────────────────────────────────────────────────────────────────────────────
+
+-- name: enrol_merchant
+INSERT INTO merchant (bank_id, merchant_id, name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: list_merchants
+SELECT m.merchant_id, m.name, m.enrolled_at, agreed.until AS agreed_until
+FROM merchant m
+LEFT JOIN LATERAL (
+    SELECT max(least(valid_until, ended_at)) AS until FROM agreement a
+    WHERE (a.bank_id, a.merchant_id) = (m.bank_id, m.merchant_id)
+      AND valid_from <= clock_timestamp() AND clock_timestamp() < least(valid_until, ended_at)
+) AS agreed ON true
+WHERE m.bank_id = $1 AND m.merchant_id > $2 AND ($3::uuid IS NULL OR m.merchant_id = $3)
+ORDER BY m.merchant_id LIMIT $4;
+
+-- name: record_agreement
+INSERT INTO agreement (bank_id, merchant_id, reference, valid_from, valid_until, recorded_by)
+VALUES ($1, $2, $3, $4, coalesce($5::timestamptz, 'infinity'), $6);
+
+-- name: end_agreement
+UPDATE agreement SET ended_at = clock_timestamp()
+WHERE bank_id = $1 AND merchant_id = $2 AND reference = $3 AND ended_at IS NULL
+RETURNING ended_at;
+
+-- name: list_agreements
+SELECT merchant_id, reference, valid_from, nullif(valid_until, 'infinity') AS valid_until,
+       recorded_by, recorded_at, ended_at
+FROM agreement WHERE bank_id = $1 AND merchant_id = $2 ORDER BY valid_from, reference;
+
+-- name: open_shop
+INSERT INTO shop (bank_id, shop_id, merchant_id, name, branch_id) VALUES ($1, $2, $3, $4, $5);
+
+-- name: close_shop
+UPDATE shop SET closed_at = clock_timestamp()
+WHERE bank_id = $1 AND merchant_id = $2 AND shop_id = $3 AND closed_at IS NULL
+RETURNING closed_at;
+
+-- name: list_shops
+SELECT shop_id, merchant_id, name, branch_id, closed_at
+FROM shop WHERE bank_id = $1 AND merchant_id = $2 ORDER BY shop_id;
+
+
+-- ── Offers ──────────────────────────────────────────────────────────────────────────────────────
+
+-- name: open_offer
+INSERT INTO offer (bank_id, offer_id, merchant_id, title, price, is_stocked, per_person_day,
+                   per_person, valid_from, valid_until)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10::timestamptz, 'infinity'));
+
+-- name: set_offer_places
+INSERT INTO offer_place (bank_id, offer_id, shop_id) SELECT $1, $2, unnest($3::uuid[]);
+
+-- name: withdraw_offer
+UPDATE offer SET withdrawn_at = clock_timestamp()
+WHERE bank_id = $1 AND merchant_id = $2 AND offer_id = $3 AND withdrawn_at IS NULL
+RETURNING withdrawn_at;
+
+-- name: list_offers
+SELECT o.offer_id, o.merchant_id, o.title, o.price, o.is_stocked, o.per_person_day, o.per_person,
+       o.valid_from, nullif(o.valid_until, 'infinity') AS valid_until, o.withdrawn_at,
+       CASE WHEN o.is_stocked THEN coalesce(s.available, 0) END AS available,
+       array(SELECT shop_id FROM offer_place p
+             WHERE (p.bank_id, p.offer_id) = (o.bank_id, o.offer_id) ORDER BY 1) AS shop_ids
+FROM offer o LEFT JOIN stock s USING (bank_id, offer_id)
+WHERE o.bank_id = $1 AND o.offer_id > $2
+  AND ($3::uuid IS NULL OR o.merchant_id = $3) AND ($4::uuid IS NULL OR o.offer_id = $4)
+  AND (NOT $5::boolean OR o.withdrawn_at IS NULL AND o.valid_from <= clock_timestamp()
+                          AND clock_timestamp() < o.valid_until)
+ORDER BY o.offer_id LIMIT $6;
+
+-- name: restock
+SELECT * FROM restock($1, $2, $3, $4, $5, $6);
+
+
+-- ── Holds ───────────────────────────────────────────────────────────────────────────────────────
+
+-- name: quote_hold
+SELECT status, cap, points, expires_at
+FROM quote_hold($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+
+-- name: place_hold
+SELECT is_new, (act).*
+FROM place_hold($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
+
+-- name: capture_hold
+SELECT * FROM capture_hold($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: release_hold
+SELECT * FROM release_hold($1, $2, $3, $4, $5);
+
+-- name: refund_capture
+SELECT * FROM refund_capture($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: expire_holds
+SELECT * FROM expire_holds($1, $2, $3);
+
+-- name: find_hold
+SELECT hold_id, resident_id, source_account_id, merchant_id, offer_id, shop_id, channel, quantity,
+       unit_price, placed_at, expires_at, state, captured, captured_by, refunded, returned, ended_at
+FROM hold WHERE bank_id = $1 AND hold_id = $2;
+
+-- name: list_holds_of_resident
+SELECT hold_id, resident_id, source_account_id, merchant_id, offer_id, shop_id, channel, quantity,
+       unit_price, placed_at, expires_at, state, captured, captured_by, refunded, returned, ended_at
+FROM hold WHERE bank_id = $1 AND resident_id = $2 AND hold_id < $3
+ORDER BY hold_id DESC LIMIT $4;
+
+-- name: list_holds_of_merchant
+SELECT hold_id, resident_id, source_account_id, merchant_id, offer_id, shop_id, channel, quantity,
+       unit_price, placed_at, expires_at, state, captured, captured_by, refunded, returned, ended_at
+FROM hold WHERE bank_id = $1 AND merchant_id = $2 AND hold_id < $3
+ORDER BY hold_id DESC LIMIT $4;
+
+-- name: list_acts
+SELECT act_id, kind, status, cap, quantity, points, actor_id, reason, recorded_at
+FROM redemption_act WHERE bank_id = $1 AND hold_id = $2 ORDER BY recorded_at, act_id;
+
+
+-- ── Codes ───────────────────────────────────────────────────────────────────────────────────────
+
+-- name: issue_payment_code
+SELECT issue_payment_code($1, $2, $3, $4, $5, $6);
+
+-- name: renew_pickup_code
+SELECT renew_pickup_code($1, $2, $3, $4);
+
+-- name: find_pickup
+SELECT status, hold_id FROM find_pickup($1, $2, $3, $4);
+
+
+-- ── Caps ────────────────────────────────────────────────────────────────────────────────────────
+
+-- name: set_cap
+INSERT INTO cap_rule (bank_id, scope, subject_id, points, set_by) VALUES ($1, $2, $3, $4, $5);
+
+-- name: list_caps
+SELECT scope, subject_id, points, in_force_from, set_by
+FROM cap_rule WHERE bank_id = $1 ORDER BY scope, subject_id, in_force_from;
+
+-- name: grant_override
+SELECT grant_override($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: list_overrides
+SELECT override_id, scope, subject_id, offer_id, amount, reason, granted_at, expires_at, used_by
+FROM cap_override WHERE bank_id = $1 ORDER BY override_id;
+
+
+-- ── Anomalies ───────────────────────────────────────────────────────────────────────────────────
+-- A row for each: whom it is about, with whom, how often.
+
+-- name: persons_near_their_cap
+SELECT u.subject_id, NULL::uuid AS other_id, count(*) AS times
+FROM cap_use u
+CROSS JOIN LATERAL (
+    SELECT r.points FROM cap_rule r
+    WHERE r.bank_id = u.bank_id AND r.scope = u.scope AND r.subject_id IN (u.subject_id, nil_id())
+    ORDER BY r.subject_id = u.subject_id DESC, r.in_force_from DESC LIMIT 1
+) AS cap
+WHERE u.bank_id = $1 AND u.scope IN ('person_day', 'clerk_day') AND u.used_on >= $2
+  AND u.used BETWEEN cap.points * $3::float8 AND cap.points AND cap.points > 0
+GROUP BY u.subject_id HAVING count(*) >= $4
+ORDER BY times DESC, u.subject_id LIMIT $5;
+
+-- name: pairs_again_and_again
+SELECT captured_by AS subject_id, resident_id AS other_id, count(*) AS times
+FROM hold
+WHERE bank_id = $1 AND state = 'captured' AND placed_on >= $2 AND captured_by <> resident_id
+GROUP BY captured_by, resident_id HAVING count(*) >= $3
+ORDER BY times DESC, captured_by, resident_id LIMIT $4;
+
+-- name: captures_for_oneself
+SELECT captured_by AS subject_id, NULL::uuid AS other_id, count(*) AS times
+FROM hold
+WHERE bank_id = $1 AND state = 'captured' AND placed_on >= $2 AND captured_by = resident_id
+GROUP BY captured_by HAVING count(*) >= $3
+ORDER BY times DESC, captured_by LIMIT $4;
+
+-- name: refunds_of_others_captures
+SELECT a.actor_id AS subject_id, h.captured_by AS other_id, count(*) AS times
+FROM redemption_act a JOIN hold h USING (bank_id, hold_id)
+WHERE a.bank_id = $1 AND h.placed_on >= $2 AND a.kind = 'refund' AND a.status = 'done'
+  AND a.actor_id <> h.captured_by
+GROUP BY a.actor_id, h.captured_by HAVING count(*) >= $3
+ORDER BY times DESC, a.actor_id, h.captured_by LIMIT $4;
+
+-- name: refunds_to_one_resident
+SELECT a.actor_id AS subject_id, h.resident_id AS other_id, count(*) AS times
+FROM redemption_act a JOIN hold h USING (bank_id, hold_id)
+WHERE a.bank_id = $1 AND h.placed_on >= $2 AND a.kind = 'refund' AND a.status = 'done'
+GROUP BY a.actor_id, h.resident_id HAVING count(*) >= $3
+ORDER BY times DESC, a.actor_id, h.resident_id LIMIT $4;
+
+-- name: actors_who_guess_codes
+SELECT actor_id AS subject_id, NULL::uuid AS other_id, count(*) AS times
+FROM redemption_act
+WHERE bank_id = $1 AND recorded_at >= $2::date
+  AND status IN ('code_not_valid', 'too_many_wrong_codes')
+GROUP BY actor_id HAVING count(*) >= $3
+ORDER BY times DESC, actor_id LIMIT $4;
