@@ -200,3 +200,34 @@ WHERE bank_id = $1 AND recorded_at >= $2::date
   AND status IN ('code_not_valid', 'too_many_wrong_codes')
 GROUP BY actor_id HAVING count(*) >= $3
 ORDER BY times DESC, actor_id LIMIT $4;
+
+
+-- ── Settlement ──────────────────────────────────────────────────────────────────────────────────
+
+-- name: draft_settlement
+SELECT status, (drafted).* FROM draft_settlement($1, $2, $3, $4, $5, $6);
+
+-- name: approve_settlement
+SELECT status, (approved).* FROM approve_settlement($1, $2, $3, $4);
+
+-- name: close_settlement
+SELECT status, (closed).* FROM close_settlement($1, $2, $3);
+
+-- name: discard_settlement
+SELECT discard_settlement($1, $2);
+
+-- name: find_settlement
+SELECT * FROM settlement WHERE bank_id = $1 AND settlement_id = $2;
+
+-- name: list_settlements
+SELECT * FROM settlement
+WHERE bank_id = $1 AND ($2::uuid IS NULL OR merchant_id = $2)
+  AND ($3::timestamptz IS NULL OR drafted_at < $3)
+ORDER BY drafted_at DESC, settlement_id LIMIT $4;
+
+-- name: list_settlement_lines
+SELECT p.seq, p.recorded_at, t.kind, t.transfer_id, p.amount AS points,
+       CASE WHEN t.kind IN ('capture', 'refund') THEN t.subject_id END AS hold_id
+FROM posting p JOIN transfer t USING (bank_id, transfer_id)
+WHERE p.bank_id = $1 AND p.account_id = $2 AND p.seq BETWEEN $3 AND $4
+ORDER BY p.seq;
