@@ -3054,16 +3054,16 @@ GRANT EXECUTE ON FUNCTION find_hold_fault, find_cap, nil_id TO timebank_app, tim
 
 -- ── Settlement ──────────────────────────────────────────────────────────────────────────────────
 --
--- A settlement covers lines first_seq..last_seq of a merchant's passbook, which is gapless: the next
--- begins at last_seq + 1, so that no line is settled twice or never. Its statement is the sum of
--- these lines but for those of settlements themselves, which say what was paid.
+-- A settlement covers lines first_seq..last_seq of a merchant's passbook, which is gapless; the next
+-- begins at last_seq + 1, so no line is settled twice or never. Its statement is the sum of these
+-- lines but for those of settlements themselves, which say what was paid.
 --
 --   paid         At most what the merchant has when it is closed: what was refunded or given on
 --                since the cut-off is not paid for, but carried, and the next settlement has the
 --                refund among its lines. A statement below 0 pays nothing and is carried too:
 --                carried_out = carried_in + captured - refunded - reissued - paid.
---   yuan         fen_rate is fen for ten thousand points, so every fraction is in ten-thousandths of
---                a fen: fen * 10000 + remainder_out = paid * fen_rate + remainder_in.
+--   yuan         fen_rate is fen for ten thousand points, so a fraction is in ten-thousandths of a
+--                fen: fen * 10000 + remainder_out = paid * fen_rate + remainder_in.
 --   lock order   The merchant's balance first, at closing with that of the retired account, in one
 --                lock_balances; who has it alone reads and writes the merchant's settlements.
 

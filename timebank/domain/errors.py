@@ -181,6 +181,12 @@ _SETTLEMENT_REMEDIES = {
 }
 
 
+class XlsxMissingError(TimebankError):
+    """Spreadsheets need the extra: pip install 'timebank[xlsx]'. CSV and HTML need nothing."""
+
+    code = "xlsx_missing"
+
+
 class AgreementExistsError(TimebankError):
     """This merchant has an agreement of this reference. Give the new one a reference of its own."""
 
