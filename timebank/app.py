@@ -13,6 +13,7 @@ from timebank.api import (
     accounts,
     api_keys,
     approvals,
+    branches,
     credentials,
     health,
     logins,
@@ -61,6 +62,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             api_keys.router,
             approvals.router,
             oversight.router,
+            branches.router,
             health.router,
         ],
     )

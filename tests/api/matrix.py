@@ -121,6 +121,52 @@ OVERSIGHT = [
     Row("GET /audit-log", dict.fromkeys([Role.ADMINISTRATOR, Role.AUDITOR], "any")),
 ]
 
+READING_TOTALS = {Role.COORDINATOR: "branch", Role.AUDITOR: "bank", Role.INTEGRATOR: "bank"}
+
+TREE = [
+    Row("GET /branches", dict.fromkeys([*READING_TOTALS, *ADMINISTERING], "any")),
+    Row("GET /branches/{branch_id:uuid}", {**READING_TOTALS, **ADMINISTERING}),
+    Row("GET /branches/{branch_id:uuid}/totals", READING_TOTALS),
+    Row("GET /branches/{branch_id:uuid}/positions", READING_TOTALS),
+    Row(
+        "POST /branches",
+        ADMINISTERING,
+        {"parent_id": "$branch_id", "code": "new", "name": "新社区"},
+        ok=201,
+        absent=422,
+    ),
+    Row(
+        "POST /branches/{branch_id:uuid}/moves",
+        ADMINISTERING,
+        {"parent_id": "$sibling_id"},
+        ok=201,
+        made={"branch_id": "community_id"},
+    ),
+    Row(
+        "POST /branches/{branch_id:uuid}/closure",
+        ADMINISTERING,
+        {},
+        ok=201,
+        made={"branch_id": "community_id"},
+    ),
+    Row(
+        "POST /branches/{branch_id:uuid}/service-points",
+        ADMINISTERING,
+        {"kind": "centre", "name": "党群服务中心"},
+        ok=201,
+    ),
+    Row("POST /service-points/{service_point_id:uuid}/closure", ADMINISTERING, {}, ok=201),
+    Row(
+        "POST /parties/{party_id:uuid}/placement",
+        {Role.COORDINATOR: "branch", **ADMINISTERING},
+        {"branch_id": "$community_id"},
+        ok=201,
+        absent=422,
+        made={"party_id": "owner_id"},
+    ),
+]
+
+
 LOGIN = [
     Row("GET /sessions/me", dict.fromkeys(Role, "any")),
     Row("DELETE /sessions/me", dict.fromkeys(Role, "any"), ok=204),
@@ -157,4 +203,4 @@ LOGIN = [
     Row("DELETE /api-keys/{api_key_id:uuid}", ADMINISTERING, ok=204),
 ]
 
-ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *LOGIN]
+ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *LOGIN, *TREE]

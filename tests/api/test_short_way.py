@@ -1,5 +1,6 @@
 """A balance that is asked for again is answered the short way: the same answer, no less checked."""
 
+import inspect
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from litestar import Litestar
 from tests.api.client import Api, Caller, check_problem, token_for
 from tests.places import open_branch, place
 from timebank.api.desk import Desk
+from timebank.app import operations
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Role, SessionMethod
 from timebank.people.grants import list_grants, revoke_grant
@@ -158,3 +160,24 @@ async def test_who_is_of_a_branch_is_looked_up_each_time(app: Litestar, api: Api
         assert await holding(app, caller, resident.wallet) is None
     await place(api.book, resident.resident_id, there)
     check_problem(await ask(caller, resident.wallet), "not_found")
+
+
+def test_what_is_answered_directly_has_nothing_that_litestar_would_have_read(app: Litestar) -> None:
+    direct = [(path, handler) for path, handler in operations(app) if handler.opt.get("direct")]
+    assert direct
+    for path, handler in direct:
+        assert "{" not in path
+        parameters = set(inspect.signature(handler.fn).parameters)
+        assert parameters == {"request", "data", "idempotency_key"}
+
+
+async def test_a_direct_answer_looks_as_any_other(api: Api) -> None:
+    wallet = await api.book.open_account()
+    body = {"account_id": str(wallet), "points": 3}
+    first, again = [await api.system.post("/awards", body, key="k", headers=SAME) for _ in range(2)]
+    assert (first.status_code, first.json()) == (201, again.json())
+    usual = {"content-type": "application/json", "x-request-id": "same"}
+    assert dict(first.headers) == {**usual, "content-length": str(len(first.content))}
+    assert dict(again.headers) == {**dict(first.headers), "idempotent-replayed": "true"}
+    check_problem(await api.system.post("/awards?points=1", {}, headers=SAME), "invalid_input")
+    check_problem(await api.auditor.post("/awards", body, headers=SAME), "forbidden")

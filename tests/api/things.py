@@ -16,10 +16,12 @@ import msgspec
 from tests.api.client import Caller, register, token_for
 from tests.book import Book
 from tests.places import open_branch, place
+from timebank.domain.branches import ServicePointKind
 from timebank.domain.ledger import AccountKind
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Role
 from timebank.people.approvals import Approval, propose
+from timebank.people.branches import open_service_point
 from timebank.people.grants import OPERATOR_ID, grant_role
 from timebank.people.login.api_keys import get_system_grant, issue_key
 from timebank.people.parties import PartyKind, register_parties
@@ -102,6 +104,21 @@ async def _merchant(things: Things) -> UUID:
     return things.merchant_id
 
 
+async def _community(things: Things) -> UUID:
+    return await open_branch(things.book, things.branch_id)
+
+
+async def _sibling(things: Things) -> UUID:
+    return await open_branch(things.book)
+
+
+async def _service_point(things: Things) -> UUID:
+    async with things.book.pool.acquire() as connection:
+        return await open_service_point(
+            connection, things.book.bank_id, things.branch_id, ServicePointKind.CENTRE, "中心"
+        )
+
+
 async def _approval(things: Things) -> Approval:
     """An award that somebody else has proposed."""
     content = {"deed": "award", "account_id": await things.get("account_id"), "points": 1}
@@ -179,11 +196,14 @@ MAKERS: Mapping[str, Maker] = {
     "approval": _approval,
     "approval_id": _approval_id,
     "branch_id": _branch,
+    "community_id": _community,
     "content_hash": _content_hash,
     "grant_id": _grant,
     "merchant_id": _merchant,
     "owner_id": _owner,
     "pool_id": _pool,
+    "service_point_id": _service_point,
+    "sibling_id": _sibling,
     "system_grant_id": _system_grant,
     "transfer_id": _transfer,
 }

@@ -13,9 +13,9 @@ from tests.book import Book
 from tests.redemption.checks import check_market
 from tests.redemption.market import Market, noon_zone
 from tests.redemption.test_settlements import approve, clock, close, draft
-from timebank.domain.errors import SettlementRefusedError
 from timebank.domain.redemption import CapScope
 from timebank.domain.settlement import RATE_UNIT, Settlement
+from timebank.domain.settlement_errors import SettlementRefusedError
 from timebank.redemption import settlements
 
 steps = st.lists(

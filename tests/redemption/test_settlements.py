@@ -14,9 +14,9 @@ from tests.guards.test_append_only import login
 from tests.redemption.checks import check_market
 from tests.redemption.market import CLERK, Market, open_merchant
 from timebank.db import transaction
-from timebank.domain.errors import SettlementRefusedError
 from timebank.domain.ledger import AccountKind
 from timebank.domain.settlement import Settlement, SettlementState
+from timebank.domain.settlement_errors import SettlementRefusedError
 from timebank.embedded import Server
 from timebank.ledger.ids import new_id
 from timebank.ledger.passbook import read_clock

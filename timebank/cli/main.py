@@ -4,6 +4,7 @@ import click
 
 from timebank import __version__
 from timebank.cli.benching import bench
+from timebank.cli.branches import branch
 from timebank.cli.demo import demo
 from timebank.cli.exchange import exchange
 from timebank.cli.importing import import_files
@@ -35,6 +36,7 @@ for subcommand in (
     demo,
     serve,
     bank,
+    branch,
     people,
     staff,
     vault,

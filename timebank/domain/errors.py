@@ -157,36 +157,6 @@ class RedemptionRefusedError(TimebankError):
         self.cap = cap
 
 
-class SettlementRefusedError(TimebankError):
-    """The settlement was refused; `status` is its code and nothing was moved."""
-
-    code = "settlement_refused"
-
-    def __init__(self, status: str = "settlement_refused") -> None:
-        """`status` is a SettlementStatus other than done."""
-        super().__init__(_SETTLEMENT_REMEDIES.get(status, status))
-        self.status = status
-
-
-_SETTLEMENT_REMEDIES = {
-    "id_conflict": "This id is taken by another settlement or transfer. Use a new one.",
-    "settlement_not_found": "There is no such settlement or merchant. Check the id.",
-    "settlement_open": "The merchant's settlement before is still open. Close or discard it first.",
-    "settlement_closed": "This settlement is closed and never changes. Correct it in the next.",
-    "settlement_not_approved": "Two persons must approve this settlement before it is closed.",
-    "settlement_differs": "The settlement is not what you saw. Read it again and send its hash.",
-    "settlement_empty": "Nothing was recorded since the settlement before. There is none to draft.",
-    "cut_off_in_future": "A settlement ends at an instant that has passed. Draft it later.",
-    "second_person_needed": "Whoever acts for the merchant does not approve. Ask another person.",
-}
-
-
-class XlsxMissingError(TimebankError):
-    """Spreadsheets need the extra: pip install 'timebank[xlsx]'. CSV and HTML need nothing."""
-
-    code = "xlsx_missing"
-
-
 class AgreementExistsError(TimebankError):
     """This merchant has an agreement of this reference. Give the new one a reference of its own."""
 
@@ -243,6 +213,60 @@ class BankNotFoundError(TimebankError):
     def __init__(self, bank: str = "CODE") -> None:
         """`bank` is the code that was asked for."""
         super().__init__(f"There is no bank {bank}. `timebank bank open {bank} --name …` makes it.")
+
+
+class BranchNotFoundError(TimebankError):
+    """There is no branch of this id, or it is not yours to see. Check the id."""
+
+    code = "branch_not_found"
+
+
+class BranchClosedError(TimebankError):
+    """This branch is closed and nothing new hangs on it. Choose another."""
+
+    code = "branch_closed"
+
+
+class BranchLevelError(TimebankError):
+    """A branch hangs on one of the level right above its own. Choose a parent of that level."""
+
+    code = "branch_level_mismatch"
+
+
+class BranchCodeTakenError(TimebankError):
+    """Another branch of this bank has the code, open or closed. Choose another code."""
+
+    code = "branch_code_taken"
+
+
+class BranchNotEmptyError(TimebankError):
+    """Branches, people or service points hang on it, or its accounts hold something. Move them."""
+
+    code = "branch_not_empty"
+
+
+class AlreadyThereError(TimebankError):
+    """It hangs there already, and nothing was changed."""
+
+    code = "already_there"
+
+
+class CommunityTypeError(TimebankError):
+    """The bank has no such type, or this is no community. `timebank branch type` lists them."""
+
+    code = "community_type_mismatch"
+
+
+class ServicePointLevelError(TimebankError):
+    """This kind of service point stands on branches of another level. Choose one of those."""
+
+    code = "service_point_level_mismatch"
+
+
+class ServicePointExistsError(TimebankError):
+    """The branch has this service point, or a community its one station. Close that one first."""
+
+    code = "service_point_exists"
 
 
 class NumberMistypedError(TimebankError):

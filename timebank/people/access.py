@@ -61,6 +61,14 @@ class Action(StrEnum):
     REVERSE = "reverse"
     READ_JOURNAL = "read_journal"
     READ_TRIAL_BALANCE = "read_trial_balance"
+    READ_BRANCH = "read_branch"
+    READ_TOTALS = "read_totals"
+    OPEN_BRANCH = "open_branch"
+    MOVE_BRANCH = "move_branch"
+    CLOSE_BRANCH = "close_branch"
+    OPEN_SERVICE_POINT = "open_service_point"
+    CLOSE_SERVICE_POINT = "close_service_point"
+    PLACE_PARTY = "place_party"
     READ_SESSION = "read_session"
     END_SESSION = "end_session"
     ISSUE_ONE_TIME_CODE = "issue_one_time_code"
@@ -105,6 +113,23 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
         Role.ADMINISTRATOR: Reach.BANK,
         Role.INTEGRATOR: Reach.BANK,
     },
+    Action.READ_BRANCH: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        Role.AUDITOR: Reach.BRANCH,
+        Role.INTEGRATOR: Reach.BANK,
+    },
+    Action.READ_TOTALS: {
+        **_BY_COORDINATORS,
+        Role.AUDITOR: Reach.BRANCH,
+        Role.INTEGRATOR: Reach.BANK,
+    },
+    Action.OPEN_BRANCH: _BY_ADMINISTRATORS,
+    Action.MOVE_BRANCH: _BY_ADMINISTRATORS,
+    Action.CLOSE_BRANCH: _BY_ADMINISTRATORS,
+    Action.OPEN_SERVICE_POINT: _BY_ADMINISTRATORS,
+    Action.CLOSE_SERVICE_POINT: _BY_ADMINISTRATORS,
+    Action.PLACE_PARTY: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.READ_SESSION: dict.fromkeys(Role, Reach.OWN),
     Action.END_SESSION: dict.fromkeys(Role, Reach.OWN),
     Action.ISSUE_ONE_TIME_CODE: _BY_COORDINATORS,

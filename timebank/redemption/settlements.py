@@ -8,8 +8,9 @@ from datetime import datetime
 from uuid import UUID
 
 from timebank.db import Connection, as_struct, load_queries
-from timebank.domain.errors import NotFoundError, SettlementRefusedError
+from timebank.domain.errors import NotFoundError
 from timebank.domain.settlement import Settlement, SettlementLine, SettlementStatus
+from timebank.domain.settlement_errors import SettlementRefusedError
 
 _QUERIES = load_queries(__package__)
 

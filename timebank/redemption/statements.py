@@ -8,9 +8,9 @@ from importlib import import_module, resources
 from string import Template
 from zoneinfo import ZoneInfo
 
-from timebank.domain.errors import XlsxMissingError
 from timebank.domain.ledger import TransferKind
 from timebank.domain.settlement import RATE_UNIT, Settlement, SettlementLine, SettlementState
+from timebank.domain.settlement_errors import XlsxMissingError
 
 Row = tuple[object, ...]
 
