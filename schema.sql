@@ -4278,8 +4278,8 @@ GRANT EXECUTE ON FUNCTION find_hold_fault, find_cap, nil_id TO timebank_app, tim
 -- ── Settlement ──────────────────────────────────────────────────────────────────────────────────
 --
 -- A settlement covers lines first_seq..last_seq of a merchant's passbook, which is gapless; the
--- next begins at last_seq + 1, so no line is settled twice or never. Its statement is the sum of these
--- lines but for those of settlements themselves, which say what was paid.
+-- next begins at last_seq + 1, so no line is settled twice or never. Its statement is the sum of
+-- these lines but for those of settlements themselves, which say what was paid.
 --
 --   paid         At most what the merchant has when it is closed: what was refunded or given on
 --                since the cut-off is not paid for, but carried, and the next settlement has the
