@@ -87,6 +87,7 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "chain_broken": ProblemKind(
         409, "同组交易被拒", "同組交易被拒", "Another transfer of the chain was refused"
     ),
+    "settlement_refused": ProblemKind(409, "结算未成", "結算未成", "The settlement was refused"),
     "hold_not_found": ProblemKind(404, "没有此预留", "沒有此預留", "There is no such hold"),
     "hold_already_captured": ProblemKind(
         409, "此预留已兑换", "此預留已兌換", "The hold is captured already"
