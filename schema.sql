@@ -2062,10 +2062,107 @@ GRANT INSERT ON sheet TO timebank_app;
 GRANT EXECUTE ON FUNCTION issue_sheets TO timebank_app;
 
 
+-- ── Seals: what must be read back, and not by who has the database alone ────────────────────────
+--
+-- A sealed value begins with the 8 bytes of its master key's name (people/seals.py). A column of
+-- such values is made known with make_sealed: from then on nothing is written under a key that went
+-- out of use, and a change of the master key seals the column anew.
+
+CREATE TABLE sealed_column (
+    table_name   text NOT NULL,
+    column_name  text NOT NULL,
+    bound_to     text NOT NULL,
+    PRIMARY KEY (table_name, column_name)
+);
+COMMENT ON TABLE sealed_column IS 'Which columns hold sealed values; as much schema as they are.';
+COMMENT ON COLUMN sealed_column.bound_to IS
+    'SQL that gives, from a row, the text its value was bound to when it was sealed.';
+
+CREATE FUNCTION check_seal() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+DECLARE
+    sealed bytea;
+BEGIN
+    EXECUTE format('SELECT ($1).%I', TG_ARGV[0]) INTO sealed USING NEW;
+    IF sealed IS NOT NULL AND NOT vault.hold_seal_key(
+            NEW.bank_id, encode(substring(sealed FROM 1 FOR 8), 'hex')) THEN
+        RAISE EXCEPTION 'sealed with a master key that is out of use'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'sealed_with_key_in_use';
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_seal IS
+    'Nothing is sealed with a key that may leave the file; the key stays in use until the commit.';
+
+CREATE FUNCTION make_sealed(p_table text, p_column text, p_bound_to text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO timebank.sealed_column VALUES (p_table, p_column, p_bound_to);
+    EXECUTE format('CREATE TRIGGER %2$s_is_sealed BEFORE INSERT OR UPDATE OF %2$I '
+        'ON timebank.%1$I FOR EACH ROW EXECUTE FUNCTION timebank.check_seal(%2$L)',
+        p_table, p_column);
+END $$;
+COMMENT ON FUNCTION make_sealed IS 'Makes a column of sealed values known.';
+
+CREATE FUNCTION count_sealed(p_bank integer, p_key text) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    one   sealed_column;
+    found bigint;
+    total bigint := 0;
+BEGIN
+    FOR one IN SELECT * FROM sealed_column LOOP
+        EXECUTE format('SELECT count(*) FROM %1$I WHERE bank_id = $1 AND '
+            'substring(%2$I FROM 1 FOR 8) <> decode($2, ''hex'')', one.table_name, one.column_name)
+        INTO found USING p_bank, p_key;
+        total := total + found;
+    END LOOP;
+    RETURN total;
+END $$;
+COMMENT ON FUNCTION count_sealed IS 'How many values are sealed with another key than this.';
+
+CREATE FUNCTION list_to_reseal(p_bank integer, p_key text, p_limit integer)
+RETURNS TABLE (table_name text, column_name text, place text, bound_to text, sealed bytea)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    one sealed_column;
+BEGIN
+    FOR one IN SELECT * FROM sealed_column ORDER BY 1, 2 LOOP
+        RETURN QUERY EXECUTE format('SELECT %1$L, %2$L, ctid::text, %3$s, %2$I FROM %1$I '
+            'WHERE bank_id = $1 AND substring(%2$I FROM 1 FOR 8) <> decode($2, ''hex'') '
+            'LIMIT $3 FOR UPDATE', one.table_name, one.column_name, one.bound_to)
+        USING p_bank, p_key, p_limit;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION list_to_reseal IS
+    'The next values of each column under another key than this, with where they stand and what '
+    'they are bound to. Locks their rows, table by table in the order of their names.';
+
+CREATE FUNCTION reseal(
+    p_bank integer, p_key text, p_tables text[], p_columns text[], p_places text[],
+    p_sealed bytea[]
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN SELECT c.table_name, c.column_name, r.place, r.sealed
+               FROM unnest(p_tables, p_columns, p_places, p_sealed) AS r(tab, col, place, sealed)
+               JOIN sealed_column c ON (c.table_name, c.column_name) = (r.tab, r.col)
+               WHERE substring(r.sealed FROM 1 FOR 8) = decode(p_key, 'hex') LOOP
+        EXECUTE format('UPDATE %1$I SET %2$I = $1 WHERE bank_id = $2 AND ctid = $3::tid',
+                       one.table_name, one.column_name)
+        USING one.sealed, p_bank, one.place;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION reseal IS 'What list_to_reseal gave in the same transaction, under this key.';
+
+GRANT EXECUTE ON FUNCTION count_sealed, list_to_reseal, reseal TO timebank_app;
+
+
 -- ── Login: what people and systems prove themselves with ────────────────────────────────────────
 --
--- Secrets stand here as Argon2id hashes sealed under a key that is not in the database, so that
--- who reads it alone cannot even try a million PINs. What counts once (a code, a time step) is
+-- Secrets stand here as Argon2id hashes, sealed, so that who reads the database alone cannot even
+-- try a million PINs. What counts once (a code, a time step) is
 -- spent by a function in one statement: of two at once, one finds nothing left.
 
 CREATE TYPE secret_kind AS ENUM ('pin', 'password');
@@ -2300,6 +2397,15 @@ COMMENT ON FUNCTION rotate_api_key IS
     'new one there are two. Asked for by the older of two (the answer with the newer was lost), '
     'that one is kept and the newer ends.';
 
+SELECT make_sealed('login_secret', 'sealed_hash',
+                   $$format('timebank login|%s|%s|%s', bank_id, party_id, kind)$$),
+       make_sealed('one_time_code', 'sealed_hash',
+                   $$format('timebank login|%s|%s|%s', bank_id, party_id, code_id)$$),
+       make_sealed('enrolment', 'sealed_secret',
+                   $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$),
+       make_sealed('staff_login', 'sealed_secret',
+                   $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$);
+
 GRANT INSERT ON login_secret, enrolment, api_key TO timebank_app;
 GRANT UPDATE (sealed_hash, set_at) ON login_secret TO timebank_app;
 GRANT UPDATE (sealed_secret) ON enrolment TO timebank_app;
@@ -2308,6 +2414,54 @@ GRANT DELETE ON login_failure TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     charge_login, issue_one_time_code, use_one_time_code, use_time_step, complete_enrolment,
     rotate_api_key TO timebank_app;
+
+
+-- ── Counter: how often somebody may ask ─────────────────────────────────────────────────────────
+
+CREATE TABLE allowance (
+    bank_id       integer     NOT NULL,
+    subject_hash  bytea       NOT NULL,
+    free_at       timestamptz NOT NULL,
+    PRIMARY KEY (bank_id, subject_hash),
+    CONSTRAINT allowance_subject_is_sha256 CHECK (length(subject_hash) = 32)
+);
+COMMENT ON TABLE allowance IS
+    'Who may ask so much at once and then so often: each time moves free_at on by its share.';
+COMMENT ON COLUMN allowance.free_at IS 'Nothing is used up from then on.';
+CREATE INDEX allowance_by_time ON allowance (bank_id, free_at);
+
+CREATE FUNCTION use_allowance(
+    p_bank integer, p_subject bytea, p_each interval, p_at_once integer
+) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    ahead interval := p_each * (p_at_once - 1);
+BEGIN
+    DELETE FROM allowance WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM allowance
+        WHERE bank_id = p_bank AND free_at < clock_timestamp() - interval '1 hour'
+        ORDER BY free_at LIMIT 2 FOR UPDATE SKIP LOCKED));
+    INSERT INTO allowance AS a VALUES (p_bank, p_subject, clock_timestamp() + p_each)
+    ON CONFLICT (bank_id, subject_hash) DO UPDATE
+    SET free_at = greatest(a.free_at, clock_timestamp()) + p_each
+    WHERE a.free_at <= clock_timestamp() + ahead;
+    IF FOUND THEN
+        RETURN 0;
+    END IF;
+    RETURN (SELECT greatest(1, ceil(extract(epoch FROM free_at - ahead - clock_timestamp())))
+            FROM allowance WHERE bank_id = p_bank AND subject_hash = p_subject);
+END $$;
+COMMENT ON FUNCTION use_allowance IS
+    'Uses one of p_at_once, of which one comes back each p_each. Returns the seconds to wait, and '
+    'then nothing is used; 0: go on. Locks the row. Rows unused for an hour go, two at a time.';
+
+CREATE FUNCTION give_back_allowance(p_bank integer, p_subject bytea, p_each interval)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    UPDATE allowance SET free_at = free_at - p_each
+    WHERE bank_id = p_bank AND subject_hash = p_subject;
+$$;
+COMMENT ON FUNCTION give_back_allowance IS 'Takes back what use_allowance used in the transaction.';
+
+GRANT EXECUTE ON FUNCTION use_allowance, give_back_allowance TO timebank_app;
 
 
 -- ── Service ─────────────────────────────────────────────────────────────────────────────────────
@@ -4686,7 +4840,7 @@ GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
 -- lock order   master_key rows for share, then persons by person_id.
 
 GRANT USAGE ON SCHEMA timebank TO timebank_vault;
-GRANT EXECUTE ON FUNCTION refuse_edit, erase_party TO timebank_vault;
+GRANT EXECUTE ON FUNCTION refuse_edit, erase_party, count_sealed TO timebank_vault;
 GRANT SELECT (bank_id, time_zone) ON bank TO timebank_vault;
 RESET ROLE;
 
@@ -4828,6 +4982,24 @@ END $$;
 COMMENT ON FUNCTION hold_master_keys IS
     'The keys in use, the current one first; p_first, if given, where there were none. Until the '
     'end of the transaction none is taken out of use and no other becomes current.';
+
+CREATE FUNCTION hold_seal_key(p_bank integer, p_key text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+BEGIN
+    INSERT INTO master_key (bank_id, key_id, state)
+    SELECT p_bank, p_key, CASE WHEN EXISTS (SELECT FROM master_key
+                                            WHERE bank_id = p_bank AND state = 'current')
+                               THEN 'retiring' ELSE 'current' END::key_state
+    WHERE p_key ~ '^[0-9a-f]{16}$'
+      AND NOT EXISTS (SELECT FROM master_key WHERE (bank_id, key_id) = (p_bank, p_key))
+    ON CONFLICT DO NOTHING;
+    PERFORM FROM master_key
+    WHERE bank_id = p_bank AND key_id = p_key AND state <> 'retired' FOR SHARE;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION hold_seal_key IS
+    'Whether the key is in use, and it stays so until the end of the transaction. One that the '
+    'bank has never seen, put first in the file by hand, comes into use; a rotation adopts it.';
 
 CREATE FUNCTION add_persons(
     p_bank integer, p_persons uuid[], p_key text, p_wrapped bytea[],
@@ -5078,7 +5250,9 @@ DECLARE
 BEGIN
     PERFORM FROM master_key WHERE bank_id = p_bank FOR UPDATE;
     old := array(SELECT key_id FROM master_key WHERE bank_id = p_bank AND state = 'retiring');
-    IF EXISTS (SELECT FROM person WHERE bank_id = p_bank AND key_id = ANY (old)) THEN
+    IF EXISTS (SELECT FROM person WHERE bank_id = p_bank AND key_id = ANY (old))
+       OR timebank.count_sealed(p_bank, (SELECT key_id FROM master_key
+                                         WHERE bank_id = p_bank AND state = 'current')) > 0 THEN
         RETURN false;
     END IF;
     DELETE FROM blind_index WHERE bank_id = p_bank AND key_id = ANY (old);
@@ -5086,7 +5260,7 @@ BEGIN
     RETURN true;
 END $$;
 COMMENT ON FUNCTION finish_rotation IS
-    'Retires the old keys; false if data came under one meanwhile, and there is more to rewrap.';
+    'Retires the old keys; false if data came under one meanwhile, and there is more to do.';
 
 CREATE FUNCTION list_master_keys() RETURNS TABLE (bank_id integer, key_id text, state key_state)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vault, pg_temp AS $$
@@ -5115,6 +5289,8 @@ GRANT EXECUTE ON FUNCTION
     hold_master_keys, add_persons, read_fields, find_persons, open_for_correction, replace_fields,
     set_freeze, erase_person, begin_rotation, list_to_rewrap, rewrap_persons, finish_rotation,
     list_master_keys, count_persons, list_accesses TO timebank_app;
+GRANT USAGE ON SCHEMA vault TO timebank_owner;
+GRANT EXECUTE ON FUNCTION hold_seal_key TO timebank_owner;
 GRANT EXECUTE ON FUNCTION list_accesses, list_master_keys, count_persons TO timebank_auditor;
 
 RESET ROLE;

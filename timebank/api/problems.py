@@ -242,9 +242,6 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "check_out_closed": ProblemKind(409, "签退时间已过", "簽退時間已過", "Check-out is closed"),
     "not_on_roster": ProblemKind(409, "不在名单上", "不在名單上", "You have no place here"),
     "internal_error": ProblemKind(500, "系统出错", "系統出錯", "Something went wrong on our side"),
-    "login_key_unfit": ProblemKind(
-        503, "登录暂不可用", "登入暫不可用", "Login is not available here"
-    ),
     "overloaded": ProblemKind(
         503, "系统繁忙，请稍后再试", "系統繁忙，請稍後再試", "Too busy; try again"
     ),
