@@ -33,6 +33,7 @@ from timebank.people.sessions import (
     list_holdings_of_callers,
 )
 from timebank.people.targets import check_reaches_party, needs_look
+from timebank.people.vault_keys import KeyRing, open_key_ring
 
 Asked = TypeVar("Asked")
 Key = TypeVar("Key")
@@ -74,6 +75,11 @@ class Desk:
         except LoginKeyUnfitError as error:
             log.error("login_key_unfit", reason=str(error))
             raise LoginKeyUnfitError from error
+
+    @cached_property
+    def ring(self) -> KeyRing:
+        """The keys of the vault; VaultKeyMissingError where none are named."""
+        return open_key_ring(self._settings)
 
     def close(self) -> None:
         """Let go of the threads that compare secrets."""

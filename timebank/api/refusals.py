@@ -35,6 +35,7 @@ _RETRY_AFTER_SECONDS = {
     "database_unavailable": "2",
     "schema_mismatch": "60",
     "login_key_unfit": "60",
+    "too_many_wrong_codes": "900",
 }
 
 _REFUSED = "timebank_refused"
