@@ -26,6 +26,10 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Equality in a GiST index, for the exclusion constraint of service records. A trusted extension:
+-- whoever may create in this database may install it. It stays when the schema is dropped.
+CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public;
+
 CREATE SCHEMA timebank AUTHORIZATION timebank_owner;
 SET ROLE timebank_owner;
 SET search_path = timebank;
@@ -59,7 +63,8 @@ CREATE TYPE transfer_kind AS ENUM (
     'refund',    -- merchant -> where it was held from: the deal is undone
     'reissue',   -- merchant -> wallet or pool: a merchant gives points on
     'settlement',-- merchant -> retired: the merchant was paid for them
-    'expiry'     -- wallet or pool -> retired: not spent in time
+    'expiry',    -- wallet or pool -> retired: not spent in time
+    'rounding'   -- issuance <-> wallet: the one point by which a reversal moves the carried rest
 );
 COMMENT ON TYPE transfer_kind IS 'What a transfer does; may_move says between which accounts.';
 
@@ -243,6 +248,13 @@ END $$;
 COMMENT ON FUNCTION refuse_insert_by_hand IS
     'Looks for our functions in the call stack, whose other words are in the server''s language.';
 
+CREATE FUNCTION refuse(p_rule text, p_why text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '%', p_why
+        USING ERRCODE = 'check_violation', CONSTRAINT = p_rule, DETAIL = p_why;
+END $$;
+COMMENT ON FUNCTION refuse IS 'Refuses as a constraint of this name would; p_why is the detail.';
+
 CREATE FUNCTION make_append_only(p_table text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('CREATE TRIGGER %1$s_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE '
@@ -299,16 +311,18 @@ RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
         WHEN 'reissue' THEN p_debit = 'merchant' AND p_credit IN ('wallet', 'pool')
         WHEN 'settlement' THEN p_debit = 'merchant' AND p_credit = 'retired'
         WHEN 'expiry' THEN p_debit IN ('wallet', 'pool') AND p_credit = 'retired'
+        WHEN 'rounding' THEN (p_debit, p_credit) IN (('issuance', 'wallet'), ('wallet', 'issuance'))
         ELSE true  -- a reversal is judged by its original
     END;
 $$;
 COMMENT ON FUNCTION may_move IS 'Whether a transfer of this kind may move between these accounts.';
 
 CREATE FUNCTION is_reversible(p_kind transfer_kind) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
-    SELECT p_kind NOT IN ('hold', 'capture', 'release', 'refund', 'settlement');
+    SELECT p_kind NOT IN ('hold', 'capture', 'release', 'refund', 'settlement', 'rounding');
 $$;
 COMMENT ON FUNCTION is_reversible IS
-    'Whether the book may be corrected by a reversal; the redemption engine undoes its own.';
+    'Whether the book may be corrected by a reversal; what belongs to a redemption or to another '
+    'reversal is undone with it.';
 
 CREATE TYPE locked_balances AS (
     account_ids      uuid[],
@@ -1048,12 +1062,6 @@ GRANT EXECUTE ON FUNCTION find_branch_of, list_branch_path, is_within
 
 -- ── Tree: what is opened, moved, closed and placed ──────────────────────────────────────────────
 -- Lock order: balances (closing only), then branches from the top down, then the party.
-
-CREATE FUNCTION refuse(p_rule text, p_why text) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION '%', p_why USING ERRCODE = 'check_violation', CONSTRAINT = p_rule;
-END $$;
-COMMENT ON FUNCTION refuse IS 'Raises a violation of a rule as if it were a constraint.';
 
 CREATE FUNCTION hold_open_branch(p_bank integer, p_branch uuid) RETURNS branch
 LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
@@ -2303,29 +2311,792 @@ GRANT EXECUTE ON FUNCTION
 
 
 -- ── Service ─────────────────────────────────────────────────────────────────────────────────────
+-- People, organisers and teams are random ids of the registry.
+-- lock order   Rates of a category (advisory), records by record_id, then balances (see above).
+--              Who holds a person's wallets is alone with their carried remainder and their day.
+
+CREATE FUNCTION check_step() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF coalesce(OLD.status::text, '') || '>' || NEW.status <> ALL (TG_ARGV) THEN
+        RAISE EXCEPTION 'a % cannot go from % to %', TG_TABLE_NAME, OLD.status, NEW.status
+            USING ERRCODE = 'check_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_step IS
+    'Lets a status go only the ways its arguments name, as from>to; a new row comes from nothing.';
+
+CREATE TABLE category (
+    bank_id      integer     NOT NULL,
+    category_id  uuid        NOT NULL,
+    code         text        NOT NULL
+                             CONSTRAINT category_code_plain CHECK (code ~ '^[a-z][a-z0-9-]{0,31}$'),
+    name         text        NOT NULL
+                             CONSTRAINT category_name_short CHECK (length(name) BETWEEN 1 AND 80),
+    is_risky     boolean     NOT NULL DEFAULT false,
+    opened_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, category_id),
+    CONSTRAINT category_code_unique UNIQUE (bank_id, code)
+);
+COMMENT ON TABLE category IS 'A kind of service: data, not code. Every record has one.';
+COMMENT ON COLUMN category.is_risky IS 'Its activities need an insurance reference.';
+
+CREATE TABLE rate (
+    bank_id          integer     NOT NULL,
+    rate_id          uuid        NOT NULL,
+    category_id      uuid        NOT NULL,
+    points_per_hour  integer     NOT NULL
+                                 CONSTRAINT rate_sane CHECK (points_per_hour BETWEEN 0 AND 1000),
+    effective_on     date        NOT NULL,
+    proposed_by      uuid        NOT NULL,
+    proposed_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    approved_by      uuid        CONSTRAINT rate_approver_is_another
+                                 CHECK (approved_by <> proposed_by),
+    approved_at      timestamptz,
+    PRIMARY KEY (bank_id, rate_id),
+    CONSTRAINT rate_approved_at_and_by CHECK ((approved_by IS NULL) = (approved_at IS NULL))
+);
+CREATE UNIQUE INDEX rate_one_a_day ON rate (bank_id, category_id, effective_on)
+    WHERE approved_by IS NOT NULL;
+COMMENT ON TABLE rate IS
+    'Versions of a category''s points for an hour. In force on a local day is the latest approved '
+    'one that took effect by then; before the first, the bank''s own rate.';
+
+CREATE TABLE service_cap (
+    bank_id              integer     NOT NULL,
+    effective_on         date        NOT NULL,
+    minutes_per_activity integer     CONSTRAINT cap_of_activity_not_negative
+                                     CHECK (minutes_per_activity >= 0),
+    minutes_per_day      integer     CONSTRAINT cap_of_day_not_negative
+                                     CHECK (minutes_per_day >= 0),
+    set_by               uuid        NOT NULL,
+    set_at               timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, effective_on)
+);
+COMMENT ON TABLE service_cap IS
+    'What one person may have confirmed on a local day, of one activity and in all; null: no cap.';
+
+CREATE TYPE cancel_reason AS ENUM ('weather', 'too_few', 'organiser', 'emergency');
 
 CREATE TABLE activity (
-    bank_id     integer NOT NULL,
-    activity_id uuid    NOT NULL,
-    source_ref  text    NOT NULL,
-    title       text    NOT NULL,
+    bank_id           integer     NOT NULL,
+    activity_id       uuid        NOT NULL,
+    category_id       uuid        NOT NULL,
+    title             text        NOT NULL CONSTRAINT activity_title_short
+                                  CHECK (length(title) BETWEEN 1 AND 200),
+    organiser_id      uuid        NOT NULL,
+    branch_id         uuid,
+    service_point_id  uuid,
+    first_start       timestamp,
+    wall_minutes      integer     CONSTRAINT activity_touches_two_days_at_most
+                                  CHECK (wall_minutes BETWEEN 1 AND 1200),
+    rule              text,
+    capacity          integer     CONSTRAINT activity_capacity_positive CHECK (capacity > 0),
+    insurance_ref     text        CONSTRAINT activity_insurance_ref_short
+                                  CHECK (length(insurance_ref) BETWEEN 1 AND 80),
+    source_ref        text,
+    made_by           uuid        NOT NULL,
+    made_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    cancelled_at      timestamptz,
+    cancelled_by      uuid,
+    cancel_reason     cancel_reason,
     PRIMARY KEY (bank_id, activity_id),
-    CONSTRAINT activity_source_ref_unique UNIQUE (bank_id, source_ref)
+    CONSTRAINT activity_source_ref_unique UNIQUE (bank_id, source_ref),
+    CONSTRAINT activity_planned_or_imported CHECK (
+        (first_start IS NULL) = (source_ref IS NOT NULL)
+        AND (first_start IS NULL) = (wall_minutes IS NULL)
+        AND (first_start IS NOT NULL OR rule IS NULL)),
+    CONSTRAINT activity_cancelled_whole CHECK (
+        num_nonnulls(cancelled_at, cancelled_by, cancel_reason) IN (0, 3))
 );
-COMMENT ON TABLE activity IS 'What residents served at; one for each event of a rota.';
+COMMENT ON TABLE activity IS 'What residents serve at, once or by a rule; or an event of a rota.';
+COMMENT ON COLUMN activity.first_start IS 'By the clock on the wall, in the bank''s time zone.';
+COMMENT ON COLUMN activity.wall_minutes IS
+    'From start to end by the same clock; where it is changed in between, an hour more or less '
+    'is served. At most 20 hours: with the hour of a changed clock and late check-out, no record '
+    'touches three local days.';
+COMMENT ON COLUMN activity.rule IS 'An RRULE of RFC 5545, without its name.';
+COMMENT ON COLUMN activity.source_ref IS 'The event in the rota it was imported from.';
+
+CREATE TABLE team (
+    bank_id      integer     NOT NULL,
+    team_id      uuid        NOT NULL,
+    activity_id  uuid        NOT NULL,
+    joined_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, activity_id, team_id)
+);
+COMMENT ON TABLE team IS
+    'Which organisations and 双报到 units attend an activity as such; their members name them.';
+
+CREATE TABLE code_secret (
+    bank_id      integer NOT NULL,
+    activity_id  uuid    NOT NULL,
+    secret       bytea   NOT NULL CONSTRAINT code_secret_long CHECK (length(secret) = 32),
+    PRIMARY KEY (bank_id, activity_id)
+);
+COMMENT ON TABLE code_secret IS 'What the rotating code of an activity is made from.';
 
 CREATE TABLE shift (
-    bank_id     integer NOT NULL,
-    source_ref  text    NOT NULL,
-    activity_id uuid    NOT NULL,
-    served_on   date    NOT NULL,
-    minutes     bigint  NOT NULL CONSTRAINT shift_minutes_positive CHECK (minutes > 0),
-    attended    integer NOT NULL CONSTRAINT shift_attended_positive CHECK (attended > 0),
-    points      bigint  NOT NULL CONSTRAINT shift_points_not_negative CHECK (points >= 0),
-    CONSTRAINT shift_awarded_once PRIMARY KEY (bank_id, source_ref)
+    bank_id        integer     NOT NULL,
+    shift_id       uuid        NOT NULL,
+    activity_id    uuid        NOT NULL,
+    served_on      date        NOT NULL,
+    starts_at      timestamptz,
+    ends_at        timestamptz CONSTRAINT shift_ends_after_it_starts CHECK (ends_at > starts_at),
+    source_ref     text,
+    cancelled_at   timestamptz,
+    cancelled_by   uuid,
+    cancel_reason  cancel_reason,
+    PRIMARY KEY (bank_id, shift_id),
+    CONSTRAINT shift_planned_once UNIQUE (bank_id, activity_id, starts_at),
+    CONSTRAINT shift_source_ref_unique UNIQUE (bank_id, source_ref),
+    CONSTRAINT shift_planned_or_imported CHECK (
+        (starts_at IS NULL) = (source_ref IS NOT NULL)
+        AND (starts_at IS NULL) = (ends_at IS NULL)),
+    CONSTRAINT shift_cancelled_whole CHECK (
+        num_nonnulls(cancelled_at, cancelled_by, cancel_reason) IN (0, 3))
 );
-COMMENT ON TABLE shift IS 'A shift of a rota that was imported and awarded; it is awarded once.';
-COMMENT ON COLUMN shift.points IS 'What all who attended were awarded for it.';
+CREATE INDEX shift_by_end ON shift (bank_id, ends_at);
+COMMENT ON TABLE shift IS
+    'One occurrence of an activity. That of a rota is known by its date alone.';
+
+CREATE TABLE sign_up (
+    bank_id       integer     NOT NULL,
+    shift_id      uuid        NOT NULL,
+    place         bigint      NOT NULL,
+    person_id     uuid        NOT NULL,
+    team_id       uuid,
+    signed_up_by  uuid        NOT NULL,
+    signed_up_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    left_at       timestamptz,
+    CONSTRAINT sign_up_in_order PRIMARY KEY (bank_id, shift_id, place)
+);
+CREATE UNIQUE INDEX sign_up_once ON sign_up (bank_id, shift_id, person_id) WHERE left_at IS NULL;
+COMMENT ON TABLE sign_up IS 'Who wants to come, in the order in which they said so.';
+
+CREATE VIEW roster AS
+    SELECT s.bank_id, s.shift_id, s.place, s.person_id, s.team_id, s.signed_up_at,
+           row_number() OVER (PARTITION BY s.bank_id, s.shift_id ORDER BY s.place)
+               <= coalesce(a.capacity, 2147483647) AS has_place
+    FROM sign_up s
+    JOIN shift USING (bank_id, shift_id)
+    JOIN activity a USING (bank_id, activity_id)
+    WHERE s.left_at IS NULL;
+COMMENT ON VIEW roster IS
+    'Who has a place and who waits: the first by their order have one, as many as there are. So a '
+    'place left goes to the first who waits, and no more than the capacity ever have one.';
+
+CREATE TYPE check_means AS ENUM ('card', 'code', 'scan_list', 'planned_end', 'review');
+COMMENT ON TYPE check_means IS
+    'How somebody was checked in or out: by card or number at the coordinator, by the rotating '
+    'code, from a scan list, or nobody did: at the planned end, or as a reviewer says.';
+
+CREATE TABLE attendance (
+    bank_id            integer     NOT NULL,
+    attendance_id      uuid        NOT NULL,
+    shift_id           uuid        NOT NULL,
+    person_id          uuid        NOT NULL,
+    team_id            uuid,
+    checked_in_at      timestamptz NOT NULL,
+    checked_in_by      uuid        NOT NULL,
+    checked_in_means   check_means NOT NULL,
+    checked_out_at     timestamptz CONSTRAINT attendance_ends_after_it_begins
+                                   CHECK (checked_out_at >= checked_in_at),
+    checked_out_by     uuid,
+    checked_out_means  check_means,
+    is_pending         boolean     NOT NULL DEFAULT false,
+    PRIMARY KEY (bank_id, attendance_id),
+    CONSTRAINT attendance_checked_out_whole CHECK (
+        num_nonnulls(checked_out_at, checked_out_means) IN (0, 2))
+);
+CREATE UNIQUE INDEX attendance_open_once ON attendance (bank_id, shift_id, person_id)
+    WHERE checked_out_at IS NULL;
+CREATE INDEX attendance_of_shift ON attendance (bank_id, shift_id);
+COMMENT ON TABLE attendance IS 'Who was there from when to when; evidence for service records.';
+COMMENT ON COLUMN attendance.is_pending IS
+    '待核: nobody checked out, so it was closed at the planned end and waits for a review.';
+
+CREATE TYPE scan_outcome AS ENUM (
+    'applied', 'shift_not_found', 'shift_cancelled', 'person_not_found', 'out_of_hours',
+    'not_checked_in', 'already_checked_in'
+);
+
+CREATE TABLE scan (
+    bank_id      integer      NOT NULL,
+    scan_id      uuid         NOT NULL,
+    shift_id     uuid         NOT NULL,
+    person_id    uuid         NOT NULL,
+    is_arrival   boolean      NOT NULL,
+    scanned_at   timestamptz  NOT NULL,
+    outcome      scan_outcome NOT NULL,
+    uploaded_by  uuid         NOT NULL,
+    uploaded_at  timestamptz  NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT scan_counted_once PRIMARY KEY (bank_id, scan_id)
+);
+COMMENT ON TABLE scan IS
+    'A line of a scan list that a device kept while it was offline. Append-only.';
+
+CREATE TYPE wish_status AS ENUM ('collected', 'assigned', 'done', 'confirmed');
+
+CREATE TABLE wish (
+    bank_id       integer     NOT NULL,
+    wish_id       uuid        NOT NULL,
+    category_id   uuid        NOT NULL,
+    title         text        NOT NULL CONSTRAINT wish_title_short
+                              CHECK (length(title) BETWEEN 1 AND 200),
+    served_id     uuid        NOT NULL,
+    branch_id     uuid,
+    status        wish_status NOT NULL DEFAULT 'collected',
+    collected_by  uuid        NOT NULL,
+    collected_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    assigned_to   uuid        CONSTRAINT wish_is_granted_by_another
+                              CHECK (assigned_to <> served_id),
+    assigned_by   uuid,
+    assigned_at   timestamptz,
+    record_id     uuid,
+    done_at       timestamptz,
+    confirmed_at  timestamptz,
+    PRIMARY KEY (bank_id, wish_id),
+    CONSTRAINT wish_assigned_to_somebody CHECK (
+        (status = 'collected') = (assigned_to IS NULL)
+        AND num_nonnulls(assigned_to, assigned_by, assigned_at) IN (0, 3)),
+    CONSTRAINT wish_done_has_its_record CHECK (
+        (status IN ('done', 'confirmed')) = (record_id IS NOT NULL)
+        AND (record_id IS NULL) = (done_at IS NULL)),
+    CONSTRAINT wish_confirmed_at_its_time CHECK (
+        (status = 'confirmed') = (confirmed_at IS NOT NULL))
+);
+CREATE TRIGGER wish_step BEFORE INSERT OR UPDATE OF status ON wish FOR EACH ROW
+    EXECUTE FUNCTION check_step('>collected', 'collected>assigned', 'assigned>collected',
+                                'assigned>done', 'done>assigned', 'done>confirmed');
+ALTER TABLE wish ENABLE ALWAYS TRIGGER wish_step;
+COMMENT ON TABLE wish IS
+    '微心愿: what somebody wishes for, who grants it, and the record of the hours. The person '
+    'served pays nothing: awards come from issuance.';
+
+
+-- Records
+
+CREATE TYPE record_source AS ENUM ('checked_in', 'back_filled', 'paper');
+
+CREATE TYPE record_status AS ENUM ('draft', 'submitted', 'confirmed', 'rejected', 'reversed');
+
+CREATE TYPE record_note AS ENUM (
+    'forgot_to_check_in', 'device_failed', 'no_coordinator_there', 'organiser_statement',
+    'thanks_of_the_served'
+);
+COMMENT ON TYPE record_note IS 'Why a record is back-filled: a code, so that it holds no name.';
+
+CREATE TABLE service_record (
+    bank_id           integer       NOT NULL,
+    record_id         uuid          NOT NULL,
+    person_id         uuid          NOT NULL,
+    category_id       uuid          NOT NULL,
+    activity_id       uuid,
+    shift_id          uuid,
+    wish_id           uuid,
+    attendance_id     uuid,
+    served_on         date          NOT NULL,
+    during            tstzrange,
+    minutes           bigint        NOT NULL CONSTRAINT record_minutes_positive CHECK (minutes > 0),
+    next_day_minutes  bigint        NOT NULL DEFAULT 0,
+    occurred_at       timestamptz   NOT NULL,
+    source            record_source NOT NULL,
+    evidence_sha256   bytea         CONSTRAINT record_evidence_is_sha256
+                                    CHECK (length(evidence_sha256) = 32),
+    note              record_note,
+    sheet_number      text          CONSTRAINT record_sheet_number_short
+                                    CHECK (length(sheet_number) BETWEEN 1 AND 64),
+    status            record_status NOT NULL DEFAULT 'draft',
+    made_by           uuid          NOT NULL
+                                    CONSTRAINT record_maker_is_another CHECK (made_by <> person_id),
+    made_at           timestamptz   NOT NULL DEFAULT clock_timestamp(),
+    submitted_at      timestamptz,
+    decided_by        uuid          CONSTRAINT record_checker_is_another
+                                    CHECK (decided_by NOT IN (made_by, person_id)),
+    decided_at        timestamptz,
+    PRIMARY KEY (bank_id, record_id),
+    CONSTRAINT record_of_activity_or_wish CHECK (
+        num_nonnulls(activity_id, wish_id) = 1 AND (activity_id IS NULL) = (shift_id IS NULL)),
+    CONSTRAINT record_has_evidence CHECK (CASE source
+        WHEN 'checked_in' THEN attendance_id IS NOT NULL
+        WHEN 'back_filled' THEN num_nonnulls(evidence_sha256, note) > 0
+        WHEN 'paper' THEN sheet_number IS NOT NULL END),
+    CONSTRAINT record_knows_its_time CHECK (during IS NOT NULL OR source = 'paper'),
+    CONSTRAINT record_minutes_from_instants CHECK (
+        lower_inc(during) AND NOT upper_inc(during) AND occurred_at = lower(during)
+        AND extract(epoch FROM lower(during)) % 60 = 0
+        AND extract(epoch FROM upper(during) - lower(during)) = 60 * minutes
+        AND minutes <= 1380),
+    CONSTRAINT record_minutes_of_next_day CHECK (next_day_minutes BETWEEN 0 AND minutes - 1),
+    CONSTRAINT record_decided_by_somebody CHECK (
+        (status IN ('draft', 'submitted')) = (decided_by IS NULL)
+        AND (decided_by IS NULL) = (decided_at IS NULL)),
+    CONSTRAINT record_no_overlap EXCLUDE USING gist (
+        bank_id WITH =, person_id WITH =, during WITH &&) WHERE (status = 'confirmed')
+);
+CREATE UNIQUE INDEX record_of_attendance_once ON service_record (bank_id, attendance_id)
+    WHERE status IN ('draft', 'submitted', 'confirmed');
+CREATE UNIQUE INDEX record_sheet_line_once
+    ON service_record (bank_id, sheet_number, person_id, occurred_at)
+    WHERE status IN ('draft', 'submitted', 'confirmed');
+CREATE INDEX record_of_person ON service_record (bank_id, person_id, served_on);
+CREATE INDEX record_of_shift ON service_record (bank_id, shift_id);
+CREATE TRIGGER record_step BEFORE INSERT OR UPDATE OF status ON service_record FOR EACH ROW
+    EXECUTE FUNCTION check_step('>draft', '>submitted', 'draft>submitted', 'submitted>confirmed',
+                                'submitted>rejected', 'confirmed>reversed');
+ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_step;
+COMMENT ON TABLE service_record IS
+    'Time that somebody served: written by one, confirmed by another, about a third. Only what is '
+    'confirmed counts.';
+COMMENT ON COLUMN service_record.during IS
+    'From the minute it began to that in which it ended, so that minutes add up however time is '
+    'cut. Null where a sheet of paper or a rota says the day and not the hour.';
+COMMENT ON COLUMN service_record.next_day_minutes IS
+    'Those of its minutes that lie after the local midnight that follows served_on.';
+
+CREATE TABLE carry (
+    bank_id      integer NOT NULL,
+    person_id    uuid    NOT NULL,
+    category_id  uuid    NOT NULL,
+    remainder    integer NOT NULL
+                         CONSTRAINT carry_below_a_point CHECK (remainder BETWEEN 0 AND 59),
+    PRIMARY KEY (bank_id, person_id, category_id)
+);
+COMMENT ON TABLE carry IS 'Sixtieths of a point that a person has served for beyond whole points.';
+
+CREATE TABLE service_award (
+    bank_id               integer     NOT NULL,
+    record_id             uuid        NOT NULL,
+    hours_transfer_id     uuid        NOT NULL,
+    points_transfer_id    uuid,
+    minutes               bigint      NOT NULL,
+    next_day_minutes      bigint      NOT NULL,
+    rate_id               uuid,
+    points_per_hour       integer     NOT NULL,
+    next_rate_id          uuid,
+    next_points_per_hour  integer     NOT NULL,
+    remainder_before      integer     NOT NULL,
+    points                bigint      NOT NULL,
+    remainder_after       integer     NOT NULL,
+    awarded_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT award_once PRIMARY KEY (bank_id, record_id),
+    CONSTRAINT award_points_exact CHECK (
+        remainder_before + (minutes - next_day_minutes) * points_per_hour
+        + next_day_minutes * next_points_per_hour = 60 * points + remainder_after),
+    CONSTRAINT award_remainders_below_a_point CHECK (
+        remainder_before BETWEEN 0 AND 59 AND remainder_after BETWEEN 0 AND 59),
+    CONSTRAINT award_has_points_transfer_iff_points CHECK (
+        (points > 0) = (points_transfer_id IS NOT NULL))
+);
+CREATE UNIQUE INDEX award_of_hours_transfer ON service_award (bank_id, hours_transfer_id);
+CREATE UNIQUE INDEX award_of_points_transfer ON service_award (bank_id, points_transfer_id);
+COMMENT ON TABLE service_award IS
+    'What a confirmed record earned, with all that went into it: recomputing gives the same. '
+    'Append-only.';
+COMMENT ON COLUMN service_award.rate_id IS 'Null: the bank''s own rate.';
+COMMENT ON COLUMN service_award.next_points_per_hour IS
+    'Of the minutes after midnight, on a day that may have another rate.';
+
+CREATE TABLE award_reversal (
+    bank_id            integer         NOT NULL,
+    record_id          uuid            NOT NULL,
+    reversal_id        uuid            NOT NULL,
+    reversed_by        uuid            NOT NULL,
+    reason             reversal_reason NOT NULL,
+    remainder_before   integer         NOT NULL,
+    extra_points       integer         NOT NULL
+                                       CONSTRAINT reversal_moves_one_point_at_most
+                                       CHECK (extra_points BETWEEN -1 AND 1),
+    extra_transfer_id  uuid,
+    remainder_after    integer         NOT NULL,
+    reversed_at        timestamptz     NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT award_reversed_once PRIMARY KEY (bank_id, record_id),
+    CONSTRAINT reversal_has_extra_transfer_iff_extra_points CHECK (
+        (extra_points <> 0) = (extra_transfer_id IS NOT NULL)),
+    CONSTRAINT reversal_remainders_below_a_point CHECK (
+        remainder_before BETWEEN 0 AND 59 AND remainder_after BETWEEN 0 AND 59)
+);
+COMMENT ON TABLE award_reversal IS
+    'That an award was taken back, and what became of the rest. Append-only.';
+COMMENT ON COLUMN award_reversal.extra_points IS
+    'Taken (1) or given back (-1) beyond the award itself: the point it completed with the '
+    'remainders of other records, or they with its own.';
+
+DO $$
+DECLARE
+    history text;
+BEGIN
+    FOREACH history IN ARRAY ARRAY['service_award', 'award_reversal', 'scan'] LOOP
+        EXECUTE format('CREATE TRIGGER %1$s_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE '
+            'ON timebank.%1$s FOR EACH STATEMENT EXECUTE FUNCTION timebank.refuse_edit()', history);
+        EXECUTE format('ALTER TABLE timebank.%1$s ENABLE ALWAYS TRIGGER %1$s_is_append_only',
+                       history);
+    END LOOP;
+END $$;
+
+
+-- Planning and attending
+
+CREATE FUNCTION approve_rate(p_bank integer, p_rate uuid, p_approver uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    proposed rate;
+BEGIN
+    SELECT * INTO proposed FROM rate WHERE (bank_id, rate_id) = (p_bank, p_rate);
+    PERFORM refuse('rate_exists', p_rate::text) WHERE proposed IS NULL;
+    PERFORM pg_advisory_xact_lock(hashtextextended('rates ' || proposed.category_id, p_bank));
+    PERFORM refuse('rate_after_confirmed_service', record_id::text)
+    FROM service_record
+    WHERE bank_id = p_bank AND category_id = proposed.category_id AND status = 'confirmed'
+      AND served_on + (next_day_minutes > 0)::integer >= proposed.effective_on
+      AND EXISTS (SELECT FROM rate WHERE (bank_id, rate_id) = (p_bank, p_rate)
+                  AND approved_by IS NULL)
+    LIMIT 1;
+    UPDATE rate SET approved_by = p_approver, approved_at = clock_timestamp()
+    WHERE (bank_id, rate_id) = (p_bank, p_rate) AND approved_by IS NULL;
+END $$;
+COMMENT ON FUNCTION approve_rate IS
+    'Puts a proposed rate in force. It may not change what was confirmed before: awards and this '
+    'exclude one another by category. Approved once, by whoever was first.';
+
+CREATE FUNCTION find_rate(
+    p_bank integer, p_category uuid, p_on date, OUT rate_id uuid, OUT points_per_hour integer
+) LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT rate_id, points_per_hour
+    FROM (SELECT rate_id, points_per_hour, effective_on FROM rate
+          WHERE bank_id = p_bank AND category_id = p_category AND approved_by IS NOT NULL
+            AND effective_on <= p_on
+          UNION ALL
+          SELECT NULL, points_per_hour, '-infinity' FROM bank WHERE bank_id = p_bank) AS version
+    ORDER BY effective_on DESC LIMIT 1;
+$$;
+COMMENT ON FUNCTION find_rate IS 'The rate in force for a category on a local day.';
+
+CREATE FUNCTION cancel_shifts(
+    p_bank integer, p_activity uuid, p_shift uuid, p_actor uuid, p_reason cancel_reason
+) RETURNS SETOF uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_shift IS NULL THEN
+        UPDATE activity SET cancelled_at = clock_timestamp(), cancelled_by = p_actor,
+                            cancel_reason = p_reason
+        WHERE bank_id = p_bank AND activity_id = p_activity AND cancelled_at IS NULL;
+    END IF;
+    RETURN QUERY
+    UPDATE shift SET cancelled_at = clock_timestamp(), cancelled_by = p_actor,
+                     cancel_reason = p_reason
+    WHERE bank_id = p_bank AND activity_id = p_activity AND cancelled_at IS NULL
+      AND (shift_id = p_shift OR p_shift IS NULL) AND starts_at > clock_timestamp()
+    RETURNING shift_id;
+END $$;
+COMMENT ON FUNCTION cancel_shifts IS
+    'Cancels one shift, or with null the activity and all its shifts that have not begun.';
+
+CREATE FUNCTION lock_open_shift(p_bank integer, p_shift uuid, p_at timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM shift
+    WHERE bank_id = p_bank AND shift_id = p_shift AND cancelled_at IS NULL AND ends_at > p_at
+    FOR NO KEY UPDATE;
+    PERFORM refuse('shift_open', p_shift::text) WHERE NOT FOUND;
+END $$;
+COMMENT ON FUNCTION lock_open_shift IS 'Makes the caller alone with the sign-ups of a shift.';
+
+CREATE FUNCTION join_shift(
+    p_bank integer, p_shift uuid, p_person uuid, p_team uuid, p_actor uuid, p_at timestamptz
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM lock_open_shift(p_bank, p_shift, p_at);
+    INSERT INTO sign_up (bank_id, shift_id, place, person_id, team_id, signed_up_by)
+    SELECT p_bank, p_shift, coalesce(max(place), 0) + 1, p_person, p_team, p_actor
+    FROM sign_up WHERE bank_id = p_bank AND shift_id = p_shift
+    ON CONFLICT (bank_id, shift_id, person_id) WHERE left_at IS NULL DO NOTHING;
+END $$;
+COMMENT ON FUNCTION join_shift IS
+    'Signs up at the end of the order; who is signed up already keeps their place.';
+
+CREATE FUNCTION leave_shift(p_bank integer, p_shift uuid, p_person uuid, p_at timestamptz)
+RETURNS SETOF uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    waiting uuid[];
+BEGIN
+    PERFORM lock_open_shift(p_bank, p_shift, p_at);
+    waiting := array(SELECT person_id FROM roster
+                     WHERE bank_id = p_bank AND shift_id = p_shift AND NOT has_place);
+    UPDATE sign_up SET left_at = clock_timestamp()
+    WHERE bank_id = p_bank AND shift_id = p_shift AND person_id = p_person AND left_at IS NULL;
+    RETURN QUERY SELECT person_id FROM roster
+                 WHERE bank_id = p_bank AND shift_id = p_shift AND has_place
+                   AND person_id = ANY (waiting);
+END $$;
+COMMENT ON FUNCTION leave_shift IS 'Gives a place up; answers who got it, if anybody waited.';
+
+
+-- Deciding
+
+CREATE FUNCTION check_records(p_bank integer, p_records uuid[], p_statuses record_status[])
+RETURNS void LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM service_record WHERE bank_id = p_bank AND record_id = ANY (p_records)
+    ORDER BY record_id FOR NO KEY UPDATE;
+    PERFORM refuse('record_exists', id::text) FROM unnest(p_records) AS id
+    WHERE NOT EXISTS (SELECT FROM service_record WHERE bank_id = p_bank AND record_id = id);
+    PERFORM refuse('record_step', record_id || ' ' || status) FROM service_record
+    WHERE bank_id = p_bank AND record_id = ANY (p_records) AND status <> ALL (p_statuses);
+END $$;
+COMMENT ON FUNCTION check_records IS 'Locks records; refuses unless all are in these statuses.';
+
+CREATE FUNCTION submit_records(p_bank integer, p_records uuid[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_records(p_bank, p_records, '{draft,submitted}');
+    UPDATE service_record SET status = 'submitted', submitted_at = clock_timestamp()
+    WHERE bank_id = p_bank AND record_id = ANY (p_records) AND status = 'draft';
+END $$;
+COMMENT ON FUNCTION submit_records IS 'Hands drafts in for somebody else to decide, all or none.';
+
+CREATE FUNCTION reject_records(p_bank integer, p_records uuid[], p_actor uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_records(p_bank, p_records, '{submitted,rejected}');
+    UPDATE service_record SET status = 'rejected', decided_by = p_actor,
+                              decided_at = clock_timestamp()
+    WHERE bank_id = p_bank AND record_id = ANY (p_records) AND status = 'submitted';
+END $$;
+COMMENT ON FUNCTION reject_records IS 'Decides that records do not count, all or none.';
+
+CREATE FUNCTION plan_awards(p_bank integer, p_records uuid[]) RETURNS SETOF service_award
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT p_bank, record_id, NULL::uuid, NULL::uuid, minutes, next_day_minutes, rate_id,
+           points_per_hour, next_rate_id, next_points_per_hour, ((upto - exact) % 60)::integer,
+           upto / 60 - (upto - exact) / 60, (upto % 60)::integer, clock_timestamp()
+    FROM (
+        SELECT priced.*, coalesce(c.remainder, 0) + (sum(exact) OVER (
+                   PARTITION BY person_id, category_id ORDER BY place))::bigint AS upto
+        FROM (
+            SELECT r.record_id, r.person_id, r.category_id, r.minutes, r.next_day_minutes, place,
+                   now.rate_id, now.points_per_hour, later.rate_id AS next_rate_id,
+                   later.points_per_hour AS next_points_per_hour,
+                   (r.minutes - r.next_day_minutes) * now.points_per_hour
+                   + r.next_day_minutes * later.points_per_hour AS exact
+            FROM unnest(p_records) WITH ORDINALITY AS asked (id, place)
+            CROSS JOIN LATERAL (SELECT * FROM service_record
+                                WHERE bank_id = p_bank AND record_id = asked.id LIMIT 1) AS r
+            CROSS JOIN LATERAL find_rate(p_bank, r.category_id, r.served_on) AS now
+            CROSS JOIN LATERAL find_rate(
+                p_bank, r.category_id, r.served_on + (r.next_day_minutes > 0)::integer) AS later
+            WHERE r.status = 'submitted') AS priced
+        LEFT JOIN LATERAL (SELECT remainder FROM carry
+                           WHERE bank_id = p_bank AND person_id = priced.person_id
+                             AND category_id = priced.category_id LIMIT 1) AS c ON true
+    ) AS summed ORDER BY place;
+$$;
+COMMENT ON FUNCTION plan_awards IS
+    'What those of the records that await a decision would earn, in this order: whole points of '
+    'all that a person has served in a category, less those that were awarded before.';
+
+CREATE FUNCTION check_caps(p_bank integer, p_records uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM service_cap WHERE bank_id = p_bank) THEN
+        RETURN;
+    END IF;
+    PERFORM CASE WHEN of_day > cap.minutes_per_day
+                 THEN refuse('record_within_cap_of_day', format('%s min on %s', of_day, served))
+                 ELSE refuse('record_within_cap_of_activity',
+                             format('%s min on %s', of_activity, served)) END
+    FROM (SELECT DISTINCT person_id, served_on + n AS served FROM service_record, LATERAL
+          generate_series(0, (next_day_minutes > 0)::integer) AS n
+          WHERE bank_id = p_bank AND record_id = ANY (p_records)) AS touched
+    CROSS JOIN LATERAL (SELECT * FROM service_cap
+                        WHERE bank_id = p_bank AND effective_on <= served
+                        ORDER BY effective_on DESC LIMIT 1) AS cap
+    CROSS JOIN LATERAL (
+        SELECT sum(sum(own)) OVER () AS of_day,
+               CASE WHEN activity_id IS NOT NULL THEN sum(own) END AS of_activity
+        FROM (SELECT activity_id, CASE WHEN served_on = served THEN minutes - next_day_minutes
+                                       ELSE next_day_minutes END AS own
+              FROM service_record
+              WHERE bank_id = p_bank AND person_id = touched.person_id AND status = 'confirmed'
+                AND served_on IN (served - 1, served)) AS part
+        GROUP BY activity_id) AS day
+    WHERE of_day > cap.minutes_per_day OR of_activity > cap.minutes_per_activity;
+END $$;
+COMMENT ON FUNCTION check_caps IS
+    'Refuses if the local days that these records touch hold more confirmed minutes than the cap '
+    'in force on them. Exact, because the caller holds the wallets of the persons.';
+
+CREATE FUNCTION list_own_accounts(p_bank integer, p_persons uuid[]) RETURNS uuid[]
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT array(SELECT account_id FROM account
+                 WHERE bank_id = p_bank AND owner_id = ANY (p_persons)
+                   AND kind IN ('wallet', 'debt')
+                 UNION ALL
+                 SELECT account_id FROM account
+                 WHERE bank_id = p_bank AND owner_id IS NULL AND kind = 'issuance');
+$$;
+COMMENT ON FUNCTION list_own_accounts IS
+    'All that awards to these persons and their reversals touch.';
+
+CREATE FUNCTION post_awards(p_bank integer, p_records uuid[], p_actor uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    decided transfer_status[];
+BEGIN
+    SELECT (post_transfers(p_bank, array_agg(id), array_agg('award'::transfer_kind),
+                           array_agg(debit), array_agg(coalesce(credit, p_actor)),
+                           array_agg(amount), array_agg(occurred_at), array_agg(p_actor),
+                           array_agg(chain), array_agg(subject), array_agg(NULL::uuid),
+                           array_agg(NULL::reversal_reason))).statuses
+    INTO decided
+    FROM (SELECT leg.id, leg.amount, r.occurred_at, coalesce(r.activity_id, r.wish_id) AS subject,
+                 CASE WHEN a.points > 0 THEN a.hours_transfer_id END AS chain,
+                 issuance.account_id AS debit, wallet.account_id AS credit
+          FROM unnest(p_records) WITH ORDINALITY AS asked (id, place)
+          CROSS JOIN LATERAL (SELECT * FROM service_award
+                              WHERE bank_id = p_bank AND record_id = asked.id LIMIT 1) AS a
+          CROSS JOIN LATERAL (SELECT * FROM service_record
+                              WHERE bank_id = p_bank AND record_id = asked.id LIMIT 1) AS r
+          CROSS JOIN LATERAL (VALUES (a.hours_transfer_id, 'hours'::unit, a.minutes),
+                                     (a.points_transfer_id, 'points', a.points))
+                             AS leg (id, unit, amount)
+          LEFT JOIN LATERAL (SELECT account_id FROM account
+                             WHERE bank_id = p_bank AND owner_id = r.person_id
+                               AND kind = 'wallet' AND unit = leg.unit LIMIT 1) AS wallet ON true
+          LEFT JOIN LATERAL (SELECT account_id FROM account
+                             WHERE bank_id = p_bank AND owner_id IS NULL
+                               AND kind = 'issuance' AND unit = leg.unit LIMIT 1) AS issuance
+                            ON true
+          WHERE leg.amount > 0
+          ORDER BY asked.place, leg.unit) AS transfer;
+    PERFORM refuse('award_posted', status::text)
+    FROM unnest(decided) AS status WHERE status <> 'posted'
+    ORDER BY status = 'chain_broken' LIMIT 1;
+END $$;
+COMMENT ON FUNCTION post_awards IS
+    'Posts hours and points of each award as one chain, hours alone for no points; all or none.';
+
+CREATE FUNCTION award_service(
+    p_bank integer, p_records uuid[], p_approver uuid, p_hours_ids uuid[], p_points_ids uuid[]
+) RETURNS SETOF service_award LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+DECLARE
+    fresh uuid[];
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended('rates ' || category_id, p_bank))
+    FROM (SELECT DISTINCT category_id FROM service_record
+          WHERE bank_id = p_bank AND record_id = ANY (p_records) ORDER BY 1) AS rated;
+    PERFORM check_records(p_bank, p_records, '{submitted,confirmed}');
+    PERFORM lock_balances(p_bank, list_own_accounts(p_bank, array(
+        SELECT person_id FROM service_record
+        WHERE bank_id = p_bank AND record_id = ANY (p_records) AND status = 'submitted')));
+    fresh := array(SELECT id FROM unnest(p_records) WITH ORDINALITY AS asked (id, place)
+                   JOIN service_record ON bank_id = p_bank AND record_id = id
+                   WHERE status = 'submitted' ORDER BY place);
+    PERFORM refuse('service_over', record_id::text) FROM service_record
+    WHERE bank_id = p_bank AND record_id = ANY (fresh) AND upper(during) > clock_timestamp();
+    IF cardinality(fresh) > 0 THEN
+        INSERT INTO service_award
+        SELECT p_bank, record_id, p_hours_ids[array_position(p_records, record_id)],
+               CASE WHEN points > 0 THEN p_points_ids[array_position(p_records, record_id)] END,
+               minutes, next_day_minutes, rate_id, points_per_hour, next_rate_id,
+               next_points_per_hour, remainder_before, points, remainder_after, awarded_at
+        FROM plan_awards(p_bank, fresh);
+        UPDATE service_record SET status = 'confirmed', decided_by = p_approver,
+                                  decided_at = clock_timestamp()
+        WHERE bank_id = p_bank AND record_id = ANY (fresh);
+        PERFORM check_caps(p_bank, fresh);
+        INSERT INTO carry AS c (bank_id, person_id, category_id, remainder)
+        SELECT DISTINCT ON (person_id, category_id)
+               p_bank, person_id, category_id, remainder_after
+        FROM unnest(fresh) WITH ORDINALITY AS done (id, place)
+        JOIN service_award a ON a.bank_id = p_bank AND a.record_id = id
+        JOIN service_record r ON r.bank_id = p_bank AND r.record_id = id
+        ORDER BY person_id, category_id, place DESC
+        ON CONFLICT (bank_id, person_id, category_id) DO UPDATE SET remainder = excluded.remainder;
+        PERFORM post_awards(p_bank, fresh, p_approver);
+    END IF;
+    RETURN QUERY
+    SELECT a.* FROM unnest(p_records) WITH ORDINALITY AS asked (id, place)
+    JOIN service_award a ON a.bank_id = p_bank AND a.record_id = id ORDER BY place;
+END $$;
+COMMENT ON FUNCTION award_service IS
+    'Confirms records and posts their hours and points, all or none, in one call. One that is '
+    'confirmed already is answered as it was, whoever asks. The ids are for the new transfers.';
+
+CREATE FUNCTION open_reversal(p_bank integer, p_record uuid)
+RETURNS TABLE (status record_status, person_id uuid, occurred_at timestamptz, subject_id uuid,
+               hours_transfer_id uuid, exact bigint, points bigint, remainder integer,
+               wallet_id uuid, issuance_id uuid)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM check_records(p_bank, ARRAY[p_record], '{confirmed,reversed}');
+    PERFORM lock_balances(p_bank, list_own_accounts(p_bank, array(
+        SELECT person_id FROM service_record WHERE (bank_id, record_id) = (p_bank, p_record))));
+    RETURN QUERY
+    SELECT r.status, r.person_id, r.occurred_at, coalesce(r.activity_id, r.wish_id),
+           a.hours_transfer_id,
+           (a.minutes - a.next_day_minutes) * a.points_per_hour
+           + a.next_day_minutes * a.next_points_per_hour, a.points, c.remainder,
+           wallet.account_id, issuance.account_id
+    FROM service_record r
+    JOIN service_award a USING (bank_id, record_id)
+    JOIN carry c USING (bank_id, person_id, category_id)
+    JOIN account wallet ON (wallet.bank_id, wallet.owner_id, wallet.kind, wallet.unit)
+                           = (r.bank_id, r.person_id, 'wallet', 'points')
+    JOIN account issuance ON (issuance.bank_id, issuance.kind, issuance.unit)
+                             = (r.bank_id, 'issuance', 'points') AND issuance.owner_id IS NULL
+    WHERE (r.bank_id, r.record_id) = (p_bank, p_record);
+END $$;
+COMMENT ON FUNCTION open_reversal IS
+    'Locks a confirmed record and all that its reversal touches, and reads what it must take back.';
+
+CREATE FUNCTION close_reversal(
+    p_bank integer, p_record uuid, p_reversal uuid, p_actor uuid, p_reason reversal_reason,
+    p_extra integer, p_extra_transfer uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_records(p_bank, ARRAY[p_record], '{confirmed}');
+    PERFORM refuse('reversal_posted', id::text)
+    FROM service_award, LATERAL (VALUES (hours_transfer_id), (points_transfer_id)) AS leg (id)
+    WHERE (bank_id, record_id) = (p_bank, p_record) AND id IS NOT NULL AND NOT EXISTS (
+        SELECT FROM transfer
+        WHERE bank_id = p_bank AND reverses_id = id AND status = 'posted');
+    UPDATE service_record SET status = 'reversed' WHERE (bank_id, record_id) = (p_bank, p_record);
+    INSERT INTO award_reversal
+    SELECT p_bank, p_record, p_reversal, p_actor, p_reason, c.remainder, p_extra,
+           p_extra_transfer,
+           c.remainder - (a.minutes - a.next_day_minutes) * a.points_per_hour
+           - a.next_day_minutes * a.next_points_per_hour + 60 * (a.points + p_extra)
+    FROM service_award a
+    JOIN service_record r USING (bank_id, record_id)
+    JOIN carry c USING (bank_id, person_id, category_id)
+    WHERE (a.bank_id, a.record_id) = (p_bank, p_record);
+    UPDATE carry c SET remainder = v.remainder_after
+    FROM award_reversal v JOIN service_record r USING (bank_id, record_id)
+    WHERE (v.bank_id, v.record_id) = (p_bank, p_record)
+      AND (c.bank_id, c.person_id, c.category_id) = (p_bank, r.person_id, r.category_id);
+END $$;
+COMMENT ON FUNCTION close_reversal IS
+    'Marks a record reversed, once its transfers are, and gives its part of the carried remainder '
+    'back. Call it in the transaction of open_reversal. The record''s time is free again.';
+
+GRANT INSERT ON category, service_cap, activity, team, code_secret, shift, scan TO timebank_app;
+GRANT INSERT (bank_id, rate_id, category_id, points_per_hour, effective_on, proposed_by)
+    ON rate TO timebank_app;
+GRANT INSERT, UPDATE (checked_out_at, checked_out_by, checked_out_means, is_pending)
+    ON attendance TO timebank_app;
+GRANT INSERT, UPDATE (status, assigned_to, assigned_by, assigned_at, record_id, done_at,
+                      confirmed_at) ON wish TO timebank_app;
+GRANT INSERT (bank_id, record_id, person_id, category_id, activity_id, shift_id, wish_id,
+              attendance_id, served_on, during, minutes, next_day_minutes, occurred_at, source,
+              evidence_sha256, note, sheet_number, status, made_by, submitted_at)
+    ON service_record TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    approve_rate, cancel_shifts, join_shift, leave_shift, submit_records, reject_records,
+    find_rate, plan_awards, award_service, open_reversal, close_reversal TO timebank_app;
+GRANT EXECUTE ON FUNCTION find_rate TO timebank_auditor;
 
 
 -- ── Redemption ──────────────────────────────────────────────────────────────────────────────────
@@ -3951,14 +4722,13 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
 GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
 REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
-REVOKE SELECT ON session, live_session, card FROM timebank_auditor;
+REVOKE SELECT ON session, live_session, card, code_secret FROM timebank_auditor;
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION
     open_accounts, lock_balances, post_transfers, post_requests, find_answer, answer_request,
     read_balance_as_of TO timebank_app;
 GRANT EXECUTE ON FUNCTION may_move TO timebank_app, timebank_auditor;
-GRANT INSERT ON activity, shift TO timebank_app;
 
 RESET ROLE;
 RESET search_path;

@@ -33,6 +33,7 @@ from timebank.redemption.caps import (
     grant_override,
     set_cap,
 )
+from timebank.service.awards import check_not_of_record
 
 
 class AwardDeed(AwardBody, tag_field="deed", tag="award", forbid_unknown_fields=True):
@@ -213,6 +214,7 @@ async def _post(connection: Connection, bank_id: int, chains: list[Chain]) -> No
 async def _reverse(
     connection: Connection, bank_id: int, done: Approval, deed: ReversalDeed
 ) -> list[Outcome]:
+    await check_not_of_record(connection, bank_id, deed.transfer_id)
     return await reverse(
         connection,
         bank_id,

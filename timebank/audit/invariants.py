@@ -110,6 +110,26 @@ HOURS_UNTOUCHED = Invariant(
     "hours_untouched",
     "Redemption moves points and never hours.",
 )
+AWARDED_ONCE = Invariant(
+    25,
+    "award_of_confirmed_record",
+    "Only confirmed records have awards: one chain of hours and points each, or one reversed.",
+)
+NO_OVERLAP = Invariant(
+    26,
+    "record_no_overlap",
+    "No two confirmed intervals of one person overlap, and minutes are those of the interval.",
+)
+POINTS_EXACT = Invariant(
+    27,
+    "points_exact",
+    "The points of a person and category are the floor of their minutes by the rates in force.",
+)
+THREE_PERSONS = Invariant(
+    28,
+    "record_of_three_persons",
+    "Maker, checker and beneficiary of a record are three persons; a rate has two.",
+)
 LOTS_ADD_UP = Invariant(
     29,
     "lots_add_up",
@@ -161,6 +181,10 @@ INVARIANTS = (
     REFUNDS_WITHIN,
     CAPS_KEPT,
     HOURS_UNTOUCHED,
+    AWARDED_ONCE,
+    NO_OVERLAP,
+    POINTS_EXACT,
+    THREE_PERSONS,
     LOTS_ADD_UP,
     PLACES_ADD_UP,
     OWNERS_REGISTERED,

@@ -175,7 +175,9 @@ SELECT row.bank_id, row.name, 'a bank of this id', 'none'
 FROM (SELECT bank_id, format('account %s', account_id) AS name FROM account
       UNION ALL SELECT bank_id, format('balance %s', account_id) FROM balance
       UNION ALL SELECT bank_id, format('transfer %s', transfer_id) FROM transfer
-      UNION ALL SELECT bank_id, format('request %s/%s', caller_id, key) FROM request) AS row
+      UNION ALL SELECT bank_id, format('request %s/%s', caller_id, key) FROM request
+      UNION ALL SELECT bank_id, format('record %s', record_id) FROM service_record
+      UNION ALL SELECT bank_id, format('award of record %s', record_id) FROM service_award) AS row
 WHERE ($1::integer IS NULL OR row.bank_id = $1)
   AND NOT EXISTS (SELECT FROM bank WHERE bank.bank_id = row.bank_id);
 
@@ -273,6 +275,186 @@ SELECT bank_id, format('branch %s', branch_id), 'below the root, and counted in 
 FROM held LEFT JOIN tree USING (bank_id, branch_id)
 WHERE tree.branch_id IS NULL
 GROUP BY bank_id, branch_id, unit;
+-- ── Service ─────────────────────────────────────────────────────────────────────────────────────
+
+-- name: records_with_wrong_awards
+SELECT bank_id, format('record %s', record_id),
+       CASE WHEN r.status IN ('confirmed', 'reversed')
+            THEN format('%s, with an award for %s minutes%s', r.status, r.minutes,
+                        CASE r.status WHEN 'reversed' THEN ' and its reversal' ELSE '' END)
+            ELSE format('%s, so no award', coalesce(r.status::text, 'no record')) END,
+       format('%s%s', CASE WHEN a.record_id IS NULL THEN 'no award'
+                           ELSE format('an award for %s minutes', a.minutes) END,
+              CASE WHEN v.record_id IS NULL THEN '' ELSE ' and a reversal' END)
+FROM (SELECT * FROM service_record WHERE $1::integer IS NULL OR bank_id = $1) AS r
+FULL JOIN (SELECT * FROM service_award WHERE $1::integer IS NULL OR bank_id = $1) AS a
+          USING (bank_id, record_id)
+FULL JOIN (SELECT * FROM award_reversal WHERE $1::integer IS NULL OR bank_id = $1) AS v
+          USING (bank_id, record_id)
+WHERE coalesce(r.status IN ('confirmed', 'reversed'), false) <> (a.record_id IS NOT NULL)
+   OR coalesce(r.status = 'reversed', false) <> (v.record_id IS NOT NULL)
+   OR a.record_id IS NOT NULL
+      AND (a.minutes, a.next_day_minutes) IS DISTINCT FROM (r.minutes, r.next_day_minutes);
+
+-- name: awards_with_wrong_transfers
+SELECT a.bank_id, format('award of record %s', a.record_id),
+       format('transfer %s: award of %s %s to the wallet of %s, by %s', leg.id, leg.amount,
+              leg.unit, r.person_id, r.decided_by),
+       CASE WHEN t.transfer_id IS NULL THEN 'no such transfer'
+            ELSE format('%s, %s of %s %s to the %s of %s, by %s, in chain %s', t.status, t.kind,
+                        t.amount, c.unit, c.kind, c.owner_id, t.actor_id,
+                        coalesce(t.chain_id::text, 'none')) END
+FROM service_award a
+JOIN service_record r USING (bank_id, record_id)
+CROSS JOIN LATERAL (VALUES (a.hours_transfer_id, 'hours'::timebank.unit, a.minutes),
+                           (a.points_transfer_id, 'points', a.points)) AS leg (id, unit, amount)
+LEFT JOIN transfer t ON (t.bank_id, t.transfer_id) = (a.bank_id, leg.id)
+LEFT JOIN account c ON (c.bank_id, c.account_id) = (a.bank_id, t.credit_account_id)
+WHERE ($1::integer IS NULL OR a.bank_id = $1)
+  AND CASE WHEN leg.unit = 'points' AND a.points = 0 THEN leg.id IS NOT NULL
+           ELSE (t.status = 'posted' AND t.kind = 'award' AND t.amount = leg.amount
+                 AND c.unit = leg.unit AND c.kind = 'wallet' AND c.owner_id = r.person_id
+                 AND t.actor_id = r.decided_by AND t.occurred_at = r.occurred_at
+                 AND t.subject_id = coalesce(r.activity_id, r.wish_id)
+                 AND t.chain_id IS NOT DISTINCT FROM
+                     CASE WHEN a.points > 0 THEN a.hours_transfer_id END) IS NOT TRUE END;
+
+-- name: awards_reversed_without_their_records
+SELECT a.bank_id, format('award of record %s', a.record_id),
+       format('%s, so transfer %s is %s', r.status, leg.id,
+              CASE r.status WHEN 'reversed' THEN 'reversed' ELSE 'not reversed' END),
+       coalesce(format('reversed by transfer %s', v.transfer_id), 'not reversed')
+FROM service_award a
+JOIN service_record r USING (bank_id, record_id)
+CROSS JOIN LATERAL (VALUES (a.hours_transfer_id), (a.points_transfer_id)) AS leg (id)
+LEFT JOIN transfer v ON v.bank_id = a.bank_id AND v.reverses_id = leg.id AND v.status = 'posted'
+WHERE ($1::integer IS NULL OR a.bank_id = $1) AND leg.id IS NOT NULL
+  AND (r.status = 'reversed') <> (v.transfer_id IS NOT NULL);
+
+-- name: transfers_of_two_awards
+SELECT bank_id, format('transfer %s', leg.id), 'the award of one record',
+       format('%s, last record %s', count(*), max(record_id::text))
+FROM service_award CROSS JOIN LATERAL (VALUES (hours_transfer_id), (points_transfer_id)) AS leg (id)
+WHERE ($1::integer IS NULL OR bank_id = $1) AND leg.id IS NOT NULL
+GROUP BY bank_id, leg.id HAVING count(*) > 1;
+
+-- name: overlapping_records
+SELECT a.bank_id, format('record %s', a.record_id),
+       format('alone in its time, %s', a.during),
+       format('record %s is in %s', b.record_id, b.during)
+FROM service_record a
+JOIN service_record b ON (b.bank_id, b.person_id, b.status) = (a.bank_id, a.person_id, a.status)
+                     AND b.during && a.during AND b.record_id > a.record_id
+WHERE ($1::integer IS NULL OR a.bank_id = $1) AND a.status = 'confirmed';
+
+-- name: records_with_wrong_minutes
+-- By the time zones of PostgreSQL, where the service went by those of Python.
+SELECT bank_id, format('record %s', record_id),
+       format('from %s, %s minutes, %s of the next day', local.served_on, local.minutes,
+              local.next_day_minutes),
+       format('from %s, %s minutes, %s of the next day', r.served_on, r.minutes,
+              r.next_day_minutes)
+FROM service_record r
+JOIN bank b USING (bank_id)
+CROSS JOIN LATERAL (SELECT
+    (r.occurred_at AT TIME ZONE b.time_zone)::date AS served_on,
+    coalesce(extract(epoch FROM upper(during) - lower(during)) / 60, r.minutes)::bigint AS minutes,
+    coalesce(greatest(0, extract(epoch FROM upper(during)
+        - ((r.occurred_at AT TIME ZONE b.time_zone)::date + 1)::timestamp
+          AT TIME ZONE b.time_zone) / 60), 0)::bigint AS next_day_minutes) AS local
+WHERE ($1::integer IS NULL OR bank_id = $1)
+  AND ((local.served_on, local.minutes, local.next_day_minutes)
+       <> (r.served_on, r.minutes, r.next_day_minutes) OR r.minutes < 1
+       OR lower(during) <> r.occurred_at OR during IS NULL AND r.source <> 'paper');
+
+-- name: awards_by_wrong_rates
+SELECT a.bank_id, format('award of record %s', a.record_id),
+       format('rates %s and %s: %s + %s, the rest below 60', now.points_per_hour,
+              later.points_per_hour, a.remainder_before,
+              (a.minutes - a.next_day_minutes) * now.points_per_hour
+              + a.next_day_minutes * later.points_per_hour),
+       format('rates %s and %s: 60 * %s + %s', a.points_per_hour, a.next_points_per_hour,
+              a.points, a.remainder_after)
+FROM service_award a
+JOIN service_record r USING (bank_id, record_id)
+CROSS JOIN LATERAL timebank.find_rate(a.bank_id, r.category_id, r.served_on) AS now
+CROSS JOIN LATERAL timebank.find_rate(
+    a.bank_id, r.category_id, r.served_on + (r.next_day_minutes > 0)::integer) AS later
+WHERE ($1::integer IS NULL OR a.bank_id = $1)
+  AND (a.remainder_before + (a.minutes - a.next_day_minutes) * a.points_per_hour
+       + a.next_day_minutes * a.next_points_per_hour <> 60 * a.points + a.remainder_after
+       OR a.remainder_before NOT BETWEEN 0 AND 59 OR a.remainder_after NOT BETWEEN 0 AND 59
+       OR r.status = 'confirmed'
+          AND (a.rate_id, a.points_per_hour, a.next_rate_id, a.next_points_per_hour)
+              IS DISTINCT FROM (now.rate_id, now.points_per_hour, later.rate_id,
+                                later.points_per_hour));
+
+-- name: persons_with_wrong_points
+SELECT bank_id, format('person %s in category %s', person_id, category_id),
+       format('%s points and %s/60', earned.exact / 60, earned.exact % 60),
+       format('%s points and %s/60', coalesce(earned.points, 0), c.remainder)
+FROM carry c
+FULL JOIN (
+    SELECT bank_id, r.person_id, r.category_id,
+           sum(CASE r.status WHEN 'confirmed' THEN a.points ELSE -v.extra_points END)::bigint
+               AS points,
+           coalesce(sum((a.minutes - a.next_day_minutes) * a.points_per_hour
+                        + a.next_day_minutes * a.next_points_per_hour)
+                    FILTER (WHERE r.status = 'confirmed'), 0)::bigint AS exact
+    FROM service_award a
+    JOIN service_record r USING (bank_id, record_id)
+    LEFT JOIN award_reversal v USING (bank_id, record_id)
+    GROUP BY bank_id, r.person_id, r.category_id) AS earned
+    USING (bank_id, person_id, category_id)
+WHERE ($1::integer IS NULL OR bank_id = $1)
+  AND (earned.exact / 60 = earned.points AND earned.exact % 60 = c.remainder) IS NOT TRUE;
+
+-- name: reversals_with_wrong_roundings
+SELECT v.bank_id, format('reversal of record %s', v.record_id),
+       format('%s points by transfer %s beside the award, with the rest to %s/60', v.extra_points,
+              coalesce(v.extra_transfer_id::text, 'none'), v.remainder_before
+              - (a.minutes - a.next_day_minutes) * a.points_per_hour
+              - a.next_day_minutes * a.next_points_per_hour + 60 * (a.points + v.extra_points)),
+       format('%s of %s from the %s to the %s, to %s/60', coalesce(t.kind::text, 'no transfer'),
+              t.amount, d.kind, c.kind, v.remainder_after)
+FROM award_reversal v
+JOIN service_award a USING (bank_id, record_id)
+JOIN service_record r USING (bank_id, record_id)
+LEFT JOIN transfer t ON (t.bank_id, t.transfer_id) = (v.bank_id, v.extra_transfer_id)
+LEFT JOIN account d ON (d.bank_id, d.account_id) = (v.bank_id, t.debit_account_id)
+LEFT JOIN account c ON (c.bank_id, c.account_id) = (v.bank_id, t.credit_account_id)
+WHERE ($1::integer IS NULL OR v.bank_id = $1)
+  AND (CASE v.extra_points
+           WHEN 0 THEN v.extra_transfer_id IS NULL
+           ELSE t.kind = 'rounding' AND t.status = 'posted' AND t.amount = abs(v.extra_points)
+                AND d.unit = 'points'
+                AND CASE v.extra_points WHEN 1 THEN d.kind = 'wallet' AND d.owner_id = r.person_id
+                                        ELSE c.kind = 'wallet' AND c.owner_id = r.person_id END
+       END
+       AND v.remainder_after = v.remainder_before
+           - (a.minutes - a.next_day_minutes) * a.points_per_hour
+           - a.next_day_minutes * a.next_points_per_hour + 60 * (a.points + v.extra_points))
+      IS NOT TRUE;
+
+-- name: roundings_of_no_reversal
+SELECT t.bank_id, format('transfer %s', t.transfer_id), 'beside the reversal of one award',
+       'of none'
+FROM transfer t
+WHERE ($1::integer IS NULL OR t.bank_id = $1) AND t.kind = 'rounding' AND t.status = 'posted'
+  AND NOT EXISTS (SELECT FROM award_reversal v
+                  WHERE (v.bank_id, v.extra_transfer_id) = (t.bank_id, t.transfer_id));
+
+-- name: records_without_three_persons
+SELECT bank_id, format('record %s', record_id), 'made, decided and served by three persons',
+       format('by %s, %s and %s', made_by, coalesce(decided_by::text, 'nobody'), person_id)
+FROM service_record
+WHERE ($1::integer IS NULL OR bank_id = $1)
+  AND (made_by = person_id OR decided_by IN (made_by, person_id)
+       OR (decided_by IS NULL) <> (status IN ('draft', 'submitted')))
+UNION ALL
+SELECT bank_id, format('rate %s', rate_id), 'proposed and approved by two persons',
+       format('both by %s', approved_by)
+FROM rate WHERE ($1::integer IS NULL OR bank_id = $1) AND approved_by = proposed_by;
 
 
 -- ── Redemption ──────────────────────────────────────────────────────────────────────────────────
@@ -475,7 +657,23 @@ LEFT JOIN pg_trigger t ON t.tgname = guard.name
                       AND t.tgrelid = to_regclass('timebank.' || history.name)
 WHERE (guard.type = 58 OR history.name <> ALL (array['branch_move', 'placement', 'audit_log']))
   AND (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
-       AND t.tgfoid = to_regproc('timebank.' || guard.function)) IS NOT TRUE;
+       AND t.tgfoid = to_regproc('timebank.' || guard.function)) IS NOT TRUE
+UNION ALL
+SELECT NULL, format('trigger %s', guard.name),
+       format('calls %s(%s) for each row, enabled always', guard.function,
+              replace(guard.arguments, ' ', ', ')),
+       coalesce(format('calls %s, enabled %s', t.tgfoid::regproc, t.tgenabled), 'no such trigger')
+FROM (VALUES
+    ('service_record', 'record_step', 'check_step', 23,
+     '>draft >submitted draft>submitted submitted>confirmed submitted>rejected confirmed>reversed'),
+    ('service_award', 'service_award_is_append_only', 'refuse_edit', 58, ''),
+    ('award_reversal', 'award_reversal_is_append_only', 'refuse_edit', 58, '')
+) AS guard (relation, name, function, type, arguments)
+LEFT JOIN pg_trigger t ON t.tgname = guard.name
+                      AND t.tgrelid = to_regclass('timebank.' || guard.relation)
+WHERE (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
+       AND t.tgfoid = to_regproc('timebank.' || guard.function)
+       AND rtrim(replace(encode(t.tgargs, 'escape'), '\000', ' ')) = guard.arguments) IS NOT TRUE;
 
 -- name: constraints_not_in_force
 SELECT NULL::integer, format('constraint %s', guard.name), guard.definition,
@@ -487,13 +685,21 @@ FROM (VALUES
     ('balance', 'balance_not_below_floor', 'CHECK ((balance >= floor))'),
     ('balance', 'balance_not_above_ceiling', 'CHECK ((balance <= ceiling))'),
     ('request', 'request_answered_once', 'PRIMARY KEY (bank_id, caller_id, key)'),
+    ('service_award', 'award_once', 'PRIMARY KEY (bank_id, record_id)'),
+    ('service_record', 'record_maker_is_another', 'CHECK ((made_by <> person_id))'),
+    ('service_record', 'record_checker_is_another',
+     'CHECK (((decided_by <> made_by) AND (decided_by <> person_id)))'),
+    ('service_record', 'record_no_overlap',
+     'EXCLUDE USING gist (bank_id WITH =, person_id WITH =, during WITH &&) '
+     'WHERE ((status = ''confirmed''::%))'),
+    ('rate', 'rate_approver_is_another', 'CHECK ((approved_by <> proposed_by))'),
     ('redemption_act', 'act_decided_once', 'PRIMARY KEY (bank_id, act_id)'),
     ('hold', 'hold_pkey', 'PRIMARY KEY (bank_id, hold_id)'),
     ('stock', 'stock_not_negative', 'CHECK ((available >= 0))')
 ) AS guard (relation, name, definition)
 LEFT JOIN pg_constraint c ON c.conname = guard.name
                          AND c.conrelid = to_regclass('timebank.' || guard.relation)
-WHERE (pg_get_constraintdef(c.oid) = guard.definition AND c.convalidated) IS NOT TRUE
+WHERE (pg_get_constraintdef(c.oid) LIKE guard.definition AND c.convalidated) IS NOT TRUE
 UNION ALL
 SELECT NULL, format('constraint %s', conname), 'valid for every row', pg_get_constraintdef(oid)
 FROM pg_constraint
@@ -515,8 +721,8 @@ SELECT NULL::integer, format('role %s', login.role),
 FROM unnest(array['timebank_app', 'timebank_auditor', 'timebank_vault']) AS login (role)
 CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account', 'expiry_rule',
                         'redemption_act', 'hold', 'stock', 'cap_use', 'cap_override', 'branch',
-                        'branch_move', 'placement', 'service_point'])
-           AS history (name)
+                        'branch_move', 'placement', 'service_point', 'service_award',
+                        'award_reversal', 'carry']) AS history (name)
 CROSS JOIN unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER'])
            AS asked (privilege)
 WHERE has_table_privilege(login.role, to_regclass('timebank.' || history.name), asked.privilege)
