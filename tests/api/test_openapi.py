@@ -19,7 +19,8 @@ from schemathesis.checks import (
 )
 from schemathesis.specs.openapi.checks import content_type_conformance
 
-from tests.api.client import Api, new_key
+from tests.api.client import new_key
+from tests.api.counter import Counter
 from timebank.domain.ledger import AccountKind
 
 OPERATION_IDS = {
@@ -244,19 +245,45 @@ def cases(app: Litestar) -> st.SearchStrategy[schemathesis.Case]:
     )
 
 
+@pytest.fixture
+async def real(counter: Counter) -> dict[str, UUID]:
+    """Ids that exist, by the names that requests have for them."""
+    book, market = counter.api.book, counter.market
+    resident = await counter.api.resident(points=50)
+    award = book.award(resident.wallet, 1)
+    await book.post_all(award)
+    return {
+        "account_id": resident.wallet,
+        "to_account_id": resident.wallet,
+        "transfer_id": award.transfer_id,
+        "from_account_id": await book.open_account(AccountKind.POOL, balance=5),
+        "merchant_id": market.merchant_id,
+        "offer_id": await market.offer(stock=9),
+        "hold_id": await market.held((resident.resident_id, resident.wallet), 3),
+        "resident_id": resident.resident_id,
+        "subject_id": resident.resident_id,
+    }
+
+
 @settings(
     max_examples=4 * settings().max_examples,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 async def test_every_answer_is_as_described(
-    api: Api, cases: st.SearchStrategy[schemathesis.Case], data: st.DataObject
+    counter: Counter,
+    real: dict[str, UUID],
+    cases: st.SearchStrategy[schemathesis.Case],
+    data: st.DataObject,
 ) -> None:
-    case = data.draw(cases)
+    api, case = counter.api, data.draw(cases)
     if data.draw(st.booleans()):
-        await make_real(api, case)
+        make_real(real, case)
+    caller = data.draw(
+        st.sampled_from([api.system, counter.clerk, counter.system, counter.coordinator])
+    )
     request = case.as_transport_kwargs(base_url="http://timebank.test")
-    headers = {**request.pop("headers", {}), **api.system.headers, "Idempotency-Key": new_key()}
+    headers = {**request.pop("headers", {}), **caller.headers, "Idempotency-Key": new_key()}
     request.pop("cookies", None)
     if isinstance(request.get("data"), bytes | str):
         request["content"] = request.pop("data")
@@ -264,19 +291,10 @@ async def test_every_answer_is_as_described(
     case.validate_response(answer, checks=CONFORMANCE)
 
 
-async def make_real(api: Api, case: schemathesis.Case) -> None:
+def make_real(real: dict[str, UUID], case: schemathesis.Case) -> None:
     """Put ids that exist in place of the invented ones."""
-    wallet = await api.book.open_account()
-    award = api.book.award(wallet, 1)
-    await api.book.post_all(award)
-    real: dict[str, UUID] = {
-        "account_id": wallet,
-        "to_account_id": wallet,
-        "transfer_id": award.transfer_id,
-        "from_account_id": await api.book.open_account(AccountKind.POOL, balance=5),
-    }
     bodies = [case.body] if isinstance(case.body, dict) else []
     bodies += [row for body in bodies for row in body.get("rows") or () if isinstance(row, dict)]
-    for place in (case.path_parameters, *bodies):
+    for place in (case.path_parameters, case.query, *bodies):
         for name in place.keys() & real.keys() if isinstance(place, dict) else ():
             place[name] = str(real[name])
