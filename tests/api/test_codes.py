@@ -1,11 +1,12 @@
 """Codes over HTTP: they pay or open once, at one merchant, and are not found by guessing."""
 
+import asyncio
 import secrets
 
 from tests.api.client import Caller, check_problem, new_key
 from tests.api.counter import Counter, clerk_of
 from tests.redemption.market import open_merchant
-from timebank.domain.redemption import CapScope, Code, CodeKind
+from timebank.domain.redemption import CapScope, Channel, Code, CodeKind
 
 
 def not_(code: str) -> str:
@@ -138,3 +139,25 @@ async def test_codes_are_shown_to_those_they_serve(counter: Counter) -> None:
     for caller, code in callers:
         check_problem(await caller.post(f"/holds/{hold_id}/pickup-codes", {}), code)
     check_problem(await counter.coordinator.post("/payment-codes", {}), "forbidden")
+
+
+async def test_tills_charge_and_capture_at_once(counter: Counter) -> None:
+    """Also about the same residents, and by card, where no code makes the acts take turns."""
+    await counter.market.cap(CapScope.CARD_DAY, 100)
+    residents = [await counter.api.resident(points=30) for _ in range(4)]
+    acts = []
+    for resident in residents:
+        wish = counter.market.wish(
+            (resident.resident_id, resident.wallet), 10, channel=Channel.CARD
+        )
+        by_card = (await counter.market.place(wish)).hold_id
+        hold_id, code = await counter.held(resident)
+        paid = {"code": await counter.payment_code(resident), "points": 10}
+        acts += [
+            ("/charges", paid),
+            (f"/holds/{by_card}/captures", {}),
+            (f"/holds/{hold_id}/captures", {"code": code}),
+        ]
+    answers = await asyncio.gather(*(counter.system.post(*act) for act in acts))
+    assert [answer.status_code for answer in answers] == [201] * len(acts)
+    assert await counter.api.book.balance(counter.market.till) == 120
