@@ -1,6 +1,6 @@
 """The access matrix of redemption; who works for a merchant reaches that merchant only."""
 
-from tests.api.matrix import Row
+from tests.api.rows import Row
 from timebank.people.access import Role
 
 TILLS = {Role.CLERK: "own", Role.MERCHANT: "own"}

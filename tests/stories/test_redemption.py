@@ -1,7 +1,6 @@
 """From an award to a bag of rice and half of it back, all over HTTP; then the books agree."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +8,7 @@ import pytest
 
 from tests.api.client import Api, Caller, token_for
 from tests.api.conftest import client_of
-from tests.api.service import make_login_key
+from tests.api.service import key_file
 from tests.book import Book
 from timebank.app import create_app
 from timebank.audit.reconcile import reconcile
@@ -24,12 +23,10 @@ from timebank.people.sessions import open_session
 
 
 @pytest.fixture
-async def api(server: Server, own_database: str, tmp_path: Path) -> AsyncIterator[Api]:
+async def api(server: Server, own_database: str) -> AsyncIterator[Api]:
     """The service on a database of its own, so that all of it can be reconciled."""
     dsn = server.dsn(own_database, "timebank_app")
-    settings = Settings(
-        database_url=dsn, login_key_file=make_login_key(tmp_path), argon2_memory_kib=64
-    )
+    settings = Settings(database_url=dsn, master_key_file=key_file(), argon2_memory_kib=64)
     async with open_pool(dsn) as pool, client_of(create_app(settings)) as http:
         yield await Api.open(http, await Book.open(pool))
 

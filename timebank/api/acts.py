@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from timebank.api.call import Call
 from timebank.api.once import Deed, once
-from timebank.api.request_ids import name_request
+from timebank.api.paper import access_of
 from timebank.api.wire_redemption import ActView, CodeView, HoldView, Wanted
 from timebank.db import Connection
 from timebank.domain.errors import (
@@ -26,7 +26,7 @@ from timebank.domain.redemption import Answer, Code, Hold, RedemptionStatus
 from timebank.ledger.ids import derive_id
 from timebank.people.access import Action, Principal, Role
 from timebank.people.targets import check_reaches_party
-from timebank.people.vault import Access, Purpose, read_persons
+from timebank.people.vault import Purpose, read_persons
 from timebank.redemption.holds import get_hold
 
 TILLS = frozenset({Role.CLERK, Role.MERCHANT})
@@ -120,16 +120,6 @@ async def _find_masked_name(request: Call, resident_id: UUID) -> str | UnsetType
         return UNSET
     data = found.get(resident_id)
     return UNSET if data is None or data.name is UNSET else mask_name(data.name)
-
-
-def access_of(request: Call, purpose: Purpose) -> Access:
-    """Return what the access log says of a look into the vault."""
-    return Access(
-        bank_id=request.user.bank_id,
-        reader_id=request.user.principal_id,
-        purpose=purpose,
-        request_id=name_request(request.scope).decode(),
-    )
 
 
 def view_code(code: Code) -> CodeView:

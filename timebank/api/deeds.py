@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from timebank.api.call import Call
 from timebank.api.desk import Desk
+from timebank.api.paper import access_of
 from timebank.api.postings import Actor, make_award, make_chains, make_transfer, raise_if_refused
 from timebank.api.wire import Amount, AwardBody, AwardRow, BatchBody, ReversalBody, TransferBody
 from timebank.db import Connection
@@ -25,7 +26,8 @@ from timebank.people.access import Action, Principal, Role, check_may
 from timebank.people.approvals import Approval
 from timebank.people.grants import grant_role
 from timebank.people.parties import PartyKind, is_party, list_path_of
-from timebank.people.targets import check_reaches_party
+from timebank.people.targets import check_reaches_party, check_reaches_person
+from timebank.people.vault import Purpose, erase_person
 from timebank.redemption.caps import (
     OverrideTerms,
     check_cap,
@@ -101,6 +103,14 @@ class PassCapDeed(
         )
 
 
+class ErasureDeed(
+    Struct, tag_field="deed", tag="erasure", forbid_unknown_fields=True, kw_only=True
+):
+    """Destroy the key to a person's data, for good; the ledger keeps its ids and points."""
+
+    person_id: UUID
+
+
 Deed: TypeAlias = (
     AwardDeed
     | PoolTransferDeed
@@ -109,6 +119,7 @@ Deed: TypeAlias = (
     | RoleGrantDeed
     | CapRuleDeed
     | PassCapDeed
+    | ErasureDeed
 )
 
 
@@ -120,6 +131,7 @@ _ACTIONS: Mapping[type[Deed], Action] = {
     RoleGrantDeed: Action.GRANT_ROLE,
     CapRuleDeed: Action.SET_CAP,
     PassCapDeed: Action.PASS_CAP,
+    ErasureDeed: Action.ERASE,
 }
 """What proposing and deciding a deed amounts to."""
 
@@ -159,15 +171,18 @@ async def examine(request: Call, deed: Deed) -> Examined:
             check_override(deed.terms())
             await desk.check_reaches(principal, action, deed.subject_id)
             owners = [deed.subject_id]
+        case ErasureDeed():
+            async with desk.pool.acquire() as connection:
+                await check_reaches_person(connection, principal, action, deed.person_id)
+            owners = [deed.person_id]
     async with desk.pool.acquire() as connection:
         path = await list_path_of(connection, principal.bank_id, owners[0] if owners else None)
     return Examined(path[0], frozenset(owner for owner in owners if owner))
 
 
-async def perform(
-    connection: Connection, desk: Desk, bank_id: int, done: Approval, deed: Deed
-) -> None:
+async def perform(connection: Connection, request: Call, done: Approval, deed: Deed) -> None:
     """Do what was approved, in the transaction of the approval; its maker is the actor."""
+    desk, bank_id = request.desk, request.user.bank_id
     actor = Actor(bank_id, done.maker_id, done.approval_id)
     match deed:
         case AwardDeed():
@@ -192,6 +207,9 @@ async def perform(
             )
         case PassCapDeed():
             await grant_override(connection, bank_id, done.approval_id, deed.terms())
+        case ErasureDeed():
+            access = access_of(request, Purpose.SUBJECT_ACCESS)
+            await erase_person(connection, access, deed.person_id)
 
 
 async def _grant(connection: Connection, bank_id: int, done: Approval, deed: RoleGrantDeed) -> None:

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from timebank.api.accounts import Cursor, Limit
 from timebank.api.acts import (
     TILLS,
-    access_of,
     act_id_of,
     answer_act,
     get_reached,
@@ -28,6 +27,7 @@ from timebank.api.cursors import make_cursor, read_cursor
 from timebank.api.logins import NO_STORE
 from timebank.api.once import note_deed
 from timebank.api.operations import get, post
+from timebank.api.paper import access_of
 from timebank.api.wire_redemption import (
     ActView,
     CodeView,

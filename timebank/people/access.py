@@ -107,12 +107,36 @@ class Action(StrEnum):
     PASS_CAP = "pass_cap"  # noqa: S105 - the name of an action
     READ_CAPS = "read_caps"
     READ_ANOMALIES = "read_anomalies"
+    REGISTER = "register"
+    LOOK_UP = "look_up"
+    READ_RESIDENT = "read_resident"
+    DECIDE_MEMBERSHIP = "decide_membership"
+    END_MEMBERSHIP = "end_membership"
+    READ_CONSENTS = "read_consents"
+    RECORD_CONSENT = "record_consent"
+    READ_KIN = "read_kin"
+    NAME_GUARDIAN = "name_guardian"
+    NAME_HELPER = "name_helper"
+    ISSUE_CARD = "issue_card"
+    REVOKE_CARD = "revoke_card"
+    READ_PERSONAL = "read_personal"
+    CORRECT = "correct"
+    FREEZE = "freeze"
+    ERASE = "erase"
+    READ_OWN_DATA = "read_own_data"
+    EXPORT_OWN_DATA = "export_own_data"
+    ISSUE_SHEETS = "issue_sheets"
+    ENTER_SHEET = "enter_sheet"
+    VOID_SHEETS = "void_sheets"
+    READ_SHEETS = "read_sheets"
+    CHECK_AT_COUNTER = "check_at_counter"
 
 
 _BY_COORDINATORS = {Role.COORDINATOR: Reach.BRANCH}
 _BY_ADMINISTRATORS = {Role.ADMINISTRATOR: Reach.BRANCH}
 _BY_TILLS = {Role.CLERK: Reach.MERCHANT, Role.MERCHANT: Reach.MERCHANT}
-_FOR_RESIDENTS = {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN}
+_KIN_AND_COORDINATORS = {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN}
+_PERSONS = frozenset(Role) - {Role.MERCHANT, Role.INTEGRATOR}
 
 POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.READ_ACCOUNT: {
@@ -190,11 +214,11 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.MANAGE_SHOPS: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, Role.MERCHANT: Reach.MERCHANT},
     Action.MANAGE_OFFERS: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, Role.MERCHANT: Reach.MERCHANT},
     Action.RESTOCK: {**_BY_COORDINATORS, **_BY_TILLS},
-    Action.QUOTE: _FOR_RESIDENTS,
-    Action.PLACE_HOLD: _FOR_RESIDENTS,
-    Action.READ_HOLD: {**_FOR_RESIDENTS, **_BY_TILLS, Role.AUDITOR: Reach.BRANCH},
-    Action.RELEASE_HOLD: {**_FOR_RESIDENTS, **_BY_TILLS},
-    Action.RENEW_PICKUP_CODE: _FOR_RESIDENTS,
+    Action.QUOTE: _KIN_AND_COORDINATORS,
+    Action.PLACE_HOLD: _KIN_AND_COORDINATORS,
+    Action.READ_HOLD: {**_KIN_AND_COORDINATORS, **_BY_TILLS, Role.AUDITOR: Reach.BRANCH},
+    Action.RELEASE_HOLD: {**_KIN_AND_COORDINATORS, **_BY_TILLS},
+    Action.RENEW_PICKUP_CODE: _KIN_AND_COORDINATORS,
     Action.ISSUE_PAYMENT_CODE: {Role.RESIDENT: Reach.OWN},
     Action.CHARGE: _BY_TILLS,
     Action.CAPTURE: _BY_TILLS,
@@ -217,6 +241,34 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
         **_BY_ADMINISTRATORS,
         Role.AUDITOR: Reach.BRANCH,
     },
+    Action.REGISTER: _BY_COORDINATORS,
+    Action.LOOK_UP: _BY_COORDINATORS,
+    Action.READ_RESIDENT: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        Role.AUDITOR: Reach.BRANCH,
+        Role.RESIDENT: Reach.KIN,
+    },
+    Action.DECIDE_MEMBERSHIP: _BY_COORDINATORS,
+    Action.END_MEMBERSHIP: {**_BY_COORDINATORS, Role.RESIDENT: Reach.OWN},
+    Action.READ_CONSENTS: _KIN_AND_COORDINATORS,
+    Action.RECORD_CONSENT: _KIN_AND_COORDINATORS,
+    Action.READ_KIN: {**_KIN_AND_COORDINATORS, Role.AUDITOR: Reach.BRANCH},
+    Action.NAME_GUARDIAN: _BY_COORDINATORS,
+    Action.NAME_HELPER: _KIN_AND_COORDINATORS,
+    Action.ISSUE_CARD: _BY_COORDINATORS,
+    Action.REVOKE_CARD: {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN},
+    Action.READ_PERSONAL: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.CORRECT: _BY_COORDINATORS,
+    Action.FREEZE: _BY_ADMINISTRATORS,
+    Action.ERASE: _BY_ADMINISTRATORS,
+    Action.READ_OWN_DATA: dict.fromkeys(_PERSONS, Reach.OWN),
+    Action.EXPORT_OWN_DATA: dict.fromkeys(_PERSONS, Reach.OWN),
+    Action.ISSUE_SHEETS: _BY_COORDINATORS,
+    Action.ENTER_SHEET: _BY_COORDINATORS,
+    Action.VOID_SHEETS: _BY_COORDINATORS,
+    Action.READ_SHEETS: {**_BY_COORDINATORS, Role.AUDITOR: Reach.BRANCH},
+    Action.CHECK_AT_COUNTER: {Role.CLERK: Reach.BANK, Role.MERCHANT: Reach.BANK},
 }
 """Default deny: what does not stand here is refused."""
 
@@ -229,6 +281,7 @@ LOW_VALUE = frozenset(
         Action.QUOTE,
         Action.PLACE_HOLD,
         Action.READ_HOLD,
+        Action.READ_RESIDENT,
         Action.RELEASE_HOLD,
     }
 )
