@@ -3,9 +3,6 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import pytest
-from litestar import Litestar
-
 from tests.api.client import Caller, check_only_fault, check_problem, new_key, token_for
 from tests.api.counter import Counter, clerk_of
 from tests.api.logins import Door
@@ -136,10 +133,7 @@ async def test_a_till_sees_no_person_and_no_account(counter: Counter) -> None:
     assert {seen["resident_id"], seen["account_id"]} == secrets
 
 
-async def test_a_till_sees_the_masked_name(
-    counter: Counter, door: Door, app: Litestar, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(app.state.desk.__dict__, "ring", door.desk.ring)
+async def test_a_till_sees_the_masked_name(door: Door) -> None:
     resident_id = await door.desk.member(person(name="王小英"))
     api = door.api
     wallet = await api.book.open_account(owner_id=resident_id, balance=20)
@@ -258,9 +252,8 @@ async def test_a_card_and_its_pin_redeem_under_the_cap_of_a_card(door: Door) -> 
 
 
 async def test_a_minor_redeems_within_the_cap_and_the_guardian_the_rest(
-    door: Door, app: Litestar, monkeypatch: pytest.MonkeyPatch
+    door: Door,
 ) -> None:
-    monkeypatch.setitem(app.state.desk.__dict__, "ring", door.desk.ring)
     api, desk = door.api, door.desk
     counter = await Counter.open(api)
     guardian_id = await desk.person()
