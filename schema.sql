@@ -4427,6 +4427,7 @@ GRANT EXECUTE ON FUNCTION
     quote_hold, place_hold, capture_hold, release_hold, expire_holds, refund_capture, restock,
     issue_payment_code, renew_pickup_code, find_pickup, grant_override TO timebank_app;
 GRANT EXECUTE ON FUNCTION find_hold_fault, find_cap, nil_id TO timebank_app, timebank_auditor;
+GRANT EXECUTE ON FUNCTION find_last_seq TO timebank_app;
 
 
 -- ── Settlement ──────────────────────────────────────────────────────────────────────────────────

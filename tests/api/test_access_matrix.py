@@ -10,8 +10,9 @@ import pytest
 from litestar import Litestar, Router, get
 
 import timebank.app
+from tests.api import matrix
 from tests.api.client import V1, Api, Caller, check_problem, new_key, token_for
-from tests.api.matrix import ROWS
+from tests.api.matrix_redemption import REDEMPTION_ROWS
 from tests.api.rows import Row
 from tests.api.things import Things, Whose, World
 from tests.book import Book
@@ -37,6 +38,8 @@ PUBLIC = {
     "POST /api/v1/enrolments",
     "POST /api/v1/enrolments/completion",
 }
+
+ROWS = [*matrix.ROWS, *REDEMPTION_ROWS]
 
 CELLS = [
     pytest.param(row, role, whose, id=f"{row.operation}-{role}-{whose}")

@@ -87,6 +87,26 @@ class Action(StrEnum):
     REVOKE_ROLE = "revoke_role"
     READ_ROLES = "read_roles"
     READ_AUDIT_LOG = "read_audit_log"
+    READ_CATALOGUE = "read_catalogue"
+    ENROL_MERCHANT = "enrol_merchant"
+    READ_AGREEMENTS = "read_agreements"
+    MANAGE_SHOPS = "manage_shops"
+    MANAGE_OFFERS = "manage_offers"
+    RESTOCK = "restock"
+    QUOTE = "quote"
+    PLACE_HOLD = "place_hold"
+    READ_HOLD = "read_hold"
+    RELEASE_HOLD = "release_hold"
+    RENEW_PICKUP_CODE = "renew_pickup_code"
+    ISSUE_PAYMENT_CODE = "issue_payment_code"
+    CHARGE = "charge"
+    CAPTURE = "capture"
+    REFUND = "refund"
+    READ_TAKINGS = "read_takings"
+    SET_CAP = "set_cap"
+    PASS_CAP = "pass_cap"  # noqa: S105 - the name of an action
+    READ_CAPS = "read_caps"
+    READ_ANOMALIES = "read_anomalies"
     REGISTER = "register"
     LOOK_UP = "look_up"
     READ_RESIDENT = "read_resident"
@@ -114,6 +134,7 @@ class Action(StrEnum):
 
 _BY_COORDINATORS = {Role.COORDINATOR: Reach.BRANCH}
 _BY_ADMINISTRATORS = {Role.ADMINISTRATOR: Reach.BRANCH}
+_BY_TILLS = {Role.CLERK: Reach.MERCHANT, Role.MERCHANT: Reach.MERCHANT}
 _KIN_AND_COORDINATORS = {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN}
 _PERSONS = frozenset(Role) - {Role.MERCHANT, Role.INTEGRATOR}
 
@@ -182,6 +203,44 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.REVOKE_ROLE: _BY_ADMINISTRATORS,
     Action.READ_ROLES: {**_BY_ADMINISTRATORS, Role.AUDITOR: Reach.BRANCH},
     Action.READ_AUDIT_LOG: {Role.AUDITOR: Reach.BANK, Role.ADMINISTRATOR: Reach.BANK},
+    Action.READ_CATALOGUE: dict.fromkeys(Role, Reach.BANK),
+    Action.ENROL_MERCHANT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.READ_AGREEMENTS: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        **_BY_TILLS,
+        Role.AUDITOR: Reach.BRANCH,
+    },
+    Action.MANAGE_SHOPS: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, Role.MERCHANT: Reach.MERCHANT},
+    Action.MANAGE_OFFERS: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, Role.MERCHANT: Reach.MERCHANT},
+    Action.RESTOCK: {**_BY_COORDINATORS, **_BY_TILLS},
+    Action.QUOTE: _KIN_AND_COORDINATORS,
+    Action.PLACE_HOLD: _KIN_AND_COORDINATORS,
+    Action.READ_HOLD: {**_KIN_AND_COORDINATORS, **_BY_TILLS, Role.AUDITOR: Reach.BRANCH},
+    Action.RELEASE_HOLD: {**_KIN_AND_COORDINATORS, **_BY_TILLS},
+    Action.RENEW_PICKUP_CODE: _KIN_AND_COORDINATORS,
+    Action.ISSUE_PAYMENT_CODE: {Role.RESIDENT: Reach.OWN},
+    Action.CHARGE: _BY_TILLS,
+    Action.CAPTURE: _BY_TILLS,
+    Action.REFUND: _BY_TILLS,
+    Action.READ_TAKINGS: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        **_BY_TILLS,
+        Role.AUDITOR: Reach.BRANCH,
+    },
+    Action.SET_CAP: _BY_ADMINISTRATORS,
+    Action.PASS_CAP: _BY_COORDINATORS,
+    Action.READ_CAPS: {
+        Role.COORDINATOR: Reach.BANK,
+        Role.AUDITOR: Reach.BANK,
+        Role.ADMINISTRATOR: Reach.BANK,
+    },
+    Action.READ_ANOMALIES: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        Role.AUDITOR: Reach.BRANCH,
+    },
     Action.REGISTER: _BY_COORDINATORS,
     Action.LOOK_UP: _BY_COORDINATORS,
     Action.READ_RESIDENT: {
@@ -214,9 +273,22 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
 """Default deny: what does not stand here is refused."""
 
 LOW_VALUE = frozenset(
-    {Action.READ_ACCOUNT, Action.READ_RESIDENT, Action.READ_SESSION, Action.END_SESSION}
+    {
+        Action.READ_ACCOUNT,
+        Action.READ_SESSION,
+        Action.END_SESSION,
+        Action.READ_CATALOGUE,
+        Action.QUOTE,
+        Action.PLACE_HOLD,
+        Action.READ_HOLD,
+        Action.READ_RESIDENT,
+        Action.RELEASE_HOLD,
+    }
 )
-"""What a card and its PIN are good for."""
+"""What a card and its PIN are good for: looking, and redeeming under the small cap of a card's day.
+
+A code pays without that cap, so it needs the stronger login.
+"""
 
 
 class Principal(Struct, frozen=True, kw_only=True):
