@@ -13,10 +13,21 @@ from timebank.api import (
     accounts,
     api_keys,
     approvals,
+    branches,
+    cards,
     credentials,
     health,
+    holds,
+    kin,
     logins,
+    merchants,
+    offers,
     oversight,
+    persons,
+    redemption_oversight,
+    residents,
+    sheets,
+    tills,
     transfers,
 )
 from timebank.api.call import Call
@@ -29,6 +40,7 @@ from timebank.api.request_ids import answer_with_request_id
 from timebank.api.strict_json import LARGEST_BODY
 from timebank.config import Settings, read_settings
 from timebank.database import open_database
+from timebank.jobs import running_jobs
 from timebank.logs import set_up_logs
 from timebank.people.access import Action
 
@@ -47,7 +59,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
         async with open_database(settings) as pool:
             app.state.desk = Desk(pool, settings)
             try:
-                yield
+                async with running_jobs(pool, settings.job_seconds):
+                    yield
             finally:
                 app.state.desk.close()
 
@@ -61,6 +74,17 @@ def create_app(settings: Settings | None = None) -> Litestar:
             api_keys.router,
             approvals.router,
             oversight.router,
+            merchants.router,
+            offers.router,
+            holds.router,
+            tills.router,
+            redemption_oversight.router,
+            residents.router,
+            persons.router,
+            kin.router,
+            cards.router,
+            sheets.router,
+            branches.router,
             health.router,
         ],
     )

@@ -17,7 +17,14 @@ from timebank.domain.errors import (
     AccountExistsError,
     AgreementExistsError,
     AlreadyRegisteredError,
+    AlreadyThereError,
     AsOfInFutureError,
+    BranchClosedError,
+    BranchCodeTakenError,
+    BranchLevelError,
+    BranchNotEmptyError,
+    BranchNotFoundError,
+    CommunityTypeError,
     ConsentMissingError,
     DatabaseUnavailableError,
     ExpiryRuleExistsError,
@@ -33,9 +40,24 @@ from timebank.domain.errors import (
     RetentionRunsError,
     SchemaMismatchError,
     SecondPersonNeededError,
+    ServicePointExistsError,
+    ServicePointLevelError,
     SheetNotIssuedError,
     SheetUsedError,
     TimebankError,
+)
+from timebank.domain.service_errors import (
+    CapExceededError,
+    CapsExistError,
+    CategoryExistsError,
+    EvidenceMissingError,
+    RateExistsError,
+    RateTooEarlyError,
+    RecordedAlreadyError,
+    RecordOverlapError,
+    ServiceNotOverError,
+    ShiftClosedError,
+    WrongStepError,
 )
 
 Connection: TypeAlias = Any
@@ -58,6 +80,7 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "membership_is_consented_to": ConsentMissingError,
     "membership_step_is_lawful": MembershipRefusedError,
     "minor_has_guardian": GuardianNeededError,
+    "sealed_with_key_in_use": OverloadedError,
     "person_is_registered": NotFoundError,
     "person_pkey": AlreadyRegisteredError,
     "person_registered_once": AlreadyRegisteredError,
@@ -70,6 +93,39 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "approval_maker_is_not_beneficiary": SecondPersonNeededError,
     "approval_maker_is_not_checker": SecondPersonNeededError,
     "as_of_not_in_future": AsOfInFutureError,
+    "branch_code_unique": BranchCodeTakenError,
+    "branch_exists": BranchNotFoundError,
+    "branch_hangs_on_level_above": BranchLevelError,
+    "branch_is_empty": BranchNotEmptyError,
+    "branch_is_open": BranchClosedError,
+    "branch_moves_elsewhere": AlreadyThereError,
+    "branch_type_of_community": CommunityTypeError,
+    "community_type_exists": CommunityTypeError,
+    "party_exists": NotFoundError,
+    "party_moves_elsewhere": AlreadyThereError,
+    "service_point_name_unique": ServicePointExistsError,
+    "service_point_on_its_level": ServicePointLevelError,
+    "service_point_one_station": ServicePointExistsError,
+    "category_code_unique": CategoryExistsError,
+    "rate_exists": NotFoundError,
+    "rate_approver_is_another": SecondPersonNeededError,
+    "rate_after_confirmed_service": RateTooEarlyError,
+    "rate_one_a_day": RateExistsError,
+    "service_cap_pkey": CapsExistError,
+    "shift_open": ShiftClosedError,
+    "record_exists": NotFoundError,
+    "record_step": WrongStepError,
+    "record_maker_is_another": SecondPersonNeededError,
+    "record_checker_is_another": SecondPersonNeededError,
+    "record_has_evidence": EvidenceMissingError,
+    "record_of_attendance_once": RecordedAlreadyError,
+    "record_sheet_line_once": RecordedAlreadyError,
+    "record_no_overlap": RecordOverlapError,
+    "record_within_cap_of_day": CapExceededError,
+    "record_within_cap_of_activity": CapExceededError,
+    "service_over": ServiceNotOverError,
+    "wish_step": WrongStepError,
+    "wish_is_granted_by_another": SecondPersonNeededError,
     "agreement_recorded_once": AgreementExistsError,
     "expiry_rule_one_a_day": ExpiryRuleExistsError,
     "expiry_rule_starts_later": ExpiryRuleTooEarlyError,
@@ -235,6 +291,10 @@ async def repeat_on_conflict(
         except _CONNECTION_LOST as error:
             if is_connection_lost(error):
                 raise OutcomeUnknownError from error
+            raise
+        except asyncpg.PostgresError as error:
+            if meaning := translate(error):
+                raise meaning from error
             raise
         finally:
             with suppress(*_CONNECTION_LOST):  # lost by now: the answer stands all the same

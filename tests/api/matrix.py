@@ -4,42 +4,11 @@ What is expected stands here by hand, apart from the policy it is compared with.
 does not name is answered 403 everywhere.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-from tests.api.things import Whose
+from tests.api.matrix_people import PEOPLE
+from tests.api.rows import Row
 from timebank.people.access import Role
-
-REACHES: Mapping[str, frozenset[Whose]] = {
-    "own": frozenset({Whose.OWN}),
-    "branch": frozenset({Whose.OWN, Whose.NEAR}),
-    "bank": frozenset({Whose.OWN, Whose.NEAR, Whose.FAR}),
-    "none": frozenset(),  # the role may, but nothing that the matrix knows is theirs
-    "any": frozenset(Whose),  # an operation that names nobody's thing
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """An operation, who reaches how far with it, and what a call looks like.
-
-    Path parameters are made by name (`things.MAKERS`), under the name in `made` if it stands there.
-    """
-
-    operation: str
-    reach: Mapping[Role, str]
-    body: Any = None
-    ok: int = 200
-    absent: int = 404
-    made: Mapping[str, str] | None = None
-
-    def expected(self, role: Role, whose: Whose) -> int:
-        """Return the status that a caller of this role is answered about whose thing."""
-        if role not in self.reach:
-            return 403
-        return self.ok if whose in REACHES[self.reach[role]] else self.absent
-
 
 READING = {
     Role.RESIDENT: "own",
@@ -121,6 +90,52 @@ OVERSIGHT = [
     Row("GET /audit-log", dict.fromkeys([Role.ADMINISTRATOR, Role.AUDITOR], "any")),
 ]
 
+READING_TOTALS = {Role.COORDINATOR: "branch", Role.AUDITOR: "bank", Role.INTEGRATOR: "bank"}
+
+TREE = [
+    Row("GET /branches", dict.fromkeys([*READING_TOTALS, *ADMINISTERING], "any")),
+    Row("GET /branches/{branch_id:uuid}", {**READING_TOTALS, **ADMINISTERING}),
+    Row("GET /branches/{branch_id:uuid}/totals", READING_TOTALS),
+    Row("GET /branches/{branch_id:uuid}/positions", READING_TOTALS),
+    Row(
+        "POST /branches",
+        ADMINISTERING,
+        {"parent_id": "$branch_id", "code": "new", "name": "新社区"},
+        ok=201,
+        absent=422,
+    ),
+    Row(
+        "POST /branches/{branch_id:uuid}/moves",
+        ADMINISTERING,
+        {"parent_id": "$sibling_id"},
+        ok=201,
+        made={"branch_id": "community_id"},
+    ),
+    Row(
+        "POST /branches/{branch_id:uuid}/closure",
+        ADMINISTERING,
+        {},
+        ok=201,
+        made={"branch_id": "community_id"},
+    ),
+    Row(
+        "POST /branches/{branch_id:uuid}/service-points",
+        ADMINISTERING,
+        {"kind": "centre", "name": "党群服务中心"},
+        ok=201,
+    ),
+    Row("POST /service-points/{service_point_id:uuid}/closure", ADMINISTERING, {}, ok=201),
+    Row(
+        "POST /parties/{party_id:uuid}/placement",
+        {Role.COORDINATOR: "branch", **ADMINISTERING},
+        {"branch_id": "$community_id"},
+        ok=201,
+        absent=422,
+        made={"party_id": "owner_id"},
+    ),
+]
+
+
 LOGIN = [
     Row("GET /sessions/me", dict.fromkeys(Role, "any")),
     Row("DELETE /sessions/me", dict.fromkeys(Role, "any"), ok=204),
@@ -157,4 +172,4 @@ LOGIN = [
     Row("DELETE /api-keys/{api_key_id:uuid}", ADMINISTERING, ok=204),
 ]
 
-ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *LOGIN]
+ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *LOGIN, *TREE, *PEOPLE]

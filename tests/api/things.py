@@ -4,7 +4,7 @@ MAKERS say how each thing is made, by the name that paths and bodies have for it
 new kind of thing adds its maker here.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -14,12 +14,15 @@ import httpx
 import msgspec
 
 from tests.api.client import Caller, register, token_for
+from tests.api.things_redemption import REDEMPTION_MAKERS
 from tests.book import Book
 from tests.places import open_branch, place
+from timebank.domain.branches import ServicePointKind
 from timebank.domain.ledger import AccountKind
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Role
 from timebank.people.approvals import Approval, propose
+from timebank.people.branches import open_service_point
 from timebank.people.grants import OPERATOR_ID, grant_role
 from timebank.people.login.api_keys import get_system_grant, issue_key
 from timebank.people.parties import PartyKind, register_parties
@@ -102,6 +105,21 @@ async def _merchant(things: Things) -> UUID:
     return things.merchant_id
 
 
+async def _community(things: Things) -> UUID:
+    return await open_branch(things.book, things.branch_id)
+
+
+async def _sibling(things: Things) -> UUID:
+    return await open_branch(things.book)
+
+
+async def _service_point(things: Things) -> UUID:
+    async with things.book.pool.acquire() as connection:
+        return await open_service_point(
+            connection, things.book.bank_id, things.branch_id, ServicePointKind.CENTRE, "中心"
+        )
+
+
 async def _approval(things: Things) -> Approval:
     """An award that somebody else has proposed."""
     content = {"deed": "award", "account_id": await things.get("account_id"), "points": 1}
@@ -173,28 +191,33 @@ async def _api_key(things: Things) -> UUID:
         )[0]
 
 
-MAKERS: Mapping[str, Maker] = {
+MAKERS: dict[str, Maker] = {
     "account_id": _wallet,
     "api_key_id": _api_key,
     "approval": _approval,
     "approval_id": _approval_id,
     "branch_id": _branch,
+    "community_id": _community,
     "content_hash": _content_hash,
     "grant_id": _grant,
     "merchant_id": _merchant,
     "owner_id": _owner,
     "pool_id": _pool,
+    "service_point_id": _service_point,
+    "sibling_id": _sibling,
     "system_grant_id": _system_grant,
     "transfer_id": _transfer,
+    **REDEMPTION_MAKERS,
 }
 
 
 @dataclass(frozen=True)
 class World:
-    """A caller, and the things they ask about."""
+    """A caller with what is theirs, and the things they ask about."""
 
     caller: Caller
     things: Things
+    own: Things
 
     @classmethod
     async def of(cls, http: httpx.AsyncClient, book: Book, role: Role, whose: Whose) -> "World":
@@ -217,4 +240,4 @@ class World:
             branch_id=here if role is Role.COORDINATOR else None,
             merchant_id=own.merchant_id if role in {Role.CLERK, Role.MERCHANT} else None,
         )
-        return cls(Caller(http, token), things)
+        return cls(Caller(http, token), things, own)

@@ -24,6 +24,7 @@ COLUMNS = {
     "hold": "state",
     "stock": "available",
     "cap_use": "used",
+    "settlement": "paid",
 }
 """The tables that only functions write, and what of each one would like to change."""
 
@@ -68,6 +69,8 @@ WRITING = {
     "open a bank": "INSERT INTO bank (code, name) VALUES ('own', 'own')",
     "revive a token": "UPDATE session SET revoked_at = NULL",
     "forget a resident": "DELETE FROM resident",
+    "place a party": "INSERT INTO placement (bank_id) VALUES (1)",
+    "open a branch": "INSERT INTO branch (bank_id) VALUES (1)",
 }
 """What the auditor may not do outside the ledger."""
 
@@ -166,6 +169,7 @@ async def test_the_auditor_reads_all_but_the_tokens(server: Server, worker_datab
     assert reading - readable == {
         "SELECT FROM live_session",
         "SELECT FROM card",
+        "SELECT FROM code_secret",
         "SELECT FROM session",
         "SELECT token_hash FROM card",
         "SELECT FROM enrolment",

@@ -1,6 +1,7 @@
 """Opening the same thing twice at once: accounts, banks, and the schema itself."""
 
 import asyncio
+import re
 import secrets
 from collections import Counter
 
@@ -67,7 +68,7 @@ async def test_opening_a_bank_at_once_gives_all_the_same(book: Book) -> None:
 async def test_installers_at_once_apply_the_schema_once(server: Server, own_database: str) -> None:
     installers = [await asyncpg.connect(server.dsn(own_database)) for _ in range(4)]
     try:
-        await installers[0].execute("DROP SCHEMA timebank CASCADE")
+        await installers[0].execute("DROP SCHEMA timebank, vault CASCADE")
         applied = await asyncio.gather(*map(install_schema, installers))
     finally:
         await asyncio.gather(*(connection.close() for connection in installers))
@@ -79,8 +80,8 @@ async def test_two_databases_of_a_new_server_are_made_at_once(
 ) -> None:
     """Roles belong to the server: the second installer meets those that the first is making."""
     name = f"race{secrets.token_hex(4)}"
-    schema = read_schema().replace("timebank", name)
-    roles = f"{name}_owner, {name}_app, {name}_auditor"
+    schema = read_schema().replace("timebank", name).replace("vault", f"{name}_vault")
+    roles = [row.split()[0] for row in re.findall(rf"'({name}\w* (?:NO)?LOGIN)'", schema)]
     first = await asyncpg.connect(server.dsn(own_database))
     second = await asyncpg.connect(server.dsn(worker_database))
     try:
@@ -91,7 +92,9 @@ async def test_two_databases_of_a_new_server_are_made_at_once(
             waiting = await hold_up(book, second, second.execute(schema))
         await waiting
         await following.rollback()
-        await first.execute(f"DROP SCHEMA {name} CASCADE; DROP ROLE {roles}")
+        await first.execute(
+            f"DROP SCHEMA {name}, {name}_vault CASCADE; DROP ROLE {', '.join(roles)}"
+        )
     finally:
         await first.close()
         await second.close()

@@ -123,8 +123,8 @@ async def change_password(request: Call, data: JSONBody[ChangePasswordBody]) -> 
         pointer="/new_password",
     )
     async with transaction(pool) as connection:
-        await forget(connection, attempt.subject)
         await set_password(connection, bank_id, me, kept, principal.session_id)
+        await forget(connection, attempt.subject)
         await note_deed(connection, request, me)
 
 

@@ -5,18 +5,20 @@ both must reach what it touches.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from timebank.api.call import Call
 from timebank.api.desk import Desk
+from timebank.api.paper import access_of
 from timebank.api.postings import Actor, make_award, make_chains, make_transfer, raise_if_refused
-from timebank.api.wire import AwardBody, AwardRow, BatchBody, ReversalBody, TransferBody
+from timebank.api.wire import Amount, AwardBody, AwardRow, BatchBody, ReversalBody, TransferBody
 from timebank.db import Connection
 from timebank.domain.errors import InvalidInputError, NotFoundError
-from timebank.domain.ledger import Account, AccountKind, Chain, Outcome
+from timebank.domain.ledger import LARGEST_AMOUNT, Account, AccountKind, Chain, Outcome
+from timebank.domain.redemption import EVERYONE, CapScope, OverrideReason
 from timebank.ledger.ids import derive_id
 from timebank.ledger.reversals import reverse
 from timebank.ledger.transfers import list_chain, post
@@ -24,7 +26,16 @@ from timebank.people.access import Action, Principal, Role, check_may
 from timebank.people.approvals import Approval
 from timebank.people.grants import grant_role
 from timebank.people.parties import PartyKind, is_party, list_path_of
-from timebank.people.targets import check_reaches_party
+from timebank.people.targets import check_reaches_party, check_reaches_person
+from timebank.people.vault import Purpose, erase_person
+from timebank.redemption.caps import (
+    OverrideTerms,
+    check_cap,
+    check_override,
+    grant_override,
+    set_cap,
+)
+from timebank.service.awards import check_not_of_record
 
 
 class AwardDeed(AwardBody, tag_field="deed", tag="award", forbid_unknown_fields=True):
@@ -60,7 +71,56 @@ class RoleGrantDeed(
     merchant_id: UUID | None = None
 
 
-Deed: TypeAlias = AwardDeed | PoolTransferDeed | BatchDeed | ReversalDeed | RoleGrantDeed
+class CapRuleDeed(
+    Struct, tag_field="deed", tag="cap_rule", forbid_unknown_fields=True, kw_only=True
+):
+    """Put a cap in force, for one subject or for all without one of their own; null is no cap."""
+
+    scope: CapScope
+    points: Annotated[int, Meta(ge=0, le=LARGEST_AMOUNT)] | None
+    subject_id: UUID | None = None
+
+
+class PassCapDeed(
+    Struct, tag_field="deed", tag="pass_cap", forbid_unknown_fields=True, kw_only=True
+):
+    """Let one act pass one cap, once and within a day; the approval's id is the override's."""
+
+    scope: CapScope
+    subject_id: UUID
+    amount: Amount
+    reason: OverrideReason
+    offer_id: UUID | None = None
+
+    def terms(self) -> OverrideTerms:
+        """Return what is to be granted."""
+        return OverrideTerms(
+            scope=self.scope,
+            subject_id=self.subject_id,
+            amount=self.amount,
+            reason=self.reason,
+            offer_id=self.offer_id or EVERYONE,
+        )
+
+
+class ErasureDeed(
+    Struct, tag_field="deed", tag="erasure", forbid_unknown_fields=True, kw_only=True
+):
+    """Destroy the key to a person's data, for good; the ledger keeps its ids and points."""
+
+    person_id: UUID
+
+
+Deed: TypeAlias = (
+    AwardDeed
+    | PoolTransferDeed
+    | BatchDeed
+    | ReversalDeed
+    | RoleGrantDeed
+    | CapRuleDeed
+    | PassCapDeed
+    | ErasureDeed
+)
 
 
 _ACTIONS: Mapping[type[Deed], Action] = {
@@ -69,6 +129,9 @@ _ACTIONS: Mapping[type[Deed], Action] = {
     BatchDeed: Action.POST_IN_BULK,
     ReversalDeed: Action.REVERSE,
     RoleGrantDeed: Action.GRANT_ROLE,
+    CapRuleDeed: Action.SET_CAP,
+    PassCapDeed: Action.PASS_CAP,
+    ErasureDeed: Action.ERASE,
 }
 """What proposing and deciding a deed amounts to."""
 
@@ -100,15 +163,26 @@ async def examine(request: Call, deed: Deed) -> Examined:
             owners = [account.owner_id for account, _ in touched]
         case RoleGrantDeed():
             owners = [await _check_grant(desk, principal, deed)]
+        case CapRuleDeed():
+            check_cap(deed.scope, deed.points)
+            await desk.check_reaches(principal, action, deed.subject_id)
+            owners = [deed.subject_id]
+        case PassCapDeed():
+            check_override(deed.terms())
+            await desk.check_reaches(principal, action, deed.subject_id)
+            owners = [deed.subject_id]
+        case ErasureDeed():
+            async with desk.pool.acquire() as connection:
+                await check_reaches_person(connection, principal, action, deed.person_id)
+            owners = [deed.person_id]
     async with desk.pool.acquire() as connection:
         path = await list_path_of(connection, principal.bank_id, owners[0] if owners else None)
     return Examined(path[0], frozenset(owner for owner in owners if owner))
 
 
-async def perform(
-    connection: Connection, desk: Desk, bank_id: int, done: Approval, deed: Deed
-) -> None:
+async def perform(connection: Connection, request: Call, done: Approval, deed: Deed) -> None:
     """Do what was approved, in the transaction of the approval; its maker is the actor."""
+    desk, bank_id = request.desk, request.user.bank_id
     actor = Actor(bank_id, done.maker_id, done.approval_id)
     match deed:
         case AwardDeed():
@@ -120,16 +194,35 @@ async def perform(
         case ReversalDeed():
             raise_if_refused(await _reverse(connection, bank_id, done, deed))
         case RoleGrantDeed():
-            await grant_role(
+            await _grant(connection, bank_id, done, deed)
+        case CapRuleDeed():
+            subject_id = deed.subject_id or EVERYONE
+            await set_cap(
                 connection,
                 bank_id,
-                deed.party_id,
-                deed.role,
-                deed.branch_id,
-                merchant_id=deed.merchant_id,
-                granted_by=done.maker_id,
-                approved_by=done.checker_id or done.maker_id,
+                deed.scope,
+                deed.points,
+                subject_id=subject_id,
+                set_by=done.maker_id,
             )
+        case PassCapDeed():
+            await grant_override(connection, bank_id, done.approval_id, deed.terms())
+        case ErasureDeed():
+            access = access_of(request, Purpose.SUBJECT_ACCESS)
+            await erase_person(connection, access, deed.person_id)
+
+
+async def _grant(connection: Connection, bank_id: int, done: Approval, deed: RoleGrantDeed) -> None:
+    await grant_role(
+        connection,
+        bank_id,
+        deed.party_id,
+        deed.role,
+        deed.branch_id,
+        merchant_id=deed.merchant_id,
+        granted_by=done.maker_id,
+        approved_by=done.checker_id or done.maker_id,
+    )
 
 
 async def _post(connection: Connection, bank_id: int, chains: list[Chain]) -> None:
@@ -139,6 +232,7 @@ async def _post(connection: Connection, bank_id: int, chains: list[Chain]) -> No
 async def _reverse(
     connection: Connection, bank_id: int, done: Approval, deed: ReversalDeed
 ) -> list[Outcome]:
+    await check_not_of_record(connection, bank_id, deed.transfer_id)
     return await reverse(
         connection,
         bank_id,

@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from timebank.api.call import Call
 from timebank.api.request_ids import name_request
-from timebank.db import Connection, repeat_on_conflict
-from timebank.ledger.requests import answer_once
+from timebank.db import Connection, repeat_on_conflict, transaction
+from timebank.ledger.requests import answer_once, is_used
 from timebank.people.access import Role
 from timebank.people.audit_log import DONE, AuditEntry, entry_of, write_entries
 
@@ -18,11 +18,15 @@ View = TypeVar("View")
 
 
 class Deed(Struct, Generic[View], frozen=True):
-    """What was done: what the caller is answered, and the object it was done to."""
+    """What was done: what the caller is answered, and the object it was done to.
+
+    A refusal that must be remembered is committed too, with `is_done` False: the gate notes it.
+    """
 
     view: View
     object_id: UUID | None
     purpose: str | None = None
+    is_done: bool = True
 
 
 async def once(
@@ -36,13 +40,20 @@ async def once(
     async def in_transaction(connection: Connection) -> tuple[bytes, bool]:
         async def answer() -> bytes:
             deed = await work(connection)
-            await note_deed(connection, request, deed.object_id, deed.purpose)
+            if deed.is_done:
+                await note_deed(connection, request, deed.object_id, deed.purpose)
             return msgspec.json.encode(deed.view)
 
         return await answer_once(connection, request.user.bank_id, request.auth, answer)
 
     answer, replayed = await repeat_on_conflict(request.desk.pool, in_transaction)
     return msgspec.json.decode(answer, type=view), replay_header(replayed)
+
+
+async def was_answered(request: Call) -> bool:
+    """Return whether the request is a repeat: what is checked before the deed need not be again."""
+    async with transaction(request.desk.pool) as connection:
+        return await is_used(connection, request.user.bank_id, request.auth)
 
 
 async def note_deed(

@@ -3,9 +3,9 @@
 What has no second witness cannot be checked this way: of a posted transfer the subject, the reason,
 the actor when no request names it, and a later member's chain_id taken away; a reversal that names
 another transfer of the same content; all of a refused transfer but its chain; what the registry
-says of owners; rows cut from the end of every witness at once. A superuser who rewrites journal,
-passbook and balance rows alike is not found either. That is what a sealed log is for, whose
-checkpoints are kept elsewhere.
+says of owners, and since when who hung where; rows cut from the end of every witness at once. A
+superuser who rewrites journal, passbook and balance rows alike is not found either. That is what a
+sealed log is for, whose checkpoints are kept elsewhere.
 """
 
 import time

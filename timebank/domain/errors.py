@@ -57,12 +57,6 @@ class TooManyAttemptsError(TimebankError):
         self.wait_seconds = wait_seconds
 
 
-class LoginKeyUnfitError(TimebankError):
-    """Login needs the key that its secrets were sealed with. TIMEBANK_LOGIN_KEY_FILE names it."""
-
-    code = "login_key_unfit"
-
-
 class SecondPersonNeededError(TimebankError):
     """Another person must decide this: not who proposed it, nor whom it serves. Propose it."""
 
@@ -215,6 +209,60 @@ class BankNotFoundError(TimebankError):
         super().__init__(f"There is no bank {bank}. `timebank bank open {bank} --name …` makes it.")
 
 
+class BranchNotFoundError(TimebankError):
+    """There is no branch of this id, or it is not yours to see. Check the id."""
+
+    code = "branch_not_found"
+
+
+class BranchClosedError(TimebankError):
+    """This branch is closed and nothing new hangs on it. Choose another."""
+
+    code = "branch_closed"
+
+
+class BranchLevelError(TimebankError):
+    """A branch hangs on one of the level right above its own. Choose a parent of that level."""
+
+    code = "branch_level_mismatch"
+
+
+class BranchCodeTakenError(TimebankError):
+    """Another branch of this bank has the code, open or closed. Choose another code."""
+
+    code = "branch_code_taken"
+
+
+class BranchNotEmptyError(TimebankError):
+    """Branches, people or service points hang on it, or its accounts hold something. Move them."""
+
+    code = "branch_not_empty"
+
+
+class AlreadyThereError(TimebankError):
+    """It hangs there already, and nothing was changed."""
+
+    code = "already_there"
+
+
+class CommunityTypeError(TimebankError):
+    """The bank has no such type, or this is no community. `timebank branch type` lists them."""
+
+    code = "community_type_mismatch"
+
+
+class ServicePointLevelError(TimebankError):
+    """This kind of service point stands on branches of another level. Choose one of those."""
+
+    code = "service_point_level_mismatch"
+
+
+class ServicePointExistsError(TimebankError):
+    """The branch has this service point, or a community its one station. Close that one first."""
+
+    code = "service_point_exists"
+
+
 class NumberMistypedError(TimebankError):
     """This number has a slip in it: its check digits do not fit. Read it from the paper again."""
 
@@ -228,13 +276,13 @@ class UnsafeKeyFileError(TimebankError):
 
 
 class VaultKeyMissingError(TimebankError):
-    """The vault was sealed with a master key that is not here. Put its key file back."""
+    """The master key that data and secrets are sealed with is not here. Put its key file back."""
 
     code = "vault_key_missing"
 
 
 class SealBrokenError(TimebankError):
-    """What the vault holds of this person was altered and is not shown. Restore a backup."""
+    """What is sealed here was altered and is not shown. Restore a backup."""
 
     code = "seal_broken"
 

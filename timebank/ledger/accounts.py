@@ -134,7 +134,10 @@ async def list_accounts(
     within: UUID | None = None,
     limit: int = 50,
 ) -> list[Account]:
-    """Return accounts in the order of their ids, of one owner and within one branch if given."""
+    """Return accounts in the order of their ids, of one owner and within one branch if given.
+
+    Who was never placed is within the root only; give no branch to list them.
+    """
     records = await connection.fetch(
         _QUERIES["list_accounts"], bank_id, after or _BEFORE_ALL, owner_id, within, limit
     )

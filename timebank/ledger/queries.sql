@@ -18,7 +18,9 @@ WHERE bank_id = $1 AND owner_id = ANY ($2) AND kind = $3 AND unit = $4;
 -- name: list_accounts
 SELECT account_id, unit, kind, owner_id, opened_at FROM account
 WHERE bank_id = $1 AND account_id > $2 AND ($3::uuid IS NULL OR owner_id = $3)
-  AND ($4::uuid IS NULL OR is_within($1, owner_id, $4))
+  AND ($4::uuid IS NULL OR owner_id IN (
+      SELECT party_id FROM list_places($1, 'infinity')
+      WHERE branch_id IN (SELECT branch_id FROM list_branches_below($1, $4, 'infinity'))))
 ORDER BY account_id LIMIT $5;
 
 -- name: post_transfers
@@ -71,6 +73,9 @@ WHERE bank_id = $1 ORDER BY unit, kind;
 -- name: find_bank
 SELECT bank_id, code, name, time_zone, points_per_hour, cursor_key, root_id FROM bank
 WHERE code = $1;
+
+-- name: find_time_zone
+SELECT time_zone FROM bank WHERE bank_id = $1;
 
 -- name: open_bank
 SELECT open_bank($1, $2, $3, $4);

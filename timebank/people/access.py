@@ -61,6 +61,14 @@ class Action(StrEnum):
     REVERSE = "reverse"
     READ_JOURNAL = "read_journal"
     READ_TRIAL_BALANCE = "read_trial_balance"
+    READ_BRANCH = "read_branch"
+    READ_TOTALS = "read_totals"
+    OPEN_BRANCH = "open_branch"
+    MOVE_BRANCH = "move_branch"
+    CLOSE_BRANCH = "close_branch"
+    OPEN_SERVICE_POINT = "open_service_point"
+    CLOSE_SERVICE_POINT = "close_service_point"
+    PLACE_PARTY = "place_party"
     READ_SESSION = "read_session"
     END_SESSION = "end_session"
     ISSUE_ONE_TIME_CODE = "issue_one_time_code"
@@ -79,10 +87,56 @@ class Action(StrEnum):
     REVOKE_ROLE = "revoke_role"
     READ_ROLES = "read_roles"
     READ_AUDIT_LOG = "read_audit_log"
+    READ_CATALOGUE = "read_catalogue"
+    ENROL_MERCHANT = "enrol_merchant"
+    READ_AGREEMENTS = "read_agreements"
+    MANAGE_SHOPS = "manage_shops"
+    MANAGE_OFFERS = "manage_offers"
+    RESTOCK = "restock"
+    QUOTE = "quote"
+    PLACE_HOLD = "place_hold"
+    READ_HOLD = "read_hold"
+    RELEASE_HOLD = "release_hold"
+    RENEW_PICKUP_CODE = "renew_pickup_code"
+    ISSUE_PAYMENT_CODE = "issue_payment_code"
+    CHARGE = "charge"
+    CAPTURE = "capture"
+    REFUND = "refund"
+    READ_TAKINGS = "read_takings"
+    SET_CAP = "set_cap"
+    PASS_CAP = "pass_cap"  # noqa: S105 - the name of an action
+    READ_CAPS = "read_caps"
+    READ_ANOMALIES = "read_anomalies"
+    REGISTER = "register"
+    LOOK_UP = "look_up"
+    READ_RESIDENT = "read_resident"
+    DECIDE_MEMBERSHIP = "decide_membership"
+    END_MEMBERSHIP = "end_membership"
+    READ_CONSENTS = "read_consents"
+    RECORD_CONSENT = "record_consent"
+    READ_KIN = "read_kin"
+    NAME_GUARDIAN = "name_guardian"
+    NAME_HELPER = "name_helper"
+    ISSUE_CARD = "issue_card"
+    REVOKE_CARD = "revoke_card"
+    READ_PERSONAL = "read_personal"
+    CORRECT = "correct"
+    FREEZE = "freeze"
+    ERASE = "erase"
+    READ_OWN_DATA = "read_own_data"
+    EXPORT_OWN_DATA = "export_own_data"
+    ISSUE_SHEETS = "issue_sheets"
+    ENTER_SHEET = "enter_sheet"
+    VOID_SHEETS = "void_sheets"
+    READ_SHEETS = "read_sheets"
+    CHECK_AT_COUNTER = "check_at_counter"
 
 
 _BY_COORDINATORS = {Role.COORDINATOR: Reach.BRANCH}
 _BY_ADMINISTRATORS = {Role.ADMINISTRATOR: Reach.BRANCH}
+_BY_TILLS = {Role.CLERK: Reach.MERCHANT, Role.MERCHANT: Reach.MERCHANT}
+_KIN_AND_COORDINATORS = {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN}
+_PERSONS = frozenset(Role) - {Role.MERCHANT, Role.INTEGRATOR}
 
 POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.READ_ACCOUNT: {
@@ -105,6 +159,23 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
         Role.ADMINISTRATOR: Reach.BANK,
         Role.INTEGRATOR: Reach.BANK,
     },
+    Action.READ_BRANCH: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        Role.AUDITOR: Reach.BRANCH,
+        Role.INTEGRATOR: Reach.BANK,
+    },
+    Action.READ_TOTALS: {
+        **_BY_COORDINATORS,
+        Role.AUDITOR: Reach.BRANCH,
+        Role.INTEGRATOR: Reach.BANK,
+    },
+    Action.OPEN_BRANCH: _BY_ADMINISTRATORS,
+    Action.MOVE_BRANCH: _BY_ADMINISTRATORS,
+    Action.CLOSE_BRANCH: _BY_ADMINISTRATORS,
+    Action.OPEN_SERVICE_POINT: _BY_ADMINISTRATORS,
+    Action.CLOSE_SERVICE_POINT: _BY_ADMINISTRATORS,
+    Action.PLACE_PARTY: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.READ_SESSION: dict.fromkeys(Role, Reach.OWN),
     Action.END_SESSION: dict.fromkeys(Role, Reach.OWN),
     Action.ISSUE_ONE_TIME_CODE: _BY_COORDINATORS,
@@ -132,11 +203,92 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.REVOKE_ROLE: _BY_ADMINISTRATORS,
     Action.READ_ROLES: {**_BY_ADMINISTRATORS, Role.AUDITOR: Reach.BRANCH},
     Action.READ_AUDIT_LOG: {Role.AUDITOR: Reach.BANK, Role.ADMINISTRATOR: Reach.BANK},
+    Action.READ_CATALOGUE: dict.fromkeys(Role, Reach.BANK),
+    Action.ENROL_MERCHANT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.READ_AGREEMENTS: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        **_BY_TILLS,
+        Role.AUDITOR: Reach.BRANCH,
+    },
+    Action.MANAGE_SHOPS: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, Role.MERCHANT: Reach.MERCHANT},
+    Action.MANAGE_OFFERS: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, Role.MERCHANT: Reach.MERCHANT},
+    Action.RESTOCK: {**_BY_COORDINATORS, **_BY_TILLS},
+    Action.QUOTE: _KIN_AND_COORDINATORS,
+    Action.PLACE_HOLD: _KIN_AND_COORDINATORS,
+    Action.READ_HOLD: {**_KIN_AND_COORDINATORS, **_BY_TILLS, Role.AUDITOR: Reach.BRANCH},
+    Action.RELEASE_HOLD: {**_KIN_AND_COORDINATORS, **_BY_TILLS},
+    Action.RENEW_PICKUP_CODE: _KIN_AND_COORDINATORS,
+    Action.ISSUE_PAYMENT_CODE: {Role.RESIDENT: Reach.OWN},
+    Action.CHARGE: _BY_TILLS,
+    Action.CAPTURE: _BY_TILLS,
+    Action.REFUND: _BY_TILLS,
+    Action.READ_TAKINGS: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        **_BY_TILLS,
+        Role.AUDITOR: Reach.BRANCH,
+    },
+    Action.SET_CAP: _BY_ADMINISTRATORS,
+    Action.PASS_CAP: _BY_COORDINATORS,
+    Action.READ_CAPS: {
+        Role.COORDINATOR: Reach.BANK,
+        Role.AUDITOR: Reach.BANK,
+        Role.ADMINISTRATOR: Reach.BANK,
+    },
+    Action.READ_ANOMALIES: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        Role.AUDITOR: Reach.BRANCH,
+    },
+    Action.REGISTER: _BY_COORDINATORS,
+    Action.LOOK_UP: _BY_COORDINATORS,
+    Action.READ_RESIDENT: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        Role.AUDITOR: Reach.BRANCH,
+        Role.RESIDENT: Reach.KIN,
+    },
+    Action.DECIDE_MEMBERSHIP: _BY_COORDINATORS,
+    Action.END_MEMBERSHIP: {**_BY_COORDINATORS, Role.RESIDENT: Reach.OWN},
+    Action.READ_CONSENTS: _KIN_AND_COORDINATORS,
+    Action.RECORD_CONSENT: _KIN_AND_COORDINATORS,
+    Action.READ_KIN: {**_KIN_AND_COORDINATORS, Role.AUDITOR: Reach.BRANCH},
+    Action.NAME_GUARDIAN: _BY_COORDINATORS,
+    Action.NAME_HELPER: _KIN_AND_COORDINATORS,
+    Action.ISSUE_CARD: _BY_COORDINATORS,
+    Action.REVOKE_CARD: {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN},
+    Action.READ_PERSONAL: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.CORRECT: _BY_COORDINATORS,
+    Action.FREEZE: _BY_ADMINISTRATORS,
+    Action.ERASE: _BY_ADMINISTRATORS,
+    Action.READ_OWN_DATA: dict.fromkeys(_PERSONS, Reach.OWN),
+    Action.EXPORT_OWN_DATA: dict.fromkeys(_PERSONS, Reach.OWN),
+    Action.ISSUE_SHEETS: _BY_COORDINATORS,
+    Action.ENTER_SHEET: _BY_COORDINATORS,
+    Action.VOID_SHEETS: _BY_COORDINATORS,
+    Action.READ_SHEETS: {**_BY_COORDINATORS, Role.AUDITOR: Reach.BRANCH},
+    Action.CHECK_AT_COUNTER: {Role.CLERK: Reach.BANK, Role.MERCHANT: Reach.BANK},
 }
 """Default deny: what does not stand here is refused."""
 
-LOW_VALUE = frozenset({Action.READ_ACCOUNT, Action.READ_SESSION, Action.END_SESSION})
-"""What a card and its PIN are good for."""
+LOW_VALUE = frozenset(
+    {
+        Action.READ_ACCOUNT,
+        Action.READ_SESSION,
+        Action.END_SESSION,
+        Action.READ_CATALOGUE,
+        Action.QUOTE,
+        Action.PLACE_HOLD,
+        Action.READ_HOLD,
+        Action.READ_RESIDENT,
+        Action.RELEASE_HOLD,
+    }
+)
+"""What a card and its PIN are good for: looking, and redeeming under the small cap of a card's day.
+
+A code pays without that cap, so it needs the stronger login.
+"""
 
 
 class Principal(Struct, frozen=True, kw_only=True):

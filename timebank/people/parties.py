@@ -1,10 +1,11 @@
 """Parties: whoever may own accounts, act or hold a role, and on which branch each hangs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from uuid import UUID
 
 from timebank.db import Connection, load_queries
+from timebank.domain.errors import NotFoundError
 
 _QUERIES = load_queries(__package__)
 
@@ -32,11 +33,22 @@ async def is_party(connection: Connection, bank_id: int, party_id: UUID, kind: P
     return found
 
 
+async def check_persons(connection: Connection, bank_id: int, person_ids: Iterable[UUID]) -> None:
+    """Raise NotFoundError unless all are registered persons who were not erased."""
+    if await connection.fetchval(_QUERIES["list_strangers"], bank_id, list(person_ids)):
+        raise NotFoundError("There is no such person in the registry. Register them first.")
+
+
 async def place_party(
     connection: Connection, bank_id: int, party_id: UUID, branch_id: UUID
-) -> None:
-    """Hang a party, with all its accounts, on a branch from now on."""
-    await connection.execute(_QUERIES["place_party"], bank_id, party_id, branch_id)
+) -> UUID:
+    """Hang a party, with all its accounts, on a branch from now on; return where it hung before.
+
+    Who was never placed hung on the root. Locks the party and keeps the branch open. Refused as
+    NotFoundError, BranchNotFoundError, BranchClosedError, and AlreadyThereError if it hangs there.
+    """
+    before: UUID = await connection.fetchval(_QUERIES["place_party"], bank_id, party_id, branch_id)
+    return before
 
 
 async def list_path_of(

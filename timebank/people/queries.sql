@@ -5,12 +5,18 @@ INSERT INTO party (bank_id, party_id, kind)
 SELECT $1, id, $3 FROM unnest($2::uuid[]) AS id
 ON CONFLICT DO NOTHING;
 
+-- name: list_strangers
+SELECT id FROM unnest($2::uuid[]) AS asked (id)
+WHERE NOT EXISTS (SELECT FROM party
+                  WHERE bank_id = $1 AND party_id = asked.id AND kind = 'person'
+                    AND erased_at IS NULL);
+
 -- name: is_party
 SELECT EXISTS (SELECT FROM party
                WHERE bank_id = $1 AND party_id = $2 AND kind = $3 AND erased_at IS NULL);
 
 -- name: place_party
-INSERT INTO placement (bank_id, party_id, branch_id) VALUES ($1, $2, $3);
+SELECT place_party($1, $2, $3);
 
 -- name: list_path_of
 SELECT list_branch_path($1, find_branch_of($1, $2, 'infinity'), 'infinity');
@@ -105,6 +111,69 @@ INSERT INTO audit_log (bank_id, entry_id, actor_id, role, action, object_id, pur
                        request_id)
 SELECT * FROM unnest($1::integer[], $2::uuid[], $3::uuid[], $4::role[], $5::text[], $6::uuid[],
                      $7::text[], $8::text[], $9::text[]);
+
+-- name: lock_tree
+SELECT pg_advisory_xact_lock(hashtext('timebank tree'), $1);
+
+-- name: open_branch
+SELECT open_branch($1, $2, $3, $4, $5, $6);
+
+-- name: describe_branch
+SELECT describe_branch($1, $2, $3, $4);
+
+-- name: move_branch
+SELECT move_branch($1, $2, $3);
+
+-- name: close_branch
+SELECT close_branch($1, $2);
+
+-- name: open_service_point
+SELECT open_service_point($1, $2, $3, $4, $5);
+
+-- name: close_service_point
+SELECT close_service_point($1, $2);
+
+-- name: list_branches
+SELECT b.branch_id, b.code, b.name, b.level, p.parent_id, b.community_type, b.opened_at,
+       b.closed_at
+FROM branch b JOIN list_parents($1, 'infinity') AS p USING (branch_id)
+WHERE b.bank_id = $1 AND (b.level, b.code) > ($2::branch_level, $3::text)
+  AND ($4::uuid IS NULL
+       OR b.branch_id IN (SELECT branch_id FROM list_branches_below($1, $4, 'infinity')))
+ORDER BY b.level, b.code LIMIT $5;
+
+-- name: find_branch
+SELECT b.branch_id, b.code, b.name, b.level, m.parent_id, b.community_type, b.opened_at,
+       b.closed_at
+FROM branch b JOIN branch_move m USING (bank_id, branch_id)
+WHERE b.bank_id = $1 AND (b.branch_id = $2 OR b.code = $3)
+ORDER BY m.moved_at DESC LIMIT 1;
+
+-- name: list_service_points
+SELECT service_point_id, branch_id, kind, name, opened_at, closed_at FROM service_point
+WHERE bank_id = $1 AND ($2::uuid IS NULL OR branch_id = $2) AND closed_at IS NULL
+ORDER BY branch_id, kind, name;
+
+-- name: find_service_point
+SELECT service_point_id, branch_id, kind, name, opened_at, closed_at FROM service_point
+WHERE bank_id = $1 AND service_point_id = $2;
+
+-- name: define_community_type
+INSERT INTO community_type (bank_id, code, name) VALUES ($1, $2, $3)
+ON CONFLICT (bank_id, code) DO UPDATE SET name = excluded.name;
+
+-- name: list_community_types
+SELECT code, name FROM community_type WHERE bank_id = $1 ORDER BY code;
+
+-- name: list_branch_totals
+SELECT branch_id, unit, kind, accounts, balance
+FROM list_branch_totals($1, $2, coalesce($3::timestamptz, 'infinity'))
+ORDER BY branch_id, unit, kind;
+
+-- name: list_branch_positions
+SELECT branch_id, unit, by_transfers, by_moves
+FROM list_branch_positions($1, $2, coalesce($3::timestamptz, 'infinity'))
+ORDER BY branch_id, unit;
 
 -- name: hold_master_keys
 SELECT * FROM vault.hold_master_keys($1, $2) AS key_id;
@@ -286,7 +355,9 @@ FROM sheet WHERE bank_id = $1 AND number = $2;
 
 -- name: list_runs
 SELECT first_number, last_number, kind, issued_to, issued_by, issued_at FROM sheet_run
-WHERE bank_id = $1 AND ($2::uuid IS NULL OR issued_to = $2) ORDER BY first_number;
+WHERE bank_id = $1 AND ($2::uuid IS NULL OR issued_to = $2)
+  AND ($3::uuid IS NULL OR is_within($1, issued_to, $3))
+ORDER BY first_number;
 
 -- name: list_missing
 SELECT array(SELECT number FROM generate_series(first_number, last_number) AS number
@@ -294,6 +365,7 @@ SELECT array(SELECT number FROM generate_series(first_number, last_number) AS nu
                                WHERE s.bank_id = $1 AND s.number = number.number)
              ORDER BY number) AS numbers
 FROM sheet_run WHERE bank_id = $1 AND first_number = $2;
+
 -- name: list_audit_entries
 SELECT entry_id, actor_id, role, action, object_id, purpose, result, request_id, recorded_at
 FROM audit_log
@@ -333,3 +405,23 @@ SELECT member_number FROM resident WHERE bank_id = $1 AND resident_id = $2;
 -- name: list_membership_steps
 SELECT state, actor_id, made_at FROM membership
 WHERE bank_id = $1 AND resident_id = $2 ORDER BY step;
+
+-- name: count_sealed
+SELECT count_sealed($1, $2);
+
+-- name: list_to_reseal
+SELECT table_name, column_name, place, bound_to, sealed FROM list_to_reseal($1, $2, $3);
+
+-- name: reseal
+SELECT reseal($1, $2, $3, $4, $5, $6);
+
+-- name: use_allowance
+SELECT use_allowance($1, $2, $3, $4);
+
+-- name: give_back_allowance
+SELECT give_back_allowance($1, $2, $3);
+
+-- name: list_sheet_holders
+SELECT DISTINCT issued_to FROM sheet_run
+JOIN unnest($2::integer[]) AS number ON number BETWEEN first_number AND last_number
+WHERE bank_id = $1;

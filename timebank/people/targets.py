@@ -6,19 +6,24 @@ Most calls are about one's own things or by roles for the whole bank: they ask n
 from uuid import UUID
 
 from timebank.db import Connection
+from timebank.domain.errors import NotFoundError
 from timebank.people.access import Action, Principal, Reach, Target, check_reaches, reach_of
 from timebank.people.kin import list_kin
-from timebank.people.parties import list_path_of
+from timebank.people.parties import PartyKind, is_party, list_path_of
 
 
 async def check_reaches_party(
-    connection: Connection, principal: Principal, action: Action, owner_id: UUID | None
+    connection: Connection,
+    principal: Principal,
+    action: Action,
+    owner_id: UUID | None,
+    merchant_id: UUID | None = None,
 ) -> None:
     """Raise NotFoundError unless the principal may do this to what the party owns.
 
-    `owner_id` None is the bank itself.
+    `owner_id` None is the bank itself; `merchant_id` is at whom it is, if at a merchant's.
     """
-    target = Target(owner_id=owner_id)
+    target = Target(owner_id=owner_id, merchant_id=merchant_id)
     if not needs_look(principal, action, owner_id):
         pass
     elif owner_id and reach_of(principal, action) is Reach.KIN:
@@ -28,6 +33,15 @@ async def check_reaches_party(
         path = await list_path_of(connection, principal.bank_id, owner_id)
         target = Target(owner_id=owner_id, path=path)
     check_reaches(principal, action, target)
+
+
+async def check_reaches_person(
+    connection: Connection, principal: Principal, action: Action, person_id: UUID
+) -> None:
+    """Raise NotFoundError unless this is a person, not erased, whom the principal reaches."""
+    if not await is_party(connection, principal.bank_id, person_id, PartyKind.PERSON):
+        raise NotFoundError
+    await check_reaches_party(connection, principal, action, person_id)
 
 
 def needs_look(principal: Principal, action: Action, owner_id: UUID | None) -> bool:

@@ -10,12 +10,17 @@ import pytest
 
 from tests.book import Book
 from tests.guards.test_append_only import login
-from timebank.domain.errors import TooManyAttemptsError
+from tests.people.desk import Desk
+from timebank.domain.errors import LoginFailedError, TooManyAttemptsError
 from timebank.embedded import Server
 from timebank.ledger.ids import new_id
 from timebank.people.access import SessionMethod
+from timebank.people.cards import issue_card
+from timebank.people.login.credentials import keep_pin, set_pin
 from timebank.people.login.delays import Subject, charge
-from timebank.people.login.logins import hash_staff_number
+from timebank.people.login.hashing import Hasher
+from timebank.people.login.logins import begin_with_card, check_fits, finish, hash_staff_number
+from timebank.people.seals import Seals
 
 MINUTE = timedelta(minutes=1)
 
@@ -27,7 +32,7 @@ async def test_a_code_is_spent_once(book: Book) -> None:
         book.bank_id,
         person,
         code,
-        b"sealed",
+        b"a sealed value",
         new_id(),
         MINUTE,
     )
@@ -46,7 +51,7 @@ async def test_a_code_that_is_late_is_not_spent(book: Book) -> None:
         book.bank_id,
         person,
         code,
-        b"sealed",
+        b"a sealed value",
         new_id(),
         timedelta(0),
     )
@@ -62,7 +67,7 @@ async def test_a_code_is_not_to_oneself(book: Book) -> None:
             book.bank_id,
             person,
             new_id(),
-            b"sealed",
+            b"a sealed value",
             MINUTE,
         )
 
@@ -127,3 +132,28 @@ async def test_attempts_of_a_day_ago_go_two_at_a_time(
         await attempt(book, subject)
         left.append(await book.pool.fetchval("SELECT count(*) FROM login_failure"))
     assert left == [5, 4, 3]
+
+
+async def test_a_pin_that_is_changed_meanwhile_opens_nothing(desk: Desk) -> None:
+    """Its change has ended all sessions; none may be opened by the old one just after that."""
+    hasher = Hasher(Seals(desk.ring), memory_kib=64, passes=1)
+    resident_id = await desk.member()
+    async with desk.at() as connection:
+        card = await issue_card(connection, desk.bank_id, resident_id, issued_by=desk.clerk)
+        kept = await keep_pin(hasher, desk.bank_id, resident_id, "492716")
+        await set_pin(connection, desk.bank_id, resident_id, kept, None)
+    attempts = []
+    for _ in range(2):
+        async with desk.at() as connection:
+            attempts.append(
+                await begin_with_card(connection, desk.bank_id, card, SessionMethod.PIN)
+            )
+        assert await check_fits(hasher, attempts[-1], "492716") == 0
+    async with desk.at() as connection:
+        assert (await finish(connection, attempts[0], 0)).party_id == resident_id
+    async with desk.at() as connection:
+        kept = await keep_pin(hasher, desk.bank_id, resident_id, "904172")
+        await set_pin(connection, desk.bank_id, resident_id, kept, None)
+    with pytest.raises(LoginFailedError):
+        async with desk.at() as connection:
+            await finish(connection, attempts[1], 0)

@@ -112,7 +112,8 @@ async def finish(
 ) -> NewSession:
     """Spend what counts once and open a session; LoginFailedError if it was spent before.
 
-    `grant_id`: in which of their roles staff come; the first they were granted if not said.
+    So too if the secret was changed meanwhile. `grant_id`: in which of their roles staff come; the
+    first they were granted if not said. Locks the second factor, the secret, then the attempts.
     """
     bank_id, party_id, method = attempt.subject.bank_id, attempt.party_id, attempt.subject.method
     if party_id is None:
@@ -130,6 +131,10 @@ async def finish(
         spent = spent and grant is not None
     else:
         spent = True
+    if method is not SessionMethod.CODE:
+        spent = spent and await connection.fetchval(
+            _QUERIES["is_secret_in_force"], bank_id, party_id, method, attempt.kept
+        )
     if not spent:
         raise LoginFailedError
     if grant:

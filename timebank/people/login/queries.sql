@@ -23,6 +23,10 @@ WHERE c.bank_id = $1 AND c.resident_id = $2 AND c.revoked_at IS NULL
 -- name: find_secret
 SELECT sealed_hash FROM login_secret WHERE bank_id = $1 AND party_id = $2 AND kind = $3;
 
+-- name: is_secret_in_force
+SELECT true FROM login_secret
+WHERE bank_id = $1 AND party_id = $2 AND kind = $3 AND sealed_hash = $4 FOR SHARE;
+
 -- name: set_secret
 INSERT INTO login_secret (bank_id, party_id, kind, sealed_hash) VALUES ($1, $2, $3, $4)
 ON CONFLICT (bank_id, party_id, kind) DO UPDATE
