@@ -11,14 +11,20 @@ from litestar.handlers import HTTPRouteHandler
 
 from timebank.api import (
     accounts,
+    activities,
     api_keys,
     approvals,
+    attendance,
     branches,
     credentials,
     health,
     logins,
     oversight,
+    rates,
+    records,
+    summaries,
     transfers,
+    wishes,
 )
 from timebank.api.call import Call
 from timebank.api.desk import Desk
@@ -63,6 +69,12 @@ def create_app(settings: Settings | None = None) -> Litestar:
             approvals.router,
             oversight.router,
             branches.router,
+            activities.router,
+            attendance.router,
+            records.router,
+            summaries.router,
+            rates.router,
+            wishes.router,
             health.router,
         ],
     )

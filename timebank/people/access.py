@@ -87,10 +87,31 @@ class Action(StrEnum):
     REVOKE_ROLE = "revoke_role"
     READ_ROLES = "read_roles"
     READ_AUDIT_LOG = "read_audit_log"
+    READ_PROGRAMME = "read_programme"
+    OPEN_CATEGORY = "open_category"
+    SET_RATE = "set_rate"
+    ASK_WHAT_IF = "ask_what_if"
+    PLAN_ACTIVITY = "plan_activity"
+    CANCEL_ACTIVITY = "cancel_activity"
+    READ_ROSTER = "read_roster"
+    SIGN_UP = "sign_up"
+    CHECK_IN = "check_in"
+    CHECK_IN_BY_CODE = "check_in_by_code"
+    SHOW_CODE = "show_code"
+    UPLOAD_SCANS = "upload_scans"
+    REVIEW_ATTENDANCE = "review_attendance"
+    WRITE_RECORD = "write_record"
+    DECIDE_RECORD = "decide_record"
+    REVERSE_RECORD = "reverse_record"
+    READ_RECORD = "read_record"
+    READ_WISH = "read_wish"
+    CARE_FOR_WISH = "care_for_wish"
+    CONFIRM_WISH = "confirm_wish"
 
 
 _BY_COORDINATORS = {Role.COORDINATOR: Reach.BRANCH}
 _BY_ADMINISTRATORS = {Role.ADMINISTRATOR: Reach.BRANCH}
+_SEEN_BY_COORDINATORS = {**_BY_COORDINATORS, Role.AUDITOR: Reach.BRANCH}
 
 POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.READ_ACCOUNT: {
@@ -157,10 +178,47 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.REVOKE_ROLE: _BY_ADMINISTRATORS,
     Action.READ_ROLES: {**_BY_ADMINISTRATORS, Role.AUDITOR: Reach.BRANCH},
     Action.READ_AUDIT_LOG: {Role.AUDITOR: Reach.BANK, Role.ADMINISTRATOR: Reach.BANK},
+    # What the programme offers stands on a wall; who takes part is seen by those who run it.
+    Action.READ_PROGRAMME: {
+        Role.RESIDENT: Reach.BANK,
+        Role.COORDINATOR: Reach.BANK,
+        Role.AUDITOR: Reach.BANK,
+        Role.ADMINISTRATOR: Reach.BANK,
+        Role.INTEGRATOR: Reach.BANK,
+    },
+    Action.OPEN_CATEGORY: _BY_ADMINISTRATORS,
+    Action.SET_RATE: _BY_ADMINISTRATORS,
+    Action.ASK_WHAT_IF: {**_BY_ADMINISTRATORS, Role.AUDITOR: Reach.BRANCH},
+    Action.PLAN_ACTIVITY: _BY_COORDINATORS,
+    Action.CANCEL_ACTIVITY: _BY_COORDINATORS,
+    Action.READ_ROSTER: _SEEN_BY_COORDINATORS,
+    Action.SIGN_UP: {Role.RESIDENT: Reach.OWN, **_BY_COORDINATORS},
+    Action.CHECK_IN: _BY_COORDINATORS,
+    Action.CHECK_IN_BY_CODE: {Role.RESIDENT: Reach.OWN},
+    Action.SHOW_CODE: _BY_COORDINATORS,
+    Action.UPLOAD_SCANS: _BY_COORDINATORS,
+    Action.REVIEW_ATTENDANCE: _BY_COORDINATORS,
+    Action.WRITE_RECORD: _BY_COORDINATORS,
+    Action.DECIDE_RECORD: _BY_COORDINATORS,
+    Action.REVERSE_RECORD: _BY_COORDINATORS,
+    Action.READ_RECORD: {Role.RESIDENT: Reach.KIN, **_SEEN_BY_COORDINATORS},
+    Action.READ_WISH: _SEEN_BY_COORDINATORS,
+    Action.CARE_FOR_WISH: _BY_COORDINATORS,
+    Action.CONFIRM_WISH: _BY_COORDINATORS,
 }
 """Default deny: what does not stand here is refused."""
 
-LOW_VALUE = frozenset({Action.READ_ACCOUNT, Action.READ_SESSION, Action.END_SESSION})
+LOW_VALUE = frozenset(
+    {
+        Action.READ_ACCOUNT,
+        Action.READ_SESSION,
+        Action.END_SESSION,
+        Action.READ_PROGRAMME,
+        Action.READ_RECORD,
+        Action.SIGN_UP,
+        Action.CHECK_IN_BY_CODE,
+    }
+)
 """What a card and its PIN are good for."""
 
 
