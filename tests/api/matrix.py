@@ -4,49 +4,12 @@ What is expected stands here by hand, apart from the policy it is compared with.
 does not name is answered 403 everywhere.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-from tests.api.things import Whose
+from tests.api.matrix_service import SERVICE
+from tests.api.rows import READING, Row
 from timebank.people.access import Role
 
-REACHES: Mapping[str, frozenset[Whose]] = {
-    "own": frozenset({Whose.OWN}),
-    "branch": frozenset({Whose.OWN, Whose.NEAR}),
-    "bank": frozenset({Whose.OWN, Whose.NEAR, Whose.FAR}),
-    "none": frozenset(),  # the role may, but nothing that the matrix knows is theirs
-    "any": frozenset(Whose),  # an operation that names nobody's thing
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """An operation, who reaches how far with it, and what a call looks like.
-
-    Path parameters are made by name (`things.MAKERS`), under the name in `made` if it stands there.
-    """
-
-    operation: str
-    reach: Mapping[Role, str]
-    body: Any = None
-    ok: int = 200
-    absent: int = 404
-    made: Mapping[str, str] | None = None
-
-    def expected(self, role: Role, whose: Whose) -> int:
-        """Return the status that a caller of this role is answered about whose thing."""
-        if role not in self.reach:
-            return 403
-        return self.ok if whose in REACHES[self.reach[role]] else self.absent
-
-
-READING = {
-    Role.RESIDENT: "own",
-    Role.COORDINATOR: "branch",
-    Role.AUDITOR: "bank",
-    Role.INTEGRATOR: "bank",
-}
 OVERSEEING = {role: reach for role, reach in READING.items() if role is not Role.RESIDENT}
 POSTING = {Role.INTEGRATOR: "bank"}
 
@@ -203,4 +166,4 @@ LOGIN = [
     Row("DELETE /api-keys/{api_key_id:uuid}", ADMINISTERING, ok=204),
 ]
 
-ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *LOGIN, *TREE]
+ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *LOGIN, *TREE, *SERVICE]

@@ -4,6 +4,7 @@ import re
 import secrets
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -11,7 +12,8 @@ from litestar import Litestar, Router, get
 
 import timebank.app
 from tests.api.client import V1, Api, Caller, check_problem, new_key, token_for
-from tests.api.matrix import ROWS, Row
+from tests.api.matrix import ROWS
+from tests.api.rows import Row
 from tests.api.things import Things, Whose, World
 from tests.book import Book
 from tests.places import open_branch
@@ -49,6 +51,8 @@ async def ask(caller: Caller, row: Row, things: Things) -> httpx.Response:
     for name in re.findall(r"{(\w+):\w+}", path):
         thing = await things.get((row.made or {}).get(name, name))
         path = re.sub(rf"{{{name}:\w+}}", str(thing), path)
+    if row.query:
+        path += f"?{urlencode(await things.fill(row.query))}"
     if method in {"GET", "DELETE"}:
         return await caller.send(method, path)
     return await caller.send(method, path, await things.fill(row.body))

@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from tests.api.client import Caller, register, token_for
+from tests.api.things_service import SERVICE_MAKERS
 from tests.book import Book
 from tests.places import open_branch, place
 from timebank.domain.branches import ServicePointKind
@@ -206,6 +207,7 @@ MAKERS: Mapping[str, Maker] = {
     "sibling_id": _sibling,
     "system_grant_id": _system_grant,
     "transfer_id": _transfer,
+    **SERVICE_MAKERS,
 }
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import Response, Router
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from timebank.api.accounts import Cursor, Limit
 from timebank.api.call import Call, IdempotencyKey
@@ -218,7 +218,7 @@ async def cancel_an_activity(
 
 @get("/shifts", opt={"action": Action.READ_PROGRAMME}, operation_id="list_shifts")
 async def list_all_shifts(
-    request: Call, from_on: FromDay, until_on: UntilDay, activity_id: UUID | None = None
+    request: Call, from_on: FromDay, until_on: UntilDay, activity_id: FromQuery[UUID | None] = None
 ) -> ShiftList:
     """List the shifts between two days, of one activity or of all."""
     check_days(from_on, until_on, "until")
