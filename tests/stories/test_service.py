@@ -66,7 +66,7 @@ class Community:
         body = {
             "category_id": self.category_id,
             "title": "周五大扫除",
-            "first_start": local.isoformat(),
+            "first_start": local.isoformat(timespec="minutes"),
             "wall_minutes": 120,
             **more,
         }

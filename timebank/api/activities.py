@@ -21,22 +21,27 @@ from timebank.api.reaching import (
 )
 from timebank.api.wire_service import (
     ActivityBody,
-    ActivityPage,
     CancelBody,
     CategoryBody,
-    CategoryList,
     DaysBody,
     LeaveBody,
-    RosterView,
-    ShiftList,
     SignUpBody,
     TeamBody,
-    WithdrawalView,
     check_days,
+    parse_first_start,
+)
+from timebank.api.wire_service_views import (
+    ActivityPage,
+    ActivityView,
+    CategoryList,
+    RosterView,
+    ShiftList,
+    WithdrawalView,
+    view_activity,
 )
 from timebank.db import Connection, transaction
 from timebank.domain.errors import InvalidInputError
-from timebank.domain.service import Activity, ActivityPlan, Category, RosterEntry, Shift
+from timebank.domain.service import ActivityPlan, Category, RosterEntry, Shift
 from timebank.domain.service_errors import ShiftClosedError
 from timebank.people import branches
 from timebank.people.access import Action, Role
@@ -84,26 +89,27 @@ async def list_all_activities(
     page, more = found[:limit], len(found) > limit
     last = str(page[-1].activity_id) if page else ""
     return ActivityPage(
-        page, make_cursor(bank.cursor_key, "activities", last) if more else None, more
+        [view_activity(one) for one in page],
+        make_cursor(bank.cursor_key, "activities", last) if more else None,
+        more,
     )
 
 
 @post("/activities", opt={"action": Action.PLAN_ACTIVITY}, operation_id="make_activity")
 async def make_an_activity(
     request: Call, data: JSONBody[ActivityBody], idempotency_key: IdempotencyKey
-) -> Response[Activity]:
+) -> Response[ActivityView]:
     """Make an activity; its shifts of the first 92 days are planned with it."""
-    if not 1900 <= data.first_start.year <= 2199:
-        raise InvalidInputError("Days are from 1900 to 2199.", pointer="/first_start")
+    first_start = parse_first_start(data.first_start)
 
-    async def work(connection: Connection) -> Deed[Activity]:
+    async def work(connection: Connection) -> Deed[ActivityView]:
         branch_id = await named_branch(connection, request, data.branch_id)
         await _check_service_point(connection, request, data.service_point_id, branch_id)
         plan = ActivityPlan(
             category_id=data.category_id,
             title=data.title,
             organiser_id=data.organiser_id or request.user.principal_id,
-            first_start=data.first_start,
+            first_start=first_start,
             wall_minutes=data.wall_minutes,
             rule=data.rule,
             branch_id=branch_id,
@@ -115,9 +121,9 @@ async def make_an_activity(
         made = await activities.make_activity(
             connection, request.user.bank_id, request.user.principal_id, plan
         )
-        return Deed(made, made.activity_id)
+        return Deed(view_activity(made), made.activity_id)
 
-    return await do_once(request, Activity, work)
+    return await do_once(request, ActivityView, work)
 
 
 async def _check_service_point(
@@ -139,10 +145,11 @@ async def _check_service_point(
     opt={"action": Action.READ_PROGRAMME},
     operation_id="get_activity",
 )
-async def read_activity(request: Call, activity_id: FromPath[UUID]) -> Activity:
+async def read_activity(request: Call, activity_id: FromPath[UUID]) -> ActivityView:
     """Return an activity."""
     async with transaction(request.desk.pool) as connection:
-        return await activities.get_activity(connection, request.user.bank_id, activity_id)
+        found = await activities.get_activity(connection, request.user.bank_id, activity_id)
+    return view_activity(found)
 
 
 @post(
@@ -155,17 +162,17 @@ async def add_a_team(
     activity_id: FromPath[UUID],
     data: JSONBody[TeamBody],
     idempotency_key: IdempotencyKey,
-) -> Response[Activity]:
+) -> Response[ActivityView]:
     """Let an organisation or a 双报到 unit attend as such."""
 
-    async def work(connection: Connection) -> Deed[Activity]:
+    async def work(connection: Connection) -> Deed[ActivityView]:
         await activity_reached(connection, request, activity_id)
         activity = await activities.add_team(
             connection, request.user.bank_id, activity_id, data.team_id
         )
-        return Deed(activity, activity_id)
+        return Deed(view_activity(activity), activity_id)
 
-    return await do_once(request, Activity, work)
+    return await do_once(request, ActivityView, work)
 
 
 @post(
@@ -202,18 +209,19 @@ async def cancel_an_activity(
     activity_id: FromPath[UUID],
     data: JSONBody[CancelBody],
     idempotency_key: IdempotencyKey,
-) -> Response[Activity]:
+) -> Response[ActivityView]:
     """Cancel an activity for good; shifts that have begun stay."""
     bank_id = request.user.bank_id
 
-    async def work(connection: Connection) -> Deed[Activity]:
+    async def work(connection: Connection) -> Deed[ActivityView]:
         await activity_reached(connection, request, activity_id)
         await activities.cancel_activity(
             connection, bank_id, request.user.principal_id, activity_id, data.reason
         )
-        return Deed(await activities.get_activity(connection, bank_id, activity_id), activity_id)
+        activity = await activities.get_activity(connection, bank_id, activity_id)
+        return Deed(view_activity(activity), activity_id)
 
-    return await do_once(request, Activity, work)
+    return await do_once(request, ActivityView, work)
 
 
 @get("/shifts", opt={"action": Action.READ_PROGRAMME}, operation_id="list_shifts")

@@ -12,18 +12,20 @@ from timebank.api.operations import get, post
 from timebank.api.reaching import check_reach, person_named, shift_reached
 from timebank.api.wire import as_utc
 from timebank.api.wire_service import (
-    AttendanceList,
     CheckBody,
     CheckInBody,
-    ClosedView,
     CodeBody,
     ReviewBody,
     ScanBody,
+    ScansBody,
+    StepBody,
+)
+from timebank.api.wire_service_views import (
+    AttendanceList,
+    ClosedView,
     ScanResult,
     ScanResults,
-    ScansBody,
     ShownCodeView,
-    StepBody,
 )
 from timebank.db import Connection, transaction
 from timebank.domain.attendance import CODE_SECONDS

@@ -11,7 +11,8 @@ from timebank.api.activities import FromDay, UntilDay
 from timebank.api.call import Call
 from timebank.api.operations import get
 from timebank.api.reaching import check_reach
-from timebank.api.wire_service import CapsList, RateList, check_days
+from timebank.api.wire_service import check_days
+from timebank.api.wire_service_views import CapsList, RateList
 from timebank.db import transaction
 from timebank.domain.errors import InvalidInputError
 from timebank.domain.rates import HIGHEST_RATE

@@ -14,13 +14,15 @@ from timebank.api.operations import get, post
 from timebank.api.reaching import check_reach, records_reached, shift_reached
 from timebank.api.wire import as_utc
 from timebank.api.wire_service import (
-    AwardList,
     ClaimsBody,
     RecordIdsBody,
-    RecordList,
     RecordReversalBody,
-    RecordView,
     StepBody,
+)
+from timebank.api.wire_service_views import (
+    AwardList,
+    RecordList,
+    RecordView,
     view_record,
 )
 from timebank.db import Connection, transaction

@@ -11,10 +11,14 @@ from timebank.api.operations import get
 from timebank.api.problems import preferred_language
 from timebank.api.reaching import check_reach
 from timebank.api.records import check_resident
-from timebank.api.wire_service import ExpiryView, ExplanationView, SummaryView
+from timebank.api.wire_service_views import (
+    ExpiryView,
+    ExplanationView,
+    SummaryView,
+)
 from timebank.db import Connection, transaction
 from timebank.domain.errors import NotFoundError
-from timebank.domain.explaining import Explanation
+from timebank.domain.explaining import list_subjects
 from timebank.domain.ledger import AccountKind, Unit
 from timebank.domain.plain_words import Language, explain_in_words
 from timebank.ledger.accounts import find_account_of
@@ -80,17 +84,10 @@ async def explain_a_balance(request: Call, account_id: FromPath[UUID]) -> Respon
     async with transaction(request.desk.pool) as connection:
         await check_reach(connection, request, account.owner_id)
         explanation = await explain_balance(connection, bank, account_id)
-        titles = await list_titles(connection, bank.bank_id, _subjects(explanation))
+        titles = await list_titles(connection, bank.bank_id, list_subjects(explanation))
     language = preferred_language(request.headers.get("accept-language", ""))
     sentences = explain_in_words(explanation, Language(language), titles)
     return Response(ExplanationView(language, sentences), headers={"Vary": "Accept-Language"})
-
-
-def _subjects(explanation: Explanation) -> set[UUID]:
-    """Return what the points of an explanation came from."""
-    sources = [one.source for one in explanation.unspent]
-    sources += [paid.source for use in explanation.uses for paid in use.paid_by]
-    return {source.subject_id for source in sources if source.subject_id}
 
 
 router = Router("/", route_handlers=[read_summary, explain_a_balance])

@@ -1,4 +1,4 @@
-"""The JSON of service: what callers send, and the answers that are more than a word of the domain.
+"""The JSON of service that callers send; what they are answered is in wire_service_views.py.
 
 Local times of an activity's plan are times on the wall; everything else is an instant.
 """
@@ -7,38 +7,29 @@ from datetime import date, datetime
 from typing import Annotated
 from uuid import UUID
 
-import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 from timebank.api.wire import Instant
 from timebank.domain.errors import InvalidInputError
 from timebank.domain.ledger import ReversalReason, SpentPolicy
 from timebank.domain.schedule import LONGEST_SHIFT_MINUTES
 from timebank.domain.service import (
-    Activity,
-    Attendance,
-    Award,
     CancelReason,
-    Caps,
-    Category,
     Evidence,
-    Rate,
     RecordNote,
-    RecordSource,
-    RecordStatus,
-    RosterEntry,
-    ScanOutcome,
-    ServiceRecord,
-    Shift,
-    Wish,
-    WishStatus,
 )
 from timebank.service.scans import MOST_SCANS
 
 _PLAIN = r"^[^\x00-\x1f\x7f]+$"
 MOST_RECORDS = 500
 
-LocalInstant = Annotated[datetime, Meta(tz=False, description="Local, without an offset")]
+LocalMinute = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:00)?$",
+        description="By the clock on the wall, as 2026-01-02T09:00: it has no offset",
+    ),
+]
 Title = Annotated[str, Meta(min_length=1, max_length=200, pattern=_PLAIN)]
 Short = Annotated[str, Meta(min_length=1, max_length=80, pattern=_PLAIN)]
 CategoryCode = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
@@ -71,7 +62,7 @@ class ActivityBody(Struct, forbid_unknown_fields=True, kw_only=True):
 
     category_id: UUID
     title: Title
-    first_start: LocalInstant
+    first_start: LocalMinute
     wall_minutes: Annotated[int, Meta(ge=1, le=LONGEST_SHIFT_MINUTES)]
     rule: Annotated[str, Meta(min_length=1, max_length=500, pattern=_PLAIN)] | None = None
     branch_id: UUID | None = None
@@ -223,175 +214,11 @@ class GrantedBody(Struct, forbid_unknown_fields=True, kw_only=True):
     evidence: EvidenceBody
 
 
-class CategoryList(Struct, frozen=True):
-    """All categories by their codes."""
-
-    data: list[Category]
-
-
-class ActivityPage(Struct, frozen=True):
-    """Activities, the oldest first."""
-
-    data: list[Activity]
-    next_cursor: str | None
-    has_more: bool
-
-
-class ShiftList(Struct, frozen=True):
-    """Shifts by their start."""
-
-    data: list[Shift]
-
-
-class RosterView(Struct, frozen=True):
-    """Who signed up: first those with a place, then those who wait."""
-
-    data: list[RosterEntry]
-
-
-class WithdrawalView(Struct, frozen=True):
-    """Who got the place that was given up."""
-
-    promoted_ids: list[UUID]
-
-
-class ShownCodeView(Struct, frozen=True):
-    """The code to show now; another follows after these seconds."""
-
-    code: str
-    seconds: int
-
-
-class AttendanceList(Struct, frozen=True):
-    """Who came, by their check-in."""
-
-    data: list[Attendance]
-
-
-class ScanResult(Struct, frozen=True):
-    """What became of a scan."""
-
-    scan_id: UUID
-    outcome: ScanOutcome
-
-
-class ScanResults(Struct, frozen=True):
-    """What became of each scan, in the order of the list."""
-
-    data: list[ScanResult]
-
-
-class ClosedView(Struct, frozen=True):
-    """How many attendances were closed at the planned end."""
-
-    closed: int
-
-
-class RecordView(Struct, frozen=True, kw_only=True):
-    """A service record; the evidence is named by its hash, a note or a sheet's number."""
-
-    record_id: UUID
-    person_id: UUID
-    category_id: UUID
-    activity_id: UUID | None
-    shift_id: UUID | None
-    wish_id: UUID | None
-    attendance_id: UUID | None
-    served_on: date
-    started_at: datetime | None
-    ended_at: datetime | None
-    minutes: int
-    next_day_minutes: int
-    source: RecordSource
-    evidence_sha256: str | None
-    note: RecordNote | None
-    sheet_number: str | None
-    status: RecordStatus
-    made_by: UUID
-    decided_by: UUID | None
-    decided_at: datetime | None
-
-
-class RecordList(Struct, frozen=True):
-    """Service records."""
-
-    data: list[RecordView]
-
-
-class AwardList(Struct, frozen=True):
-    """What each confirmed record earned, in the order asked for."""
-
-    data: list[Award]
-
-
-class RateList(Struct, frozen=True):
-    """All versions of a category's rate, by the day they begin."""
-
-    data: list[Rate]
-
-
-class CapsList(Struct, frozen=True):
-    """All caps, by the day they begin."""
-
-    data: list[Caps]
-
-
-class WallWish(Struct, frozen=True, kw_only=True):
-    """A wish as it hangs on the wall: nobody is named."""
-
-    wish_id: UUID
-    category_id: UUID
-    title: str
-    branch_id: UUID | None
-    status: WishStatus
-
-
-class Wall(Struct, frozen=True):
-    """Wishes, the latest first."""
-
-    data: list[WallWish]
-
-
-class ExpiryView(Struct, frozen=True):
-    """What expires first; a day that has passed means: soon."""
-
-    expires_on: date
-    points: int
-
-
-class SummaryView(Struct, frozen=True, kw_only=True):
-    """What a resident has had confirmed, has now, and what of it expires first."""
-
-    resident_id: UUID
-    records: int
-    minutes_confirmed: int
-    points_earned: int
-    minutes: int
-    points: int
-    points_account_id: UUID | None
-    next_expiry: ExpiryView | UnsetType = UNSET
-
-
-class ExplanationView(Struct, frozen=True):
-    """Why a balance is what it is, in sentences of the reader's language."""
-
-    language: str
-    sentences: list[str]
-
-
-def view_record(record: ServiceRecord) -> RecordView:
-    """Return the record as it is answered."""
-    fields = msgspec.structs.asdict(record)
-    digest = record.evidence_sha256
-    return RecordView(**{**fields, "evidence_sha256": digest and digest.hex()})
-
-
-def view_on_wall(wish: Wish) -> WallWish:
-    """Return what everybody may see of a wish."""
-    return WallWish(
-        wish_id=wish.wish_id,
-        category_id=wish.category_id,
-        title=wish.title,
-        branch_id=wish.branch_id,
-        status=wish.status,
-    )
+def parse_first_start(text: str) -> datetime:
+    """Return the local time of a plan; InvalidInputError if it is none, or not of our times."""
+    try:
+        start = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInputError("There is no such day or time.", pointer="/first_start") from error
+    check_days(start.date(), start.date(), "/first_start")
+    return start

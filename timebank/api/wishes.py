@@ -17,10 +17,9 @@ from timebank.api.wire_service import (
     AssignBody,
     GrantedBody,
     StepBody,
-    Wall,
     WishBody,
-    view_on_wall,
 )
+from timebank.api.wire_service_views import Wall, view_on_wall
 from timebank.db import Connection, transaction
 from timebank.domain.service import Award, Wish, WishStatus
 from timebank.people.access import Action

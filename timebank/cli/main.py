@@ -12,6 +12,7 @@ from timebank.cli.points import points
 from timebank.cli.reconcile import reconcile
 from timebank.cli.running import COMMANDS_CONTEXT
 from timebank.cli.schema import schema
+from timebank.cli.service import service
 from timebank.cli.serving import serve
 from timebank.cli.staff import staff
 from timebank.cli.tokens import bank, token
@@ -41,6 +42,7 @@ for subcommand in (
     token,
     import_files,
     points,
+    service,
     reconcile,
     bench,
     schema,
