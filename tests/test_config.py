@@ -51,12 +51,13 @@ def test_every_setting_is_read() -> None:
             "TIMEBANK_AUDITOR_URL": "postgresql://b",
             "TIMEBANK_DATA_DIR": "/var/lib/elsewhere",
             "TIMEBANK_MASTER_KEY_FILE": "/etc/timebank/master.key",
-            "TIMEBANK_LOGIN_KEY_FILE": "/etc/login.key",
             "TIMEBANK_ARGON2_MEMORY_KIB": "64",
             "TIMEBANK_ARGON2_PASSES": "3",
+            "TIMEBANK_PUBLIC_URL": "https://bank.example",
             "TIMEBANK_HOST": "0.0.0.0",  # noqa: S104 - only read, never bound
             "TIMEBANK_PORT": "0",
             "TIMEBANK_POOL_SIZE": "100",
+            "TIMEBANK_JOB_SECONDS": "0",
             "TIMEBANK_LOG_LEVEL": "debug",
         }
     )

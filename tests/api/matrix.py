@@ -6,10 +6,17 @@ does not name is answered 403 everywhere.
 
 from collections.abc import Sequence
 
+from tests.api.matrix_people import PEOPLE
 from tests.api.matrix_service import SERVICE
-from tests.api.rows import READING, Row
+from tests.api.rows import Row
 from timebank.people.access import Role
 
+READING = {
+    Role.RESIDENT: "own",
+    Role.COORDINATOR: "branch",
+    Role.AUDITOR: "bank",
+    Role.INTEGRATOR: "bank",
+}
 OVERSEEING = {role: reach for role, reach in READING.items() if role is not Role.RESIDENT}
 POSTING = {Role.INTEGRATOR: "bank"}
 
@@ -166,4 +173,4 @@ LOGIN = [
     Row("DELETE /api-keys/{api_key_id:uuid}", ADMINISTERING, ok=204),
 ]
 
-ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *LOGIN, *TREE, *SERVICE]
+ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *LOGIN, *TREE, *PEOPLE, *SERVICE]

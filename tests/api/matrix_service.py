@@ -1,7 +1,11 @@
 """The part of the access matrix about service: who plans, attends, records, decides and reads."""
 
-from tests.api.rows import READING, Row
+from tests.api.rows import Row
+from tests.api.things import MAKERS
+from tests.api.things_service import SERVICE_MAKERS
 from timebank.people.access import Role
+
+MAKERS.update(SERVICE_MAKERS)
 
 PROGRAMME = [
     Role.RESIDENT,
@@ -58,7 +62,7 @@ ACTIVITIES = [
         {"reason": "weather"},
         ok=201,
     ),
-    Row("GET /shifts", ON_THE_WALL, query={"from": "2026-05-01", "until": "2026-05-31"}),
+    Row("GET /shifts", ON_THE_WALL, query="?from=2026-05-01&until=2026-05-31"),
     Row("GET /shifts/{shift_id:uuid}", SEEING_THE_WALL),
     Row(
         "POST /shifts/{shift_id:uuid}/cancellation",
@@ -180,7 +184,10 @@ RECORDS = [
         SEEING_RECORDS,
         made={"resident_id": "owner_id"},
     ),
-    Row("GET /accounts/{account_id:uuid}/explanation", READING),
+    Row(
+        "GET /accounts/{account_id:uuid}/explanation",
+        {**SEEING_RECORDS, Role.INTEGRATOR: "bank"},
+    ),
 ]
 
 RULES = [
@@ -189,7 +196,7 @@ RULES = [
     Row(
         "GET /what-if",
         {Role.ADMINISTRATOR: "bank", Role.AUDITOR: "bank"},
-        query={"rate": "$question", "from": "2026-05-01", "until": "2026-05-31"},
+        query="?rate=$question&from=2026-05-01&until=2026-05-31",
     ),
 ]
 

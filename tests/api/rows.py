@@ -1,4 +1,4 @@
-"""A row of the access matrix, and what its words mean."""
+"""A row of the access matrix: an operation, who reaches how far with it, what a call looks like."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ class Row:
     """An operation, who reaches how far with it, and what a call looks like.
 
     Path parameters are made by name (`things.MAKERS`), under the name in `made` if it stands there.
+    What `needs` names is made of the caller's own before the call. `for_role` holds the body of a
+    role (the query, where the operation reads) that is not as `body` (or `query`) says.
     """
 
     operation: str
@@ -29,18 +31,12 @@ class Row:
     ok: int = 200
     absent: int = 404
     made: Mapping[str, str] | None = None
-    query: Mapping[str, Any] | None = None
+    query: str = ""
+    needs: tuple[str, ...] = ()
+    for_role: Mapping[Role, Any] | None = None
 
     def expected(self, role: Role, whose: Whose) -> int:
         """Return the status that a caller of this role is answered about whose thing."""
         if role not in self.reach:
             return 403
         return self.ok if whose in REACHES[self.reach[role]] else self.absent
-
-
-READING = {
-    Role.RESIDENT: "own",
-    Role.COORDINATOR: "branch",
-    Role.AUDITOR: "bank",
-    Role.INTEGRATOR: "bank",
-}

@@ -4,17 +4,18 @@ MAKERS say how each thing is made, by the name that paths and bodies have for it
 new kind of thing adds its maker here.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx
 import msgspec
 
 from tests.api.client import Caller, register, token_for
-from tests.api.things_service import SERVICE_MAKERS
 from tests.book import Book
 from tests.places import open_branch, place
 from timebank.domain.branches import ServicePointKind
@@ -74,6 +75,12 @@ class Things:
             case list():
                 return [await self.fill(value) for value in template]
         return template
+
+    async def fill_query(self, query: str) -> str:
+        """Return a query whose `$name` are replaced by things."""
+        for name in re.findall(r"\$(\w+)", query):
+            query = query.replace(f"${name}", quote(str(await self.get(name))))
+        return query
 
 
 Maker = Callable[[Things], Awaitable[Any]]
@@ -191,7 +198,7 @@ async def _api_key(things: Things) -> UUID:
         )[0]
 
 
-MAKERS: Mapping[str, Maker] = {
+MAKERS: dict[str, Maker] = {
     "account_id": _wallet,
     "api_key_id": _api_key,
     "approval": _approval,
@@ -207,16 +214,16 @@ MAKERS: Mapping[str, Maker] = {
     "sibling_id": _sibling,
     "system_grant_id": _system_grant,
     "transfer_id": _transfer,
-    **SERVICE_MAKERS,
 }
 
 
 @dataclass(frozen=True)
 class World:
-    """A caller, and the things they ask about."""
+    """A caller with what is theirs, and the things they ask about."""
 
     caller: Caller
     things: Things
+    own: Things
 
     @classmethod
     async def of(cls, http: httpx.AsyncClient, book: Book, role: Role, whose: Whose) -> "World":
@@ -239,4 +246,4 @@ class World:
             branch_id=here if role is Role.COORDINATOR else None,
             merchant_id=own.merchant_id if role in {Role.CLERK, Role.MERCHANT} else None,
         )
-        return cls(Caller(http, token), things)
+        return cls(Caller(http, token), things, own)

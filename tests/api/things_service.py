@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
+from tests.api.things import Maker, Things
 from timebank.db import Connection
 from timebank.domain.service import ActivityPlan, Claim, Evidence, RecordNote
 from timebank.ledger.ids import new_id
@@ -17,15 +18,10 @@ from timebank.service.records import claim_service, submit_records
 from timebank.service.sign_ups import sign_up
 from timebank.service.wishes import assign_wish, collect_wish, finish_wish
 
-if TYPE_CHECKING:
-    from tests.api.things import Things
-
 NOTE = Evidence(note=RecordNote.FORGOT_TO_CHECK_IN)
 
 
-async def _do(
-    things: "Things", work: Callable[..., Awaitable[Any]], *args: Any, **rest: Any
-) -> Any:
+async def _do(things: Things, work: Callable[..., Awaitable[Any]], *args: Any, **rest: Any) -> Any:
     """Do something in a transaction of its own."""
     async with things.book.pool.acquire() as connection, connection.transaction():
         return await work(connection, things.book.bank_id, *args, **rest)
@@ -36,13 +32,13 @@ def _past() -> datetime:
     return datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(days=1)
 
 
-async def _category(things: "Things") -> UUID:
+async def _category(things: Things) -> UUID:
     code = f"c{new_id().hex[-12:]}"
     category = await _do(things, open_category, code, "卫生清洁")
     return UUID(str(category.category_id))
 
 
-async def _activity_at(things: "Things", start: datetime) -> UUID:
+async def _activity_at(things: Things, start: datetime) -> UUID:
     local = start.astimezone(things.book.bank.zone).replace(tzinfo=None, second=0, microsecond=0)
     plan = ActivityPlan(
         category_id=await things.get("category_id"),
@@ -56,27 +52,27 @@ async def _activity_at(things: "Things", start: datetime) -> UUID:
     return UUID(str(activity.activity_id))
 
 
-async def _shift_at(things: "Things", start: datetime) -> UUID:
+async def _shift_at(things: Things, start: datetime) -> UUID:
     activity_id = await _activity_at(things, start)
     day = start.astimezone(things.book.bank.zone).date()
     [shift] = await _do(things, list_shifts, day, day, activity_id=activity_id)
     return UUID(str(shift.shift_id))
 
 
-async def _activity(things: "Things") -> UUID:
+async def _activity(things: Things) -> UUID:
     return await _activity_at(things, datetime.now(UTC) + timedelta(days=1))
 
 
-async def _shift(things: "Things") -> UUID:
+async def _shift(things: Things) -> UUID:
     """Not begun, and already open for those who come."""
     return await _shift_at(things, datetime.now(UTC) + timedelta(minutes=15))
 
 
-async def _past_shift(things: "Things") -> UUID:
+async def _past_shift(things: Things) -> UUID:
     return await _shift_at(things, _past())
 
 
-async def _joined_shift(things: "Things") -> UUID:
+async def _joined_shift(things: Things) -> UUID:
     shift_id = await _shift(things)
     await _do(
         things,
@@ -89,27 +85,27 @@ async def _joined_shift(things: "Things") -> UUID:
     return shift_id
 
 
-async def _attended_shift(things: "Things") -> UUID:
+async def _attended_shift(things: Things) -> UUID:
     shift_id = await _joined_shift(things)
     now = datetime.now(UTC)
     await _do(things, check_in, new_id(), shift_id=shift_id, person_id=things.owner_id, now=now)
     return shift_id
 
 
-async def _code_of(things: "Things", shift: str) -> str:
+async def _code_of(things: Things, shift: str) -> str:
     shift_id = await things.get(shift)
     return str(await _do(things, get_code, shift_id, datetime.now(UTC)))
 
 
-async def _code_of_joined(things: "Things") -> str:
+async def _code_of_joined(things: Things) -> str:
     return await _code_of(things, "joined_shift_id")
 
 
-async def _code_of_attended(things: "Things") -> str:
+async def _code_of_attended(things: Things) -> str:
     return await _code_of(things, "attended_shift_id")
 
 
-async def _attendance(things: "Things") -> UUID:
+async def _attendance(things: Things) -> UUID:
     """One that nobody checked out of: it waits for a review."""
     shift_id, then = await _past_shift(things), _past() + timedelta(minutes=5)
     who = things.owner_id
@@ -118,7 +114,7 @@ async def _attendance(things: "Things") -> UUID:
     return UUID(str(attendance_id))
 
 
-async def _draft(things: "Things") -> UUID:
+async def _draft(things: Things) -> UUID:
     start = _past()
     claim = Claim(
         person_id=things.owner_id,
@@ -131,34 +127,34 @@ async def _draft(things: "Things") -> UUID:
     return UUID(str(record.record_id))
 
 
-async def _record(things: "Things") -> UUID:
+async def _record(things: Things) -> UUID:
     record_id = await _draft(things)
     await _do(things, submit_records, [record_id])
     return record_id
 
 
-async def _confirmed(things: "Things") -> UUID:
+async def _confirmed(things: Things) -> UUID:
     record_id = await _record(things)
     await _do(things, confirm_records, new_id(), [record_id])
     return record_id
 
 
-async def _started_at(things: "Things") -> str:
+async def _started_at(things: Things) -> str:
     return _past().isoformat()
 
 
-async def _ended_at(things: "Things") -> str:
+async def _ended_at(things: Things) -> str:
     return (_past() + timedelta(minutes=30)).isoformat()
 
 
-async def _volunteer(things: "Things") -> UUID:
+async def _volunteer(things: Things) -> UUID:
     person = new_id()
     async with things.book.pool.acquire() as connection:
         await register_parties(connection, things.book.bank_id, PartyKind.PERSON, [person])
     return person
 
 
-async def _wish(things: "Things") -> UUID:
+async def _wish(things: Things) -> UUID:
     wish = await _do(
         things,
         collect_wish,
@@ -171,13 +167,13 @@ async def _wish(things: "Things") -> UUID:
     return UUID(str(wish.wish_id))
 
 
-async def _assigned_wish(things: "Things") -> UUID:
+async def _assigned_wish(things: Things) -> UUID:
     wish_id, volunteer = await _wish(things), await things.get("volunteer_id")
     await _do(things, assign_wish, new_id(), wish_id, volunteer)
     return wish_id
 
 
-async def _done_wish(things: "Things") -> UUID:
+async def _done_wish(things: Things) -> UUID:
     wish_id, start = await _assigned_wish(things), _past()
 
     async def finish(connection: Connection, bank_id: int) -> None:
@@ -195,11 +191,11 @@ async def _done_wish(things: "Things") -> UUID:
     return wish_id
 
 
-async def _question(things: "Things") -> str:
+async def _question(things: Things) -> str:
     return f"{await things.get('category_id')}:30"
 
 
-SERVICE_MAKERS: Mapping[str, Callable[["Things"], Awaitable[Any]]] = {
+SERVICE_MAKERS: Mapping[str, Maker] = {
     "activity_id": _activity,
     "assigned_wish_id": _assigned_wish,
     "attendance_id": _attendance,

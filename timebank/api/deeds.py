@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from timebank.api.call import Call
 from timebank.api.desk import Desk
+from timebank.api.paper import access_of
 from timebank.api.postings import Actor, make_award, make_chains, make_transfer, raise_if_refused
 from timebank.api.reaching import place_of_record
 from timebank.api.wire import AwardBody, AwardRow, BatchBody, ReversalBody, TransferBody
@@ -29,7 +30,8 @@ from timebank.people.access import Action, Principal, Role, check_may
 from timebank.people.approvals import Approval
 from timebank.people.grants import grant_role
 from timebank.people.parties import PartyKind, is_party, list_path_of
-from timebank.people.targets import check_reaches_party
+from timebank.people.targets import check_reaches_party, check_reaches_person
+from timebank.people.vault import Purpose, erase_person
 from timebank.service.awards import check_not_of_record, reverse_record
 from timebank.service.categories import get_category
 from timebank.service.rates import approve_rate, propose_rate, set_caps
@@ -71,6 +73,14 @@ class RoleGrantDeed(
     merchant_id: UUID | None = None
 
 
+class ErasureDeed(
+    Struct, tag_field="deed", tag="erasure", forbid_unknown_fields=True, kw_only=True
+):
+    """Destroy the key to a person's data, for good; the ledger keeps its ids and points."""
+
+    person_id: UUID
+
+
 class RateDeed(Struct, tag_field="deed", tag="rate", forbid_unknown_fields=True, kw_only=True):
     """Let a category earn so many points for an hour from a local day on."""
 
@@ -108,6 +118,7 @@ Deed: TypeAlias = (
     | RateDeed
     | CapsDeed
     | RecordReversalDeed
+    | ErasureDeed
 )
 
 
@@ -120,6 +131,7 @@ _ACTIONS: Mapping[type[Deed], Action] = {
     RateDeed: Action.SET_RATE,
     CapsDeed: Action.SET_RATE,
     RecordReversalDeed: Action.REVERSE_RECORD,
+    ErasureDeed: Action.ERASE,
 }
 """What proposing and deciding a deed amounts to."""
 
@@ -156,15 +168,18 @@ async def examine(request: Call, deed: Deed) -> Examined:
             await _check_rules(desk, principal, deed)
         case RecordReversalDeed():
             return await _examine_record(desk, principal, deed)
+        case ErasureDeed():
+            async with desk.pool.acquire() as connection:
+                await check_reaches_person(connection, principal, action, deed.person_id)
+            owners = [deed.person_id]
     async with desk.pool.acquire() as connection:
         path = await list_path_of(connection, principal.bank_id, owners[0] if owners else None)
     return Examined(path[0], frozenset(owner for owner in owners if owner))
 
 
-async def perform(
-    connection: Connection, desk: Desk, bank_id: int, done: Approval, deed: Deed
-) -> None:
+async def perform(connection: Connection, request: Call, done: Approval, deed: Deed) -> None:
     """Do what was approved, in the transaction of the approval; its maker is the actor."""
+    desk, bank_id = request.desk, request.user.bank_id
     actor = Actor(bank_id, done.maker_id, done.approval_id)
     match deed:
         case AwardDeed():
@@ -186,15 +201,8 @@ async def perform(
                 granted_by=done.maker_id,
                 approved_by=done.checker_id or done.maker_id,
             )
-        case RateDeed():
-            await _set_rate(connection, bank_id, done, deed)
-        case CapsDeed():
-            caps = Caps(
-                effective_on=deed.effective_on,
-                minutes_per_activity=deed.minutes_per_activity,
-                minutes_per_day=deed.minutes_per_day,
-            )
-            await set_caps(connection, bank_id, done.maker_id, caps)
+        case RateDeed() | CapsDeed():
+            await _set_rules(connection, bank_id, done, deed)
         case RecordReversalDeed():
             await reverse_record(
                 connection,
@@ -204,6 +212,9 @@ async def perform(
                 reason=deed.reason,
                 when_spent=deed.when_spent,
             )
+        case ErasureDeed():
+            access = access_of(request, Purpose.SUBJECT_ACCESS)
+            await erase_person(connection, access, deed.person_id)
 
 
 async def _post(connection: Connection, bank_id: int, chains: list[Chain]) -> None:
@@ -290,7 +301,17 @@ async def _check_rules(desk: Desk, principal: Principal, deed: RateDeed | CapsDe
             await get_category(connection, principal.bank_id, deed.category_id)
 
 
-async def _set_rate(connection: Connection, bank_id: int, done: Approval, deed: RateDeed) -> None:
+async def _set_rules(
+    connection: Connection, bank_id: int, done: Approval, deed: RateDeed | CapsDeed
+) -> None:
+    if isinstance(deed, CapsDeed):
+        caps = Caps(
+            effective_on=deed.effective_on,
+            minutes_per_activity=deed.minutes_per_activity,
+            minutes_per_day=deed.minutes_per_day,
+        )
+        await set_caps(connection, bank_id, done.maker_id, caps)
+        return
     rate = await propose_rate(
         connection,
         bank_id,
