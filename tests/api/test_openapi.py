@@ -304,10 +304,10 @@ async def test_every_answer_is_as_described(
     api: Api, cases: st.SearchStrategy[schemathesis.Case], data: st.DataObject
 ) -> None:
     case = data.draw(cases)
+    role = data.draw(st.sampled_from([Role.INTEGRATOR, Role.COORDINATOR, Role.ADMINISTRATOR]))
     if data.draw(st.booleans()):
         await make_real(api, case)
     request = case.as_transport_kwargs(base_url="http://timebank.test")
-    role = data.draw(st.sampled_from([Role.INTEGRATOR, Role.COORDINATOR, Role.ADMINISTRATOR]))
     caller = Caller(api.http, await token_for(api.book, role))
     headers = {**request.pop("headers", {}), **caller.headers, "Idempotency-Key": new_key()}
     request.pop("cookies", None)
