@@ -11,8 +11,10 @@ from litestar.handlers import HTTPRouteHandler
 
 from timebank.api import (
     accounts,
+    activities,
     api_keys,
     approvals,
+    attendance,
     branches,
     cards,
     credentials,
@@ -24,11 +26,15 @@ from timebank.api import (
     offers,
     oversight,
     persons,
+    rates,
+    records,
     redemption_oversight,
     residents,
     sheets,
+    summaries,
     tills,
     transfers,
+    wishes,
 )
 from timebank.api.call import Call
 from timebank.api.desk import Desk
@@ -85,6 +91,12 @@ def create_app(settings: Settings | None = None) -> Litestar:
             cards.router,
             sheets.router,
             branches.router,
+            activities.router,
+            attendance.router,
+            records.router,
+            summaries.router,
+            rates.router,
+            wishes.router,
             health.router,
         ],
     )

@@ -58,7 +58,7 @@ async def ask(caller: Caller, row: Row, things: Things, role: Role | None = None
     usual = row.query if method == "GET" else row.body
     said = (row.for_role or {}).get(role, usual) if role else usual
     if method in {"GET", "DELETE"}:
-        return await caller.send(method, path + (said or ""))
+        return await caller.send(method, path + await things.fill_query(said or ""))
     return await caller.send(method, path, await things.fill(said))
 
 

@@ -4,10 +4,12 @@ MAKERS say how each thing is made, by the name that paths and bodies have for it
 new kind of thing adds its maker here.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx
@@ -74,6 +76,12 @@ class Things:
             case list():
                 return [await self.fill(value) for value in template]
         return template
+
+    async def fill_query(self, query: str) -> str:
+        """Return a query whose `$name` are replaced by things."""
+        for name in re.findall(r"\$(\w+)", query):
+            query = query.replace(f"${name}", quote(str(await self.get(name))))
+        return query
 
 
 Maker = Callable[[Things], Awaitable[Any]]

@@ -5,6 +5,7 @@ both must reach what it touches.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Annotated, TypeAlias
 from uuid import UUID
 
@@ -14,11 +15,15 @@ from timebank.api.call import Call
 from timebank.api.desk import Desk
 from timebank.api.paper import access_of
 from timebank.api.postings import Actor, make_award, make_chains, make_transfer, raise_if_refused
+from timebank.api.reaching import place_of_record
 from timebank.api.wire import Amount, AwardBody, AwardRow, BatchBody, ReversalBody, TransferBody
+from timebank.api.wire_service import RecordReversalBody, check_days
 from timebank.db import Connection
 from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.domain.ledger import LARGEST_AMOUNT, Account, AccountKind, Chain, Outcome
+from timebank.domain.rates import HIGHEST_RATE
 from timebank.domain.redemption import EVERYONE, CapScope, OverrideReason
+from timebank.domain.service import Caps
 from timebank.ledger.ids import derive_id
 from timebank.ledger.reversals import reverse
 from timebank.ledger.transfers import list_chain, post
@@ -35,7 +40,12 @@ from timebank.redemption.caps import (
     grant_override,
     set_cap,
 )
-from timebank.service.awards import check_not_of_record
+from timebank.service.awards import check_not_of_record, reverse_record
+from timebank.service.categories import get_category
+from timebank.service.rates import approve_rate, propose_rate, set_caps
+from timebank.service.records import get_record
+
+CapMinutes = Annotated[int, Meta(ge=0, le=24 * 60)]
 
 
 class AwardDeed(AwardBody, tag_field="deed", tag="award", forbid_unknown_fields=True):
@@ -111,6 +121,34 @@ class ErasureDeed(
     person_id: UUID
 
 
+class RateDeed(Struct, tag_field="deed", tag="rate", forbid_unknown_fields=True, kw_only=True):
+    """Let a category earn so many points for an hour from a local day on."""
+
+    category_id: UUID
+    points_per_hour: Annotated[int, Meta(ge=0, le=HIGHEST_RATE)]
+    effective_on: date
+
+
+class CapsDeed(Struct, tag_field="deed", tag="caps", forbid_unknown_fields=True, kw_only=True):
+    """Cap what is confirmed of a day, from a local day on; none is no cap."""
+
+    effective_on: date
+    minutes_per_activity: CapMinutes | None = None
+    minutes_per_day: CapMinutes | None = None
+
+
+class RecordReversalDeed(
+    RecordReversalBody,
+    tag_field="deed",
+    tag="record_reversal",
+    forbid_unknown_fields=True,
+    kw_only=True,
+):
+    """Take a confirmed record back with its hours and points."""
+
+    record_id: UUID
+
+
 Deed: TypeAlias = (
     AwardDeed
     | PoolTransferDeed
@@ -119,6 +157,9 @@ Deed: TypeAlias = (
     | RoleGrantDeed
     | CapRuleDeed
     | PassCapDeed
+    | RateDeed
+    | CapsDeed
+    | RecordReversalDeed
     | ErasureDeed
 )
 
@@ -131,6 +172,9 @@ _ACTIONS: Mapping[type[Deed], Action] = {
     RoleGrantDeed: Action.GRANT_ROLE,
     CapRuleDeed: Action.SET_CAP,
     PassCapDeed: Action.PASS_CAP,
+    RateDeed: Action.SET_RATE,
+    CapsDeed: Action.SET_RATE,
+    RecordReversalDeed: Action.REVERSE_RECORD,
     ErasureDeed: Action.ERASE,
 }
 """What proposing and deciding a deed amounts to."""
@@ -171,6 +215,11 @@ async def examine(request: Call, deed: Deed) -> Examined:
             check_override(deed.terms())
             await desk.check_reaches(principal, action, deed.subject_id)
             owners = [deed.subject_id]
+        case RateDeed() | CapsDeed():
+            owners = []
+            await _check_rules(desk, principal, deed)
+        case RecordReversalDeed():
+            return await _examine_record(desk, principal, deed)
         case ErasureDeed():
             async with desk.pool.acquire() as connection:
                 await check_reaches_person(connection, principal, action, deed.person_id)
@@ -207,6 +256,17 @@ async def perform(connection: Connection, request: Call, done: Approval, deed: D
             )
         case PassCapDeed():
             await grant_override(connection, bank_id, done.approval_id, deed.terms())
+        case RateDeed() | CapsDeed():
+            await _set_rules(connection, bank_id, done, deed)
+        case RecordReversalDeed():
+            await reverse_record(
+                connection,
+                bank_id,
+                done.maker_id,
+                deed.record_id,
+                reason=deed.reason,
+                when_spent=deed.when_spent,
+            )
         case ErasureDeed():
             access = access_of(request, Purpose.SUBJECT_ACCESS)
             await erase_person(connection, access, deed.person_id)
@@ -298,3 +358,45 @@ async def _check_grant(desk: Desk, principal: Principal, deed: RoleGrantDeed) ->
         for party_id in filter(None, (deed.party_id, place, deed.merchant_id)):
             await check_reaches_party(connection, principal, Action.GRANT_ROLE, party_id)
     return deed.party_id
+
+
+async def _check_rules(desk: Desk, principal: Principal, deed: RateDeed | CapsDeed) -> None:
+    """Raise NotFoundError unless the caller reaches the whole bank and the category exists."""
+    check_days(deed.effective_on, deed.effective_on, "/effective_on")
+    async with desk.pool.acquire() as connection:
+        await check_reaches_party(connection, principal, Action.SET_RATE, None)
+        if isinstance(deed, RateDeed):
+            await get_category(connection, principal.bank_id, deed.category_id)
+
+
+async def _set_rules(
+    connection: Connection, bank_id: int, done: Approval, deed: RateDeed | CapsDeed
+) -> None:
+    if isinstance(deed, CapsDeed):
+        caps = Caps(
+            effective_on=deed.effective_on,
+            minutes_per_activity=deed.minutes_per_activity,
+            minutes_per_day=deed.minutes_per_day,
+        )
+        await set_caps(connection, bank_id, done.maker_id, caps)
+        return
+    rate = await propose_rate(
+        connection,
+        bank_id,
+        done.maker_id,
+        category_id=deed.category_id,
+        points_per_hour=deed.points_per_hour,
+        effective_on=deed.effective_on,
+    )
+    await approve_rate(connection, bank_id, done.checker_id or done.maker_id, rate.rate_id)
+
+
+async def _examine_record(desk: Desk, principal: Principal, deed: RecordReversalDeed) -> Examined:
+    """Return whose record it is, and of which branch; NotFoundError out of the caller's reach."""
+    bank_id = principal.bank_id
+    async with desk.pool.acquire() as connection:
+        record = await get_record(connection, bank_id, deed.record_id)
+        place = await place_of_record(connection, bank_id, record)
+        await check_reaches_party(connection, principal, Action.REVERSE_RECORD, place)
+        path = await list_path_of(connection, bank_id, place)
+    return Examined(path[0], frozenset({record.person_id}))

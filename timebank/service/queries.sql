@@ -108,6 +108,12 @@ WHERE a.bank_id = $1 AND ($2::uuid IS NULL OR a.activity_id = $2)
   AND ($3::uuid IS NULL OR a.activity_id > $3)
 ORDER BY a.activity_id LIMIT $4;
 
+-- name: list_titles
+SELECT activity_id AS subject_id, title FROM activity
+WHERE bank_id = $1 AND activity_id = ANY ($2)
+UNION ALL
+SELECT wish_id, title FROM wish WHERE bank_id = $1 AND wish_id = ANY ($2);
+
 -- name: plan_shifts
 INSERT INTO shift (bank_id, shift_id, activity_id, served_on, starts_at, ends_at)
 SELECT $1, id, $2, served_on, starts_at, ends_at
@@ -282,6 +288,12 @@ SELECT record_id, hours_transfer_id, points_transfer_id, minutes, next_day_minut
        points_per_hour, next_rate_id, next_points_per_hour, remainder_before, points,
        remainder_after, awarded_at
 FROM award_service($1, $2, $3, $4, $5);
+
+-- name: find_award
+SELECT record_id, hours_transfer_id, points_transfer_id, minutes, next_day_minutes, rate_id,
+       points_per_hour, next_rate_id, next_points_per_hour, remainder_before, points,
+       remainder_after, awarded_at
+FROM service_award WHERE bank_id = $1 AND record_id = $2;
 
 -- name: open_reversal
 SELECT status, person_id, occurred_at, subject_id, hours_transfer_id, exact, points, remainder,
