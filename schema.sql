@@ -3099,6 +3099,125 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION find_rate TO timebank_auditor;
 
 
+-- ── Honours: stars by hours and quality, honours by nomination ─────────────────────────────────
+
+CREATE TABLE star_rule (
+    bank_id       integer     NOT NULL,
+    effective_on  date        NOT NULL,
+    hours         integer[]   NOT NULL CONSTRAINT star_rule_has_steps
+                              CHECK (cardinality(hours) BETWEEN 1 AND 10 AND 0 < ALL (hours)),
+    grades        integer[]   NOT NULL CONSTRAINT star_rule_grades_sane
+                              CHECK (0 <= ALL (grades) AND 500 >= ALL (grades)),
+    set_by        uuid        NOT NULL,
+    set_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT star_rule_one_a_day PRIMARY KEY (bank_id, effective_on),
+    CONSTRAINT star_rule_grade_for_each_star CHECK (cardinality(grades) = cardinality(hours))
+);
+COMMENT ON TABLE star_rule IS
+    'What a star takes, from a local day on: the nth needs hours[n] confirmed hours and a mean '
+    'grade of grades[n]. Append-only.';
+COMMENT ON COLUMN star_rule.grades IS 'In hundredths of a grade from 1 to 5; 0 asks for none.';
+
+CREATE TABLE record_grade (
+    bank_id    integer     NOT NULL,
+    record_id  uuid        NOT NULL,
+    person_id  uuid        NOT NULL,
+    grade      integer     NOT NULL CONSTRAINT grade_from_1_to_5 CHECK (grade BETWEEN 1 AND 5),
+    graded_by  uuid        NOT NULL
+                           CONSTRAINT grade_is_by_another CHECK (graded_by <> person_id),
+    graded_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT grade_given_once PRIMARY KEY (bank_id, record_id)
+);
+COMMENT ON TABLE record_grade IS
+    'How well a confirmed record was served; of a reversed record it no longer counts. '
+    'Append-only.';
+CREATE INDEX grade_of_person ON record_grade (bank_id, person_id);
+
+CREATE TABLE honour_title (
+    bank_id   integer NOT NULL,
+    title_id  uuid    NOT NULL,
+    code      text    NOT NULL CONSTRAINT honour_title_code_plain
+                      CHECK (code ~ '^[a-z][a-z0-9-]{0,31}$'),
+    name      text    NOT NULL CONSTRAINT honour_title_name_short
+                      CHECK (length(name) BETWEEN 1 AND 80),
+    PRIMARY KEY (bank_id, title_id),
+    CONSTRAINT honour_title_code_unique UNIQUE (bank_id, code)
+);
+COMMENT ON TABLE honour_title IS 'A named honour (榜样, 先锋): data, not code.';
+
+CREATE TYPE honour_status AS ENUM ('nominated', 'awarded', 'declined', 'withdrawn');
+
+CREATE TABLE honour (
+    bank_id       integer       NOT NULL,
+    honour_id     uuid          NOT NULL,
+    title_id      uuid          NOT NULL,
+    person_id     uuid          NOT NULL,
+    year          integer       NOT NULL
+                                CONSTRAINT honour_year_sane CHECK (year BETWEEN 2000 AND 2999),
+    status        honour_status NOT NULL DEFAULT 'nominated',
+    nominated_by  uuid          NOT NULL CONSTRAINT honour_nominator_is_another
+                                CHECK (nominated_by <> person_id),
+    nominated_at  timestamptz   NOT NULL DEFAULT clock_timestamp(),
+    decided_by    uuid          CONSTRAINT honour_decider_is_another CHECK (
+                                decided_by NOT IN (nominated_by, person_id)),
+    decided_at    timestamptz,
+    withdrawn_by  uuid          CONSTRAINT honour_withdrawer_is_another
+                                CHECK (withdrawn_by <> person_id),
+    withdrawn_at  timestamptz,
+    PRIMARY KEY (bank_id, honour_id),
+    CONSTRAINT honour_decided_by_somebody CHECK (
+        (status = 'nominated') = (decided_by IS NULL)
+        AND (decided_by IS NULL) = (decided_at IS NULL)),
+    CONSTRAINT honour_withdrawn_by_somebody CHECK (
+        (status = 'withdrawn') = (withdrawn_by IS NOT NULL)
+        AND (withdrawn_by IS NULL) = (withdrawn_at IS NULL))
+);
+CREATE UNIQUE INDEX honour_once_a_year ON honour (bank_id, title_id, person_id, year)
+    WHERE status IN ('nominated', 'awarded');
+CREATE INDEX honour_of_person ON honour (bank_id, person_id);
+CREATE TRIGGER honour_step BEFORE INSERT OR UPDATE OF status ON honour FOR EACH ROW
+    EXECUTE FUNCTION check_step('>nominated', 'nominated>awarded', 'nominated>declined',
+                                'awarded>withdrawn');
+ALTER TABLE honour ENABLE ALWAYS TRIGGER honour_step;
+COMMENT ON TABLE honour IS
+    'A named honour for a year: nominated by one person, decided by another, about a third; apart '
+    'from stars, and no hours, points or spending change it.';
+
+SELECT make_append_only('star_rule'), make_append_only('record_grade');
+
+CREATE FUNCTION grade_record(p_bank integer, p_record uuid, p_actor uuid, p_grade integer)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_records(p_bank, ARRAY[p_record], '{confirmed}');
+    INSERT INTO record_grade (bank_id, record_id, person_id, grade, graded_by)
+    SELECT p_bank, p_record, person_id, p_grade, p_actor
+    FROM service_record WHERE (bank_id, record_id) = (p_bank, p_record);
+END $$;
+COMMENT ON FUNCTION grade_record IS 'Grades a confirmed record, once and for good.';
+
+CREATE FUNCTION decide_honour(
+    p_bank integer, p_honour uuid, p_actor uuid, p_status honour_status
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_status = 'withdrawn' THEN
+        UPDATE honour SET status = p_status, withdrawn_by = p_actor,
+                          withdrawn_at = clock_timestamp()
+        WHERE (bank_id, honour_id) = (p_bank, p_honour);
+    ELSE
+        UPDATE honour SET status = p_status, decided_by = p_actor, decided_at = clock_timestamp()
+        WHERE (bank_id, honour_id) = (p_bank, p_honour);
+    END IF;
+    PERFORM refuse('honour_exists', p_honour::text) WHERE NOT FOUND;
+END $$;
+COMMENT ON FUNCTION decide_honour IS
+    'Awards or declines what was nominated, or withdraws what was awarded.';
+
+GRANT INSERT ON star_rule, honour_title TO timebank_app;
+GRANT INSERT (bank_id, honour_id, title_id, person_id, year, nominated_by)
+    ON honour TO timebank_app;
+GRANT EXECUTE ON FUNCTION grade_record, decide_honour TO timebank_app;
+
+
 -- ── Redemption ──────────────────────────────────────────────────────────────────────────────────
 --
 -- A hold moves points from a wallet or pool to the held account of the same owner; a capture moves

@@ -109,3 +109,33 @@ class TeamNotAttendingError(TimebankError):
     """This team does not attend the activity. Leave it out, or let the organiser add it."""
 
     code = "team_not_attending"
+
+
+class StarRuleExistsError(TimebankError):
+    """A rule for stars takes effect on that day already. Choose another day."""
+
+    code = "star_rule_exists"
+
+
+class GradedAlreadyError(TimebankError):
+    """This record has its grade. It stays as it was given."""
+
+    code = "graded_already"
+
+
+class HonourTitleExistsError(TimebankError):
+    """There is a named honour of this code. Use that one, or another code."""
+
+    code = "honour_title_exists"
+
+
+class HonourExistsError(TimebankError):
+    """This person is nominated for this honour and year, or has it. Decide on that one."""
+
+    code = "honour_exists"
+
+
+class ActivityHeldError(TimebankError):
+    """The activity is held for examination. Its records wait until two persons release it."""
+
+    code = "activity_held"

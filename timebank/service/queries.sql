@@ -370,3 +370,46 @@ WHERE bank_id = $1 AND wish_id = $2;
 -- name: confirm_wish
 UPDATE wish SET status = 'confirmed', confirmed_at = clock_timestamp()
 WHERE bank_id = $1 AND wish_id = $2;
+
+
+-- ── Honours ─────────────────────────────────────────────────────────────────────────────────────
+
+-- name: set_star_rule
+INSERT INTO star_rule (bank_id, effective_on, hours, grades, set_by) VALUES ($1, $2, $3, $4, $5);
+
+-- name: find_star_rule
+SELECT effective_on, hours, grades FROM star_rule
+WHERE bank_id = $1 AND effective_on <= $2 ORDER BY effective_on DESC LIMIT 1;
+
+-- name: read_merit
+SELECT coalesce(sum(r.minutes), 0)::bigint AS minutes,
+       floor(100 * avg(g.grade))::integer AS grade
+FROM service_record r LEFT JOIN record_grade g USING (bank_id, record_id)
+WHERE r.bank_id = $1 AND r.person_id = $2 AND r.status = 'confirmed';
+
+-- name: grade_record
+SELECT grade_record($1, $2, $3, $4);
+
+-- name: open_honour_title
+INSERT INTO honour_title (bank_id, title_id, code, name) VALUES ($1, $2, $3, $4);
+
+-- name: list_honour_titles
+SELECT title_id, code, name FROM honour_title WHERE bank_id = $1 ORDER BY code;
+
+-- name: nominate
+INSERT INTO honour (bank_id, honour_id, title_id, person_id, year, nominated_by)
+VALUES ($1, $2, $3, $4, $5, $6);
+
+-- name: decide_honour
+SELECT decide_honour($1, $2, $3, $4);
+
+-- name: find_honour
+SELECT honour_id, title_id, person_id, year, status, nominated_by, decided_by, decided_at
+FROM honour WHERE bank_id = $1 AND honour_id = $2;
+
+-- name: list_honours
+SELECT honour_id, title_id, person_id, year, status, nominated_by, decided_by, decided_at
+FROM honour
+WHERE bank_id = $1 AND ($2::uuid IS NULL OR person_id = $2)
+  AND ($3::honour_status IS NULL OR status = $3)
+ORDER BY honour_id DESC LIMIT $4;
