@@ -3218,6 +3218,86 @@ GRANT INSERT (bank_id, honour_id, title_id, person_id, year, nominated_by)
 GRANT EXECUTE ON FUNCTION grade_record, decide_honour TO timebank_app;
 
 
+-- ── Abuse: an activity is held while it is examined ─────────────────────────────────────────────
+-- lock order   The activity alone: an award holds its row for key share, holding it for update.
+
+CREATE TABLE activity_hold (
+    bank_id      integer     NOT NULL,
+    hold_id      uuid        NOT NULL,
+    activity_id  uuid        NOT NULL,
+    reason       text        NOT NULL CONSTRAINT activity_hold_reason_is_a_code
+                             CHECK (reason ~ '^[a-z][a-z_]{0,63}$'),
+    held_by      uuid        NOT NULL,
+    held_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    proposed_by  uuid,
+    proposed_at  timestamptz,
+    released_by  uuid,
+    released_at  timestamptz,
+    PRIMARY KEY (bank_id, hold_id),
+    CONSTRAINT hold_released_by_another CHECK (released_by <> proposed_by),
+    CONSTRAINT hold_released_after_a_proposal CHECK (
+        (proposed_by IS NULL) = (proposed_at IS NULL)
+        AND (released_by IS NULL) = (released_at IS NULL)
+        AND (released_by IS NULL OR proposed_by IS NOT NULL))
+);
+CREATE UNIQUE INDEX activity_held_once ON activity_hold (bank_id, activity_id)
+    WHERE released_at IS NULL;
+COMMENT ON TABLE activity_hold IS
+    'While a row is not released, no record of the activity is confirmed: no points come of it. '
+    'One may hold, two release.';
+
+CREATE FUNCTION refuse_held() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM activity WHERE (bank_id, activity_id) = (NEW.bank_id, NEW.activity_id)
+    FOR KEY SHARE;
+    PERFORM refuse('activity_is_not_held', activity_id::text) FROM activity_hold
+    WHERE bank_id = NEW.bank_id AND activity_id = NEW.activity_id AND released_at IS NULL;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION refuse_held IS 'Refuses to confirm a record whose activity is held.';
+CREATE TRIGGER record_of_held_activity_waits BEFORE INSERT OR UPDATE OF status ON service_record
+    FOR EACH ROW WHEN (NEW.status = 'confirmed') EXECUTE FUNCTION refuse_held();
+ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_of_held_activity_waits;
+
+CREATE FUNCTION hold_activity(
+    p_bank integer, p_hold uuid, p_activity uuid, p_actor uuid, p_reason text
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM activity WHERE (bank_id, activity_id) = (p_bank, p_activity) FOR UPDATE;
+    PERFORM refuse('activity_exists', p_activity::text) WHERE NOT FOUND;
+    INSERT INTO activity_hold (bank_id, hold_id, activity_id, reason, held_by)
+    VALUES (p_bank, p_hold, p_activity, p_reason, p_actor)
+    ON CONFLICT (bank_id, activity_id) WHERE released_at IS NULL DO NOTHING;
+END $$;
+COMMENT ON FUNCTION hold_activity IS
+    'Holds an activity; one that is held stays so, for its first reason. Awards under way in it '
+    'end first.';
+
+CREATE FUNCTION release_activity(p_bank integer, p_activity uuid, p_actor uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM refuse('hold_released_by_another', p_actor::text)
+    FROM activity WHERE (bank_id, activity_id, made_by) = (p_bank, p_activity, p_actor);
+    PERFORM refuse('hold_released_by_another', record_id::text)
+    FROM service_record
+    WHERE bank_id = p_bank AND activity_id = p_activity AND p_actor IN (person_id, made_by)
+    LIMIT 1;
+    UPDATE activity_hold
+    SET proposed_by = coalesce(proposed_by, p_actor),
+        proposed_at = coalesce(proposed_at, clock_timestamp()),
+        released_by = CASE WHEN proposed_by IS NOT NULL THEN p_actor END,
+        released_at = CASE WHEN proposed_by IS NOT NULL THEN clock_timestamp() END
+    WHERE bank_id = p_bank AND activity_id = p_activity AND released_at IS NULL;
+    PERFORM refuse('hold_is_open', p_activity::text) WHERE NOT FOUND;
+END $$;
+COMMENT ON FUNCTION release_activity IS
+    'Proposes the release, or as a second person releases; neither made the activity, wrote a '
+    'record of it, or has one.';
+
+GRANT EXECUTE ON FUNCTION hold_activity, release_activity TO timebank_app;
+
+
 -- ── Redemption ──────────────────────────────────────────────────────────────────────────────────
 --
 -- A hold moves points from a wallet or pool to the held account of the same owner; a capture moves

@@ -3,6 +3,7 @@
 import click
 
 from timebank import __version__
+from timebank.cli.anomalies import anomalies
 from timebank.cli.benching import bench
 from timebank.cli.branches import branch
 from timebank.cli.demo import demo
@@ -41,6 +42,7 @@ for subcommand in (
     token,
     import_files,
     points,
+    anomalies,
     reconcile,
     bench,
     schema,
