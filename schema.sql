@@ -3298,6 +3298,152 @@ COMMENT ON FUNCTION release_activity IS
 GRANT EXECUTE ON FUNCTION hold_activity, release_activity TO timebank_app;
 
 
+-- ── Certificates ────────────────────────────────────────────────────────────────────────────────
+-- The name and the document are not here: they are read from the vault at issue, printed, and
+-- kept as a salted hash whose salt only the printed certificate has.
+-- lock order   Records by record_id (for share), then certificates.
+
+CREATE TABLE signing_key (
+    bank_id     integer     NOT NULL,
+    key_id      text        NOT NULL
+                            CONSTRAINT signing_key_id_plain CHECK (key_id ~ '^[0-9a-f]{16}$'),
+    public_key  bytea       NOT NULL
+                            CONSTRAINT public_key_is_ed25519 CHECK (length(public_key) = 32),
+    made_by     uuid        NOT NULL,
+    made_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, key_id)
+);
+COMMENT ON TABLE signing_key IS
+    'What certificates of a bank are verified with; the latest signs what is new. Append-only.';
+
+CREATE TABLE signing_secret (
+    bank_id  integer NOT NULL,
+    key_id   text    NOT NULL,
+    sealed   bytea   NOT NULL,
+    PRIMARY KEY (bank_id, key_id)
+);
+COMMENT ON TABLE signing_secret IS 'The private half of a signing key, sealed by the service.';
+
+CREATE TYPE certificate_status AS ENUM ('valid', 'revoked', 'superseded');
+
+CREATE TABLE certificate (
+    bank_id         integer            NOT NULL,
+    certificate_id  uuid               NOT NULL,
+    code            text               NOT NULL CONSTRAINT certificate_code_is_random
+                                       CHECK (code ~ '^[0-9A-HJKMNP-TV-Z]{16}$'),
+    person_id       uuid               NOT NULL,
+    from_on         date               NOT NULL,
+    until_on        date               NOT NULL,
+    minutes         bigint             NOT NULL
+                                       CONSTRAINT certificate_of_some_service CHECK (minutes > 0),
+    statement       text               NOT NULL,
+    key_id          text               NOT NULL,
+    signature       bytea              NOT NULL CONSTRAINT certificate_is_signed
+                                       CHECK (length(signature) = 64),
+    issued_by       uuid               NOT NULL CONSTRAINT certificate_issuer_is_another
+                                       CHECK (issued_by <> person_id),
+    issued_at       timestamptz        NOT NULL DEFAULT clock_timestamp(),
+    status          certificate_status NOT NULL DEFAULT 'valid',
+    ended_by        uuid,
+    ended_at        timestamptz,
+    PRIMARY KEY (bank_id, certificate_id),
+    CONSTRAINT certificate_code_unique UNIQUE (bank_id, code),
+    CONSTRAINT certificate_period_runs_forward CHECK (from_on <= until_on),
+    CONSTRAINT certificate_ended_at_its_time CHECK ((status = 'valid') = (ended_at IS NULL))
+);
+CREATE INDEX certificate_of_person ON certificate (bank_id, person_id);
+CREATE TRIGGER certificate_step BEFORE INSERT OR UPDATE OF status ON certificate FOR EACH ROW
+    EXECUTE FUNCTION check_step('>valid', 'valid>revoked', 'valid>superseded');
+ALTER TABLE certificate ENABLE ALWAYS TRIGGER certificate_step;
+COMMENT ON TABLE certificate IS
+    '志愿服务记录证明: what was certified, as it was signed. Its number is the code of the bank '
+    'and 80 random bits: nobody guesses one.';
+COMMENT ON COLUMN certificate.statement IS 'The canonical JSON that the signature is over.';
+
+CREATE TABLE certificate_line (
+    bank_id         integer NOT NULL,
+    certificate_id  uuid    NOT NULL,
+    record_id       uuid    NOT NULL,
+    minutes         bigint  NOT NULL,
+    PRIMARY KEY (bank_id, certificate_id, record_id)
+);
+CREATE INDEX certificate_line_of_record ON certificate_line (bank_id, record_id);
+COMMENT ON TABLE certificate_line IS 'The records that a certificate adds up. Append-only.';
+
+SELECT make_append_only('signing_key'), make_append_only('certificate_line');
+
+CREATE FUNCTION open_certificate(p_bank integer, p_person uuid, p_from date, p_until date)
+RETURNS TABLE (record_id uuid, served_on date, minutes bigint, content text)
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    SELECT r.record_id, r.served_on, r.minutes, coalesce(a.title, c.name)
+    FROM service_record r
+    JOIN category c USING (bank_id, category_id)
+    LEFT JOIN activity a ON a.bank_id = r.bank_id AND a.activity_id = r.activity_id
+    WHERE r.bank_id = p_bank AND r.person_id = p_person AND r.status = 'confirmed'
+      AND r.served_on BETWEEN p_from AND p_until
+    ORDER BY r.record_id FOR SHARE OF r;
+$$;
+COMMENT ON FUNCTION open_certificate IS
+    'What a certificate would add up; none of it is reversed before the commit.';
+
+CREATE FUNCTION close_certificate(
+    p_bank integer, p_certificate uuid, p_code text, p_person uuid, p_from date, p_until date,
+    p_records uuid[], p_statement text, p_key text, p_signature bytea, p_actor uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    total bigint;
+    counted integer;
+BEGIN
+    PERFORM FROM service_record WHERE bank_id = p_bank AND record_id = ANY (p_records)
+    ORDER BY record_id FOR SHARE;
+    SELECT sum(minutes), count(*) INTO total, counted FROM service_record
+    WHERE bank_id = p_bank AND record_id = ANY (p_records) AND person_id = p_person
+      AND status = 'confirmed' AND served_on BETWEEN p_from AND p_until;
+    PERFORM refuse('certificate_of_confirmed_records', p_person::text)
+    WHERE counted = 0 OR counted <> cardinality(p_records)
+       OR total IS DISTINCT FROM (p_statement::jsonb ->> 'minutes')::bigint;
+    INSERT INTO certificate (bank_id, certificate_id, code, person_id, from_on, until_on, minutes,
+                             statement, key_id, signature, issued_by)
+    VALUES (p_bank, p_certificate, p_code, p_person, p_from, p_until, total,
+            p_statement, p_key, p_signature, p_actor);
+    INSERT INTO certificate_line (bank_id, certificate_id, record_id, minutes)
+    SELECT p_bank, p_certificate, record_id, minutes FROM service_record
+    WHERE bank_id = p_bank AND record_id = ANY (p_records);
+END $$;
+COMMENT ON FUNCTION close_certificate IS
+    'Writes a certificate of confirmed records of one person; its total is theirs and that of '
+    'the signed statement.';
+
+CREATE FUNCTION revoke_certificate(p_bank integer, p_certificate uuid, p_actor uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM certificate WHERE (bank_id, certificate_id) = (p_bank, p_certificate)
+    FOR NO KEY UPDATE;
+    PERFORM refuse('certificate_exists', p_certificate::text) WHERE NOT FOUND;
+    UPDATE certificate SET status = 'revoked', ended_by = p_actor, ended_at = clock_timestamp()
+    WHERE (bank_id, certificate_id) = (p_bank, p_certificate) AND status <> 'revoked';
+END $$;
+COMMENT ON FUNCTION revoke_certificate IS 'Ends a certificate for good; again is harmless.';
+
+CREATE FUNCTION supersede_certificates() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    UPDATE certificate c SET status = 'superseded', ended_at = clock_timestamp()
+    FROM certificate_line l
+    WHERE (l.bank_id, l.record_id) = (NEW.bank_id, NEW.record_id) AND c.bank_id = l.bank_id
+      AND c.certificate_id = l.certificate_id AND c.status = 'valid';
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION supersede_certificates IS
+    'A certificate with a reversed record is no longer valid, whoever reversed it.';
+CREATE TRIGGER record_reversed_ends_certificates AFTER UPDATE OF status ON service_record
+    FOR EACH ROW WHEN (NEW.status = 'reversed') EXECUTE FUNCTION supersede_certificates();
+ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_reversed_ends_certificates;
+
+GRANT INSERT ON signing_key, signing_secret TO timebank_app;
+GRANT EXECUTE ON FUNCTION open_certificate, close_certificate, revoke_certificate TO timebank_app;
+
+
 -- ── Redemption ──────────────────────────────────────────────────────────────────────────────────
 --
 -- A hold moves points from a wallet or pool to the held account of the same owner; a capture moves
@@ -4920,7 +5066,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
 GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
 REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
-REVOKE SELECT ON session, live_session, card, code_secret FROM timebank_auditor;
+REVOKE SELECT ON session, live_session, card, code_secret, signing_secret FROM timebank_auditor;
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION

@@ -14,6 +14,7 @@ from timebank.api import (
     api_keys,
     approvals,
     branches,
+    certificates,
     credentials,
     health,
     logins,
@@ -63,6 +64,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             approvals.router,
             oversight.router,
             branches.router,
+            certificates.router,
             health.router,
         ],
     )

@@ -12,6 +12,7 @@ from litestar import Litestar, Router, get
 import timebank.app
 from tests.api.client import V1, Api, Caller, check_problem, new_key, token_for
 from tests.api.matrix import ROWS, Row
+from tests.api.matrix_certificates import PUBLIC_CERTIFICATES
 from tests.api.things import Things, Whose, World
 from tests.book import Book
 from tests.places import open_branch
@@ -33,6 +34,7 @@ PUBLIC = {
     "POST /api/v1/sessions",
     "POST /api/v1/enrolments",
     "POST /api/v1/enrolments/completion",
+    *PUBLIC_CERTIFICATES,
 }
 
 CELLS = [

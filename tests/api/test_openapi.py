@@ -23,6 +23,7 @@ from tests.api.client import Api, new_key
 from timebank.domain.ledger import AccountKind
 
 OPERATION_IDS = {
+    "check_certificate",
     "award",
     "close_branch",
     "close_service_point",
@@ -150,7 +151,7 @@ def test_only_the_health_checks_and_logins_need_no_token(description: dict[str, 
     public = {
         one["operationId"] for one in operations_of(description) if one.get("security") == [{}]
     }
-    assert public == {"is_live", "is_ready", *IN_PUBLIC}
+    assert public == {"is_live", "is_ready", "check_certificate", *IN_PUBLIC}
 
 
 class References(HTMLParser):

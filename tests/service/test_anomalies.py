@@ -37,6 +37,7 @@ from timebank.service.attendance import check_in, check_out
 from timebank.service.records import claim_service, record_attendances, submit_records
 
 SINCE = date(2026, 1, 1)
+PLANNED = at("2025-12-20 10:00")
 NOON = at("2026-01-31 12:00")
 NIGHT = at("2026-01-31 02:30")
 
@@ -58,7 +59,7 @@ class Month:
         self.bank_id = programme.book.bank_id
         self._clerk = clerk
 
-    async def fridays(self, made_at: datetime = at("2025-12-20 10:00")) -> list[Shift]:
+    async def fridays(self, made_at: datetime = PLANNED) -> list[Shift]:
         """Five Fridays of an activity that was made at that instant."""
         activity = await self.programme.make_activity(rule="FREQ=WEEKLY;COUNT=5")
         await self._clerk.execute(

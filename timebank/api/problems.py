@@ -250,6 +250,12 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "honour_exists": ProblemKind(
         409, "本年度已提名或已授予", "本年度已提名或已授予", "Nominated or honoured already"
     ),
+    "nothing_to_certify": ProblemKind(
+        422, "该期间没有已确认的服务", "該期間沒有已確認的服務", "No confirmed service in this time"
+    ),
+    "signing_key_missing": ProblemKind(
+        409, "尚未建立签名密钥", "尚未建立簽名密鑰", "There is no key to sign with"
+    ),
     "activity_held": ProblemKind(
         409, "活动正在核查，记录暂缓确认", "活動正在核查，記錄暫緩確認", "The activity is held"
     ),

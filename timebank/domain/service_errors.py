@@ -139,3 +139,21 @@ class ActivityHeldError(TimebankError):
     """The activity is held for examination. Its records wait until two persons release it."""
 
     code = "activity_held"
+
+
+class NothingToCertifyError(TimebankError):
+    """In this time no service of this person is confirmed. Choose another, or confirm it first."""
+
+    code = "nothing_to_certify"
+
+
+class SigningKeyMissingError(TimebankError):
+    """The bank has no key to sign with. Make one: `timebank keys make --bank CODE`."""
+
+    code = "signing_key_missing"
+
+
+class CertificateForgedError(TimebankError):
+    """This is not what the bank signed. Ask the bank that is named on it by its number."""
+
+    code = "certificate_forged"

@@ -13,7 +13,7 @@ from timebank.domain.plain_words import Language
 
 
 class Reason(StrEnum):
-    """Why somebody should look; the value is a stable code, and the name of its query."""
+    """Why somebody should look; the value is a stable code."""
 
     MADE_AFTER_ITS_END = "activities_made_after_their_end"
     APPROVED_IN_HASTE = "records_approved_in_haste"

@@ -43,18 +43,27 @@ async def list_suspicions(
     What was imported from a rota has no instants and is not asked about.
     """
     asked = bounds or Bounds()
-    parameters: Mapping[Reason, tuple[int, ...]] = {
-        Reason.MADE_AFTER_ITS_END: (1,),
-        Reason.APPROVED_IN_HASTE: (asked.haste_minutes, asked.haste_records),
-        Reason.NO_SPREAD: (asked.spread_seconds_each, asked.spread_persons),
-        Reason.TOO_FAST: (asked.fast_minutes_a_day,),
-        Reason.AT_NIGHT: (asked.night_records, asked.night_from_hour, asked.night_to_hour),
-        Reason.SAME_NAMES: (asked.same_shifts, asked.same_persons),
+    questions: Mapping[Reason, tuple[str, tuple[int, ...]]] = {
+        Reason.MADE_AFTER_ITS_END: ("activities_made_after_their_end", (1,)),
+        Reason.APPROVED_IN_HASTE: (
+            "records_approved_in_haste",
+            (asked.haste_minutes, asked.haste_records),
+        ),
+        Reason.NO_SPREAD: (
+            "check_ins_without_spread",
+            (asked.spread_seconds_each, asked.spread_persons),
+        ),
+        Reason.TOO_FAST: ("makers_too_fast", (asked.fast_minutes_a_day,)),
+        Reason.AT_NIGHT: (
+            "approvals_at_night",
+            (asked.night_records, asked.night_from_hour, asked.night_to_hour),
+        ),
+        Reason.SAME_NAMES: ("same_names_every_time", (asked.same_shifts, asked.same_persons)),
     }
     return [
         as_struct({**record, "reason": reason, "bound": bound[0]}, Suspicion)
-        for reason, bound in parameters.items()
-        for record in await connection.fetch(_QUERIES[reason], bank_id, since, limit, *bound)
+        for reason, (query, bound) in questions.items()
+        for record in await connection.fetch(_QUERIES[query], bank_id, since, limit, *bound)
     ]
 
 

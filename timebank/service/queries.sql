@@ -508,3 +508,47 @@ FROM activity_hold WHERE bank_id = $1 AND activity_id = $2 ORDER BY hold_id DESC
 -- name: list_held_activities
 SELECT hold_id, activity_id, reason, held_by, held_at, proposed_by, released_by, released_at
 FROM activity_hold WHERE bank_id = $1 AND released_at IS NULL ORDER BY hold_id;
+
+
+-- ── Certificates ────────────────────────────────────────────────────────────────────────────────
+
+-- name: add_signing_key
+INSERT INTO signing_key (bank_id, key_id, public_key, made_by) VALUES ($1, $2, $3, $4);
+
+-- name: add_signing_secret
+INSERT INTO signing_secret (bank_id, key_id, sealed) VALUES ($1, $2, $3);
+
+-- name: list_signing_keys
+SELECT key_id, public_key, made_at FROM signing_key WHERE bank_id = $1 ORDER BY made_at DESC;
+
+-- name: find_signing_secret
+SELECT key_id, sealed FROM signing_key JOIN signing_secret USING (bank_id, key_id)
+WHERE bank_id = $1 ORDER BY made_at DESC LIMIT 1;
+
+-- name: open_certificate
+SELECT record_id, served_on, minutes, content FROM open_certificate($1, $2, $3, $4);
+
+-- name: close_certificate
+SELECT close_certificate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+
+-- name: revoke_certificate
+SELECT revoke_certificate($1, $2, $3);
+
+-- name: find_certificate
+SELECT b.code AS bank, c.code, certificate_id, person_id, from_on, until_on, minutes, issued_by,
+       status
+FROM certificate c JOIN bank b USING (bank_id) WHERE c.bank_id = $1 AND certificate_id = $2;
+
+-- name: list_certificates
+SELECT b.code AS bank, c.code, certificate_id, person_id, from_on, until_on, minutes, issued_by,
+       status
+FROM certificate c JOIN bank b USING (bank_id)
+WHERE c.bank_id = $1 AND person_id = $2 ORDER BY certificate_id DESC;
+
+-- name: find_certificate_by_number
+SELECT b.code AS bank, c.code, certificate_id, person_id, from_on, until_on, minutes, issued_by,
+       status
+FROM bank b JOIN certificate c USING (bank_id) WHERE b.code = $1 AND c.code = $2;
+
+-- name: find_volunteer_number
+SELECT member_number FROM resident WHERE bank_id = $1 AND resident_id = $2;
