@@ -2062,10 +2062,107 @@ GRANT INSERT ON sheet TO timebank_app;
 GRANT EXECUTE ON FUNCTION issue_sheets TO timebank_app;
 
 
+-- ── Seals: what must be read back, and not by who has the database alone ────────────────────────
+--
+-- A sealed value begins with the 8 bytes of its master key's name (people/seals.py). A column of
+-- such values is made known with make_sealed: from then on nothing is written under a key that went
+-- out of use, and a change of the master key seals the column anew.
+
+CREATE TABLE sealed_column (
+    table_name   text NOT NULL,
+    column_name  text NOT NULL,
+    bound_to     text NOT NULL,
+    PRIMARY KEY (table_name, column_name)
+);
+COMMENT ON TABLE sealed_column IS 'Which columns hold sealed values; as much schema as they are.';
+COMMENT ON COLUMN sealed_column.bound_to IS
+    'SQL that gives, from a row, the text its value was bound to when it was sealed.';
+
+CREATE FUNCTION check_seal() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+DECLARE
+    sealed bytea;
+BEGIN
+    EXECUTE format('SELECT ($1).%I', TG_ARGV[0]) INTO sealed USING NEW;
+    IF sealed IS NOT NULL AND NOT vault.hold_seal_key(
+            NEW.bank_id, encode(substring(sealed FROM 1 FOR 8), 'hex')) THEN
+        RAISE EXCEPTION 'sealed with a master key that is out of use'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'sealed_with_key_in_use';
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_seal IS
+    'Nothing is sealed with a key that may leave the file; the key stays in use until the commit.';
+
+CREATE FUNCTION make_sealed(p_table text, p_column text, p_bound_to text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO timebank.sealed_column VALUES (p_table, p_column, p_bound_to);
+    EXECUTE format('CREATE TRIGGER %2$s_is_sealed BEFORE INSERT OR UPDATE OF %2$I '
+        'ON timebank.%1$I FOR EACH ROW EXECUTE FUNCTION timebank.check_seal(%2$L)',
+        p_table, p_column);
+END $$;
+COMMENT ON FUNCTION make_sealed IS 'Makes a column of sealed values known.';
+
+CREATE FUNCTION count_sealed(p_bank integer, p_key text) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    one   sealed_column;
+    found bigint;
+    total bigint := 0;
+BEGIN
+    FOR one IN SELECT * FROM sealed_column LOOP
+        EXECUTE format('SELECT count(*) FROM %1$I WHERE bank_id = $1 AND '
+            'substring(%2$I FROM 1 FOR 8) <> decode($2, ''hex'')', one.table_name, one.column_name)
+        INTO found USING p_bank, p_key;
+        total := total + found;
+    END LOOP;
+    RETURN total;
+END $$;
+COMMENT ON FUNCTION count_sealed IS 'How many values are sealed with another key than this.';
+
+CREATE FUNCTION list_to_reseal(p_bank integer, p_key text, p_limit integer)
+RETURNS TABLE (table_name text, column_name text, place text, bound_to text, sealed bytea)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    one sealed_column;
+BEGIN
+    FOR one IN SELECT * FROM sealed_column ORDER BY 1, 2 LOOP
+        RETURN QUERY EXECUTE format('SELECT %1$L, %2$L, ctid::text, %3$s, %2$I FROM %1$I '
+            'WHERE bank_id = $1 AND substring(%2$I FROM 1 FOR 8) <> decode($2, ''hex'') '
+            'LIMIT $3 FOR UPDATE', one.table_name, one.column_name, one.bound_to)
+        USING p_bank, p_key, p_limit;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION list_to_reseal IS
+    'The next values of each column under another key than this, with where they stand and what '
+    'they are bound to. Locks their rows, table by table in the order of their names.';
+
+CREATE FUNCTION reseal(
+    p_bank integer, p_key text, p_tables text[], p_columns text[], p_places text[],
+    p_sealed bytea[]
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN SELECT c.table_name, c.column_name, r.place, r.sealed
+               FROM unnest(p_tables, p_columns, p_places, p_sealed) AS r(tab, col, place, sealed)
+               JOIN sealed_column c ON (c.table_name, c.column_name) = (r.tab, r.col)
+               WHERE substring(r.sealed FROM 1 FOR 8) = decode(p_key, 'hex') LOOP
+        EXECUTE format('UPDATE %1$I SET %2$I = $1 WHERE bank_id = $2 AND ctid = $3::tid',
+                       one.table_name, one.column_name)
+        USING one.sealed, p_bank, one.place;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION reseal IS 'What list_to_reseal gave in the same transaction, under this key.';
+
+GRANT EXECUTE ON FUNCTION count_sealed, list_to_reseal, reseal TO timebank_app;
+
+
 -- ── Login: what people and systems prove themselves with ────────────────────────────────────────
 --
--- Secrets stand here as Argon2id hashes sealed under a key that is not in the database, so that
--- who reads it alone cannot even try a million PINs. What counts once (a code, a time step) is
+-- Secrets stand here as Argon2id hashes, sealed, so that who reads the database alone cannot even
+-- try a million PINs. What counts once (a code, a time step) is
 -- spent by a function in one statement: of two at once, one finds nothing left.
 
 CREATE TYPE secret_kind AS ENUM ('pin', 'password');
@@ -2300,6 +2397,15 @@ COMMENT ON FUNCTION rotate_api_key IS
     'new one there are two. Asked for by the older of two (the answer with the newer was lost), '
     'that one is kept and the newer ends.';
 
+SELECT make_sealed('login_secret', 'sealed_hash',
+                   $$format('timebank login|%s|%s|%s', bank_id, party_id, kind)$$),
+       make_sealed('one_time_code', 'sealed_hash',
+                   $$format('timebank login|%s|%s|%s', bank_id, party_id, code_id)$$),
+       make_sealed('enrolment', 'sealed_secret',
+                   $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$),
+       make_sealed('staff_login', 'sealed_secret',
+                   $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$);
+
 GRANT INSERT ON login_secret, enrolment, api_key TO timebank_app;
 GRANT UPDATE (sealed_hash, set_at) ON login_secret TO timebank_app;
 GRANT UPDATE (sealed_secret) ON enrolment TO timebank_app;
@@ -2308,6 +2414,54 @@ GRANT DELETE ON login_failure TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     charge_login, issue_one_time_code, use_one_time_code, use_time_step, complete_enrolment,
     rotate_api_key TO timebank_app;
+
+
+-- ── Counter: how often somebody may ask ─────────────────────────────────────────────────────────
+
+CREATE TABLE allowance (
+    bank_id       integer     NOT NULL,
+    subject_hash  bytea       NOT NULL,
+    free_at       timestamptz NOT NULL,
+    PRIMARY KEY (bank_id, subject_hash),
+    CONSTRAINT allowance_subject_is_sha256 CHECK (length(subject_hash) = 32)
+);
+COMMENT ON TABLE allowance IS
+    'Who may ask so much at once and then so often: each time moves free_at on by its share.';
+COMMENT ON COLUMN allowance.free_at IS 'Nothing is used up from then on.';
+CREATE INDEX allowance_by_time ON allowance (bank_id, free_at);
+
+CREATE FUNCTION use_allowance(
+    p_bank integer, p_subject bytea, p_each interval, p_at_once integer
+) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    ahead interval := p_each * (p_at_once - 1);
+BEGIN
+    DELETE FROM allowance WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM allowance
+        WHERE bank_id = p_bank AND free_at < clock_timestamp() - interval '1 hour'
+        ORDER BY free_at LIMIT 2 FOR UPDATE SKIP LOCKED));
+    INSERT INTO allowance AS a VALUES (p_bank, p_subject, clock_timestamp() + p_each)
+    ON CONFLICT (bank_id, subject_hash) DO UPDATE
+    SET free_at = greatest(a.free_at, clock_timestamp()) + p_each
+    WHERE a.free_at <= clock_timestamp() + ahead;
+    IF FOUND THEN
+        RETURN 0;
+    END IF;
+    RETURN (SELECT greatest(1, ceil(extract(epoch FROM free_at - ahead - clock_timestamp())))
+            FROM allowance WHERE bank_id = p_bank AND subject_hash = p_subject);
+END $$;
+COMMENT ON FUNCTION use_allowance IS
+    'Uses one of p_at_once, of which one comes back each p_each. Returns the seconds to wait, and '
+    'then nothing is used; 0: go on. Locks the row. Rows unused for an hour go, two at a time.';
+
+CREATE FUNCTION give_back_allowance(p_bank integer, p_subject bytea, p_each interval)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    UPDATE allowance SET free_at = free_at - p_each
+    WHERE bank_id = p_bank AND subject_hash = p_subject;
+$$;
+COMMENT ON FUNCTION give_back_allowance IS 'Takes back what use_allowance used in the transaction.';
+
+GRANT EXECUTE ON FUNCTION use_allowance, give_back_allowance TO timebank_app;
 
 
 -- ── Service ─────────────────────────────────────────────────────────────────────────────────────
@@ -3249,15 +3403,17 @@ COMMENT ON TABLE activity_hold IS
 CREATE FUNCTION refuse_held() RETURNS trigger LANGUAGE plpgsql
 SET search_path = timebank, pg_temp AS $$
 BEGIN
-    PERFORM FROM activity WHERE (bank_id, activity_id) = (NEW.bank_id, NEW.activity_id)
-    FOR KEY SHARE;
-    PERFORM refuse('activity_is_not_held', activity_id::text) FROM activity_hold
-    WHERE bank_id = NEW.bank_id AND activity_id = NEW.activity_id AND released_at IS NULL;
+    IF NEW.status = 'confirmed' AND NEW.activity_id IS NOT NULL THEN
+        PERFORM FROM activity WHERE (bank_id, activity_id) = (NEW.bank_id, NEW.activity_id)
+        FOR KEY SHARE;
+        PERFORM refuse('activity_is_not_held', activity_id::text) FROM activity_hold
+        WHERE bank_id = NEW.bank_id AND activity_id = NEW.activity_id AND released_at IS NULL;
+    END IF;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION refuse_held IS 'Refuses to confirm a record whose activity is held.';
-CREATE TRIGGER record_of_held_activity_waits BEFORE INSERT OR UPDATE OF status ON service_record
-    FOR EACH ROW WHEN (NEW.status = 'confirmed') EXECUTE FUNCTION refuse_held();
+CREATE TRIGGER record_of_held_activity_waits BEFORE UPDATE OF status ON service_record
+    FOR EACH ROW EXECUTE FUNCTION refuse_held();
 ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_of_held_activity_waits;
 
 CREATE FUNCTION hold_activity(
@@ -3323,6 +3479,8 @@ CREATE TABLE signing_secret (
     PRIMARY KEY (bank_id, key_id)
 );
 COMMENT ON TABLE signing_secret IS 'The private half of a signing key, sealed by the service.';
+SELECT make_sealed('signing_secret', 'sealed',
+                   $$'timebank signing key|' || bank_id || '|' || key_id$$);
 
 CREATE TYPE certificate_status AS ENUM ('valid', 'revoked', 'superseded');
 
@@ -3428,16 +3586,18 @@ COMMENT ON FUNCTION revoke_certificate IS 'Ends a certificate for good; again is
 CREATE FUNCTION supersede_certificates() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = timebank, pg_temp AS $$
 BEGIN
-    UPDATE certificate c SET status = 'superseded', ended_at = clock_timestamp()
-    FROM certificate_line l
-    WHERE (l.bank_id, l.record_id) = (NEW.bank_id, NEW.record_id) AND c.bank_id = l.bank_id
-      AND c.certificate_id = l.certificate_id AND c.status = 'valid';
+    IF NEW.status = 'reversed' THEN
+        UPDATE certificate c SET status = 'superseded', ended_at = clock_timestamp()
+        FROM certificate_line l
+        WHERE (l.bank_id, l.record_id) = (NEW.bank_id, NEW.record_id) AND c.bank_id = l.bank_id
+          AND c.certificate_id = l.certificate_id AND c.status = 'valid';
+    END IF;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION supersede_certificates IS
     'A certificate with a reversed record is no longer valid, whoever reversed it.';
 CREATE TRIGGER record_reversed_ends_certificates AFTER UPDATE OF status ON service_record
-    FOR EACH ROW WHEN (NEW.status = 'reversed') EXECUTE FUNCTION supersede_certificates();
+    FOR EACH ROW EXECUTE FUNCTION supersede_certificates();
 ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_reversed_ends_certificates;
 
 GRANT INSERT ON signing_key, signing_secret TO timebank_app;
@@ -3472,7 +3632,9 @@ COMMENT ON FUNCTION nil_id IS 'Stands in a key where it is of all, or of none.';
 
 CREATE TYPE hold_state AS ENUM ('open', 'captured', 'released', 'expired');
 
-CREATE TYPE act_kind AS ENUM ('hold', 'capture', 'release', 'expire', 'refund', 'restock');
+CREATE TYPE act_kind AS ENUM (
+    'hold', 'capture', 'release', 'expire', 'refund', 'restock', 'gift', 'reissue', 'allocate'
+);
 
 CREATE TYPE channel AS ENUM (
     'session',  -- the resident, logged in; a pick-up code is shown when the goods are fetched
@@ -3487,7 +3649,9 @@ CREATE TYPE cap_scope AS ENUM (
     'merchant_day',      -- points held at a merchant in a day
     'clerk_day',         -- points that one actor captures in a day
     'offer_person_day',  -- units of an offer for a resident in a day
-    'offer_person'       -- units of an offer for a resident in all
+    'offer_person',      -- units of an offer for a resident in all
+    'gift_day',          -- points a resident gives in a day
+    'reissue_day'        -- points a merchant gives on in a day
 );
 
 CREATE TYPE redemption_status AS ENUM (
@@ -3889,11 +4053,12 @@ BEGIN
     WHERE bank_id = p_bank AND scope = p_scope AND in_force_from <= p_at
       AND subject_id IN (p_subject, nil_id())
     ORDER BY subject_id = p_subject DESC, in_force_from DESC LIMIT 1;
-    RETURN CASE WHEN FOUND THEN cap WHEN p_scope = 'card_day' THEN 0 END;
+    RETURN CASE WHEN FOUND THEN cap WHEN p_scope IN ('card_day', 'gift_day', 'reissue_day')
+                THEN 0 END;
 END $$;
 COMMENT ON FUNCTION find_cap IS
-    'The cap in force, or null for none. A printed card, which can be lost, buys nothing until its '
-    'bank sets a cap.';
+    'The cap in force, or null for none. A printed card, which can be lost, buys nothing, and '
+    'nothing is given, until the bank sets a cap.';
 
 CREATE FUNCTION lock_stock_and_caps(p_bank integer, p_offers uuid[], p_keys cap_key[])
 RETURNS void LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
@@ -4615,6 +4780,408 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION find_hold_fault, find_cap, nil_id TO timebank_app, timebank_auditor;
 
 
+-- ── Settlement ──────────────────────────────────────────────────────────────────────────────────
+--
+-- A settlement covers lines first_seq..last_seq of a merchant's passbook, which is gapless; the
+-- next begins at last_seq + 1, so no line is settled twice or never. Its statement is the sum of
+-- these lines but for those of settlements themselves, which say what was paid.
+--
+--   paid         At most what the merchant has when it is closed: what was refunded or given on
+--                since the cut-off is not paid for, but carried, and the next settlement has the
+--                refund among its lines. A statement below 0 pays nothing and is carried too:
+--                carried_out = carried_in + captured - refunded - reissued - paid.
+--   yuan         fen_rate is fen for ten thousand points, so fractions are ten-thousandths of a
+--                fen: fen * 10000 + remainder_out = paid * fen_rate + remainder_in.
+--   lock order   The merchant's balance first, at closing with that of the retired account, in one
+--                lock_balances; who has it alone reads and writes the merchant's settlements.
+
+CREATE TYPE settlement_state AS ENUM (
+    'draft',     -- -> approved by the second of two persons, or gone
+    'approved',  -- -> closed, or gone
+    'closed'     -- for ever
+);
+
+CREATE TYPE settlement_status AS ENUM (
+    'done',                  -- it took effect, now or before; with every other status it had none
+    'id_conflict',           -- the id is taken by other content
+    'settlement_not_found',  -- or the merchant of a draft is unknown
+    'settlement_open',       -- the one before is not closed yet
+    'settlement_closed',     -- it never changes again
+    'settlement_not_approved',
+    'settlement_differs',    -- it is not what the approver saw
+    'settlement_empty',      -- nothing happened in that time
+    'cut_off_in_future',
+    'second_person_needed'   -- whoever acts for the merchant does not approve
+);
+
+CREATE TABLE settlement (
+    bank_id          integer          NOT NULL,
+    settlement_id    uuid             NOT NULL,
+    merchant_id      uuid             NOT NULL,
+    account_id       uuid             NOT NULL,
+    number           integer          NOT NULL,
+    cut_off          timestamptz      NOT NULL,
+    first_seq        bigint           NOT NULL,
+    last_seq         bigint           NOT NULL,
+    captured         bigint           NOT NULL,
+    refunded         bigint           NOT NULL,
+    reissued         bigint           NOT NULL,
+    carried_in       bigint           NOT NULL,
+    fen_rate         bigint           CONSTRAINT settlement_rate_sane
+                                      CHECK (fen_rate BETWEEN 0 AND 100000000),
+    remainder_in     integer          NOT NULL,
+    content_hash     bytea            NOT NULL,
+    state            settlement_state NOT NULL DEFAULT 'draft',
+    drafted_by       uuid             NOT NULL,
+    drafted_at       timestamptz      NOT NULL,
+    first_approver   uuid,
+    second_approver  uuid,
+    approved_at      timestamptz,
+    paid             bigint           CONSTRAINT settlement_pays_not_below_0 CHECK (paid >= 0),
+    carried_out      bigint,
+    fen              bigint,
+    remainder_out    integer,
+    closed_by        uuid,
+    closed_at        timestamptz,
+    PRIMARY KEY (bank_id, settlement_id),
+    CONSTRAINT settlement_numbered_once UNIQUE (bank_id, merchant_id, number),
+    CONSTRAINT settlement_begins_once UNIQUE (bank_id, account_id, first_seq),
+    CONSTRAINT settlement_covers_lines CHECK (first_seq BETWEEN 1 AND last_seq),
+    CONSTRAINT settlement_approved_by_two CHECK (
+        first_approver <> second_approver AND (state = 'draft') = (second_approver IS NULL)
+        AND (state = 'draft') = (approved_at IS NULL)
+        AND (second_approver IS NULL OR first_approver IS NOT NULL)),
+    CONSTRAINT settlement_closed_iff_paid CHECK (
+        (state = 'closed') = (paid IS NOT NULL) AND (state = 'closed') = (carried_out IS NOT NULL)
+        AND (state = 'closed') = (remainder_out IS NOT NULL)
+        AND (state = 'closed') = (closed_by IS NOT NULL)
+        AND (state = 'closed') = (closed_at IS NOT NULL)
+        AND (state = 'closed' AND fen_rate IS NOT NULL) = (fen IS NOT NULL)),
+    CONSTRAINT settlement_carries_the_rest CHECK (
+        carried_out = carried_in + captured - refunded - reissued - paid),
+    CONSTRAINT settlement_rounds_exactly CHECK (
+        remainder_out BETWEEN 0 AND 9999 AND CASE WHEN fen_rate IS NULL
+            THEN remainder_out = remainder_in
+            ELSE fen::numeric * 10000 + remainder_out = paid::numeric * fen_rate + remainder_in END)
+);
+COMMENT ON TABLE settlement IS
+    'What a merchant is paid for, up to a cut-off. A closed one never changes, nor does its place '
+    'in the row of them.';
+COMMENT ON COLUMN settlement.number IS '1, 2, 3 … for each merchant.';
+COMMENT ON COLUMN settlement.cut_off IS 'Lines recorded before this instant, half-open.';
+COMMENT ON COLUMN settlement.reissued IS 'Points the merchant gave on, less what was reversed.';
+COMMENT ON COLUMN settlement.carried_in IS 'What the one before did not pay; below 0 if too much.';
+COMMENT ON COLUMN settlement.remainder_in IS 'Ten-thousandths of a fen, from the one before.';
+COMMENT ON COLUMN settlement.content_hash IS 'SHA-256 of the statement, which approvers name.';
+COMMENT ON COLUMN settlement.paid IS
+    'Points; above 0, the settlement''s id is also that of the transfer to the retired account.';
+
+CREATE FUNCTION check_settlement() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+DECLARE
+    later   text[] := ARRAY['state', 'first_approver', 'second_approver', 'approved_at', 'paid',
+                            'carried_out', 'fen', 'remainder_out', 'closed_by', 'closed_at'];
+    former  settlement;
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        SELECT * INTO former FROM settlement
+        WHERE bank_id = NEW.bank_id AND merchant_id = NEW.merchant_id
+        ORDER BY number DESC LIMIT 1;
+        IF (NEW.state, NEW.number, NEW.first_seq, NEW.carried_in, NEW.remainder_in) = (
+                'draft', coalesce(former.number, 0) + 1, coalesce(former.last_seq, 0) + 1,
+                coalesce(former.carried_out, 0), coalesce(former.remainder_out, 0))
+            AND coalesce(former.state, 'closed') = 'closed' THEN
+            RETURN NEW;
+        END IF;
+    ELSIF TG_OP = 'DELETE' AND OLD.state <> 'closed' THEN
+        RETURN OLD;
+    ELSIF TG_OP = 'UPDATE' AND to_jsonb(NEW) - later = to_jsonb(OLD) - later
+        AND (OLD.state, NEW.state) IN (('draft', 'draft'), ('draft', 'approved'),
+                                       ('approved', 'closed')) THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION '% of settlement refused: one follows another, and closed is for ever', TG_OP
+        USING ERRCODE = 'insufficient_privilege';
+END $$;
+COMMENT ON FUNCTION check_settlement IS
+    'Settlements follow each other without gap, go draft, approved, closed, and then stay.';
+CREATE TRIGGER settlement_is_lawful BEFORE INSERT OR UPDATE OR DELETE ON settlement
+    FOR EACH ROW EXECUTE FUNCTION check_settlement();
+CREATE TRIGGER settlement_is_never_emptied BEFORE TRUNCATE ON settlement
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_edit();
+ALTER TABLE settlement ENABLE ALWAYS TRIGGER settlement_is_lawful;
+ALTER TABLE settlement ENABLE ALWAYS TRIGGER settlement_is_never_emptied;
+
+CREATE FUNCTION sum_merchant_lines(
+    p_bank integer, p_account uuid, p_first bigint, p_last bigint,
+    OUT captured bigint, OUT refunded bigint, OUT reissued bigint, OUT lines bigint
+) LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT coalesce(sum(p.amount) FILTER (WHERE t.kind = 'capture'), 0),
+           -coalesce(sum(p.amount) FILTER (WHERE t.kind = 'refund'), 0),
+           -coalesce(sum(p.amount) FILTER (WHERE t.kind IN ('reissue', 'reversal')), 0),
+           count(*) FILTER (WHERE t.kind <> 'settlement')
+    FROM posting p JOIN transfer t USING (bank_id, transfer_id)
+    WHERE p.bank_id = p_bank AND p.account_id = p_account AND p.seq BETWEEN p_first AND p_last;
+$$;
+COMMENT ON FUNCTION sum_merchant_lines IS 'What lines of a merchant''s passbook come to, by kind.';
+
+CREATE FUNCTION lock_settlements(p_bank integer, p_merchant uuid, p_others uuid[]) RETURNS uuid
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    account uuid := (SELECT account_id FROM account
+                     WHERE bank_id = p_bank AND owner_id = p_merchant
+                       AND (kind, unit) = ('merchant', 'points'));
+BEGIN
+    PERFORM lock_balances(p_bank, account || p_others);
+    RETURN account;
+END $$;
+COMMENT ON FUNCTION lock_settlements IS
+    'Locks a merchant''s balance, and others with it, and so the settlements; returns the account.';
+
+CREATE FUNCTION draft_settlement(
+    p_bank integer, p_settlement uuid, p_merchant uuid, p_cut_off timestamptz, p_fen_rate bigint,
+    p_actor uuid, OUT status settlement_status, OUT drafted settlement
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    account  uuid := lock_settlements(p_bank, p_merchant, NULL);
+    former   settlement;
+    last     bigint;
+    sums     record;
+BEGIN
+    SELECT * INTO drafted FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    IF FOUND OR EXISTS (SELECT FROM transfer
+                        WHERE (bank_id, transfer_id) = (p_bank, p_settlement)) THEN
+        status := CASE WHEN (drafted.merchant_id, drafted.cut_off, drafted.drafted_by)
+                            = (p_merchant, p_cut_off, p_actor)
+                        AND drafted.fen_rate IS NOT DISTINCT FROM p_fen_rate
+                       THEN 'done'::settlement_status ELSE 'id_conflict' END;
+        RETURN;
+    END IF;
+    SELECT * INTO former FROM settlement
+    WHERE bank_id = p_bank AND merchant_id = p_merchant ORDER BY number DESC LIMIT 1;
+    SELECT seq INTO last FROM posting
+    WHERE bank_id = p_bank AND account_id = account AND recorded_at < p_cut_off
+    ORDER BY seq DESC LIMIT 1;
+    SELECT * INTO sums
+    FROM sum_merchant_lines(p_bank, account, coalesce(former.last_seq, 0) + 1, last);
+    status := CASE
+        WHEN account IS NULL THEN 'settlement_not_found'::settlement_status
+        WHEN former.state <> 'closed' THEN 'settlement_open'
+        WHEN p_cut_off > clock_timestamp() THEN 'cut_off_in_future'
+        WHEN sums.lines = 0 THEN 'settlement_empty'
+        ELSE 'done' END;
+    IF status = 'done' THEN
+        drafted := ROW(
+            p_bank, p_settlement, p_merchant, account, coalesce(former.number, 0) + 1, p_cut_off,
+            coalesce(former.last_seq, 0) + 1, last, sums.captured, sums.refunded, sums.reissued,
+            coalesce(former.carried_out, 0), p_fen_rate, coalesce(former.remainder_out, 0), NULL,
+            NULL, p_actor, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+        drafted.content_hash := fingerprint_of(drafted::text);
+        drafted.state := 'draft';
+        drafted.drafted_at := clock_timestamp();
+        INSERT INTO settlement SELECT drafted.*;
+    END IF;
+END $$;
+COMMENT ON FUNCTION draft_settlement IS
+    'The statement of what was recorded before a cut-off that has passed, and not settled before. '
+    'Under the lock of the balance nothing can be recorded before it any more.';
+
+CREATE FUNCTION approve_settlement(
+    p_bank integer, p_settlement uuid, p_content_hash bytea, p_actor uuid,
+    OUT status settlement_status, OUT approved settlement
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    SELECT * INTO approved FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    PERFORM lock_settlements(p_bank, approved.merchant_id, NULL);
+    SELECT * INTO approved FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    status := CASE
+        WHEN NOT FOUND THEN 'settlement_not_found'::settlement_status
+        WHEN approved.content_hash <> p_content_hash THEN 'settlement_differs'
+        WHEN p_actor IN (approved.first_approver, approved.second_approver) THEN 'done'
+        WHEN approved.state = 'closed' THEN 'settlement_closed'
+        WHEN p_actor = approved.merchant_id OR EXISTS (
+            SELECT FROM role_grant WHERE bank_id = p_bank AND party_id = p_actor
+            AND merchant_id = approved.merchant_id AND revoked_at IS NULL)
+            THEN 'second_person_needed'
+        ELSE 'done' END;
+    IF status = 'done' AND approved.state = 'draft'
+       AND approved.first_approver IS DISTINCT FROM p_actor THEN
+        UPDATE settlement
+        SET first_approver = coalesce(first_approver, p_actor),
+            second_approver = CASE WHEN first_approver IS NOT NULL THEN p_actor END,
+            approved_at = CASE WHEN first_approver IS NOT NULL THEN clock_timestamp() END,
+            state = CASE WHEN first_approver IS NOT NULL THEN 'approved'::settlement_state
+                         ELSE 'draft' END
+        WHERE (bank_id, settlement_id) = (p_bank, p_settlement) RETURNING * INTO approved;
+    END IF;
+END $$;
+COMMENT ON FUNCTION approve_settlement IS
+    'One of two persons agrees to the statement that they saw; who drafted it may be one of them, '
+    'who acts for the merchant may not.';
+
+CREATE FUNCTION discard_settlement(p_bank integer, p_settlement uuid) RETURNS settlement_status
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    found settlement;
+BEGIN
+    SELECT * INTO found FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    PERFORM lock_settlements(p_bank, found.merchant_id, NULL);
+    SELECT * INTO found FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    IF found.state = 'closed' THEN
+        RETURN 'settlement_closed';
+    END IF;
+    DELETE FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    RETURN 'done';
+END $$;
+COMMENT ON FUNCTION discard_settlement IS 'Takes back what is not closed; nothing was moved by it.';
+
+CREATE FUNCTION find_retired_account(p_bank integer) RETURNS uuid
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    found uuid := (SELECT account_id FROM account
+                   WHERE bank_id = p_bank AND owner_id IS NULL
+                     AND (kind, unit) = ('retired', 'points'));
+BEGIN
+    RETURN coalesce(found, (SELECT account_id FROM open_accounts(
+        p_bank, ARRAY[gen_random_uuid()], '{points}', '{retired}', ARRAY[NULL::uuid])));
+EXCEPTION WHEN unique_violation THEN
+    RAISE EXCEPTION 'the retired account has just been opened' USING ERRCODE = '40001';
+END $$;
+COMMENT ON FUNCTION find_retired_account IS
+    'Where points end, opened at the first use; whoever loses that race calls again.';
+
+CREATE FUNCTION close_settlement(
+    p_bank integer, p_settlement uuid, p_actor uuid,
+    OUT status settlement_status, OUT closed settlement
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    retired  uuid := find_retired_account(p_bank);
+    pays     bigint;
+    exact    numeric;
+BEGIN
+    SELECT * INTO closed FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    PERFORM lock_settlements(p_bank, closed.merchant_id, ARRAY[retired]);
+    SELECT * INTO closed FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    status := CASE
+        WHEN NOT FOUND THEN 'settlement_not_found'::settlement_status
+        WHEN closed.state = 'draft' THEN 'settlement_not_approved'
+        ELSE 'done' END;
+    IF closed.state IS DISTINCT FROM 'approved' THEN
+        RETURN;
+    END IF;
+    SELECT greatest(0, least(balance, closed.carried_in + closed.captured - closed.refunded
+                                      - closed.reissued)) INTO pays
+    FROM balance WHERE (bank_id, account_id) = (p_bank, closed.account_id);
+    exact := pays::numeric * closed.fen_rate + closed.remainder_in;
+    UPDATE settlement
+    SET state = 'closed', paid = pays, closed_by = p_actor, closed_at = clock_timestamp(),
+        carried_out = carried_in + captured - refunded - reissued - pays,
+        fen = div(exact, 10000), remainder_out = coalesce(mod(exact, 10000), remainder_in)
+    WHERE (bank_id, settlement_id) = (p_bank, p_settlement) RETURNING * INTO closed;
+    IF pays > 0 THEN
+        PERFORM post_redemption(p_bank, p_settlement, p_actor, ARRAY[p_settlement], '{settlement}',
+                                ARRAY[closed.account_id], ARRAY[retired], ARRAY[pays]);
+    END IF;
+END $$;
+COMMENT ON FUNCTION close_settlement IS
+    'Pays what two persons approved and the merchant still has, in one transfer to the retired '
+    'account; closed before, it is answered as it was.';
+
+GRANT EXECUTE ON FUNCTION draft_settlement, approve_settlement, discard_settlement, close_settlement
+    TO timebank_app;
+
+
+-- ── Exchange ────────────────────────────────────────────────────────────────────────────────────
+--
+-- Points that are given: by residents to kin or a pool, by merchants from what they took in, from a
+-- pool to a household in need. Acts as those of redemption, by their rules and in their lock order.
+
+CREATE TABLE family_member (
+    bank_id    integer     NOT NULL,
+    family_id  uuid        NOT NULL,
+    member_id  uuid        NOT NULL,
+    may_hold   boolean     NOT NULL,
+    joined_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    left_at    timestamptz,
+    CONSTRAINT family_joined_once_at_a_time PRIMARY KEY (bank_id, family_id, member_id, joined_at),
+    CONSTRAINT family_is_of_others CHECK (family_id <> member_id)
+);
+CREATE UNIQUE INDEX family_member_once ON family_member (bank_id, family_id, member_id)
+    WHERE left_at IS NULL;
+CREATE INDEX family_of_member ON family_member (bank_id, member_id) WHERE left_at IS NULL;
+COMMENT ON TABLE family_member IS
+    'Who belongs to a family, a party that owns a pool. All members may give to it.';
+COMMENT ON COLUMN family_member.may_hold IS 'Whether they also spend from the pool.';
+
+CREATE FUNCTION give_points(
+    p_bank integer, p_act uuid, p_kind act_kind, p_from uuid, p_to uuid, p_points bigint,
+    p_override uuid, p_actor uuid
+) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked   bytea := fingerprint_of(ROW(p_kind, p_from, p_to, p_points, p_override, p_actor)::text);
+    moves   transfer_kind := CASE p_kind WHEN 'allocate' THEN 'transfer'
+                                         ELSE p_kind::text::transfer_kind END;
+    stamp   timestamptz := clock_timestamp();
+    giver   account;
+    caps    cap_key[] := '{}';
+    locked  locked_balances;
+    act     redemption_act;
+BEGIN
+    SELECT * INTO giver FROM account WHERE (bank_id, account_id) = (p_bank, p_from);
+    IF p_kind <> 'allocate' AND giver.owner_id IS NOT NULL THEN
+        caps := ARRAY[ROW(CASE p_kind WHEN 'gift' THEN 'gift_day' ELSE 'reissue_day' END,
+                          giver.owner_id, nil_id(), local_day(p_bank, stamp), p_points)::cap_key];
+    END IF;
+    PERFORM FROM cap_override WHERE (bank_id, override_id) = (p_bank, p_override) FOR NO KEY UPDATE;
+    PERFORM lock_stock_and_caps(p_bank, NULL, caps);
+    locked := lock_balances(p_bank, ARRAY[p_from, p_to]);
+    act := find_act(p_bank, p_act, asked);
+    IF act.act_id IS NOT NULL THEN
+        RETURN act;
+    END IF;
+    act := ROW(p_bank, p_act, p_kind, NULL, NULL, NULL,
+               CASE p_kind WHEN 'reissue' THEN giver.owner_id END, NULL, NULL, p_points, p_actor,
+               NULL, p_override, NULL, asked, stamp);
+    act.status := CASE
+        WHEN cardinality(locked.account_ids) IS DISTINCT FROM 2 OR 'points' <> ANY (locked.units)
+            OR giver.kind <> CASE p_kind WHEN 'gift' THEN 'wallet'::account_kind
+                                         WHEN 'reissue' THEN 'merchant' ELSE 'pool' END
+            OR NOT may_move(moves, giver.kind,
+                            locked.kinds[array_position(locked.account_ids, p_to)])
+            THEN 'account_not_found'::redemption_status
+        WHEN p_points NOT BETWEEN 1 AND (1::bigint << 53) - 1 THEN 'amount_out_of_range'
+        WHEN p_kind = 'reissue' AND find_agreed_until(p_bank, giver.owner_id, stamp) IS NULL
+            THEN 'merchant_not_active' END;
+    IF act.status IS NULL THEN
+        SELECT fault.status, fault.cap INTO act.status, act.cap
+        FROM find_cap_fault(p_bank, caps, p_override, stamp) AS fault;
+    END IF;
+    act.status := coalesce(act.status, CASE
+        WHEN p_points <= locked.balances[array_position(locked.account_ids, p_from)]
+            THEN 'done'::redemption_status
+        WHEN p_kind = 'reissue' THEN 'merchant_lacks_points'
+        ELSE 'insufficient_points' END);
+    IF act.status = 'done' THEN
+        PERFORM add_to_caps(p_bank, caps);
+        UPDATE cap_override SET used_by = p_act WHERE (bank_id, override_id) = (p_bank, p_override);
+        PERFORM post_redemption(p_bank, NULL, p_actor, ARRAY[p_act], ARRAY[moves], ARRAY[p_from],
+                                ARRAY[p_to], ARRAY[p_points]);
+    END IF;
+    RETURN record_act(act);
+END $$;
+COMMENT ON FUNCTION give_points IS
+    'A gift (wallet), a reissue (merchant) or an allocation (pool), under the cap of the giver''s '
+    'day; an allocation has none, but four eyes at the edge.';
+
+GRANT INSERT ON family_member TO timebank_app;
+GRANT UPDATE (left_at) ON family_member TO timebank_app;
+GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
+
+
 -- ── Vault ───────────────────────────────────────────────────────────────────────────────────────
 --
 -- Personal data, sealed before it comes here: each field under the person's own data key, each
@@ -4624,7 +5191,7 @@ GRANT EXECUTE ON FUNCTION find_hold_fault, find_cap, nil_id TO timebank_app, tim
 -- lock order   master_key rows for share, then persons by person_id.
 
 GRANT USAGE ON SCHEMA timebank TO timebank_vault;
-GRANT EXECUTE ON FUNCTION refuse_edit, erase_party TO timebank_vault;
+GRANT EXECUTE ON FUNCTION refuse_edit, erase_party, count_sealed TO timebank_vault;
 GRANT SELECT (bank_id, time_zone) ON bank TO timebank_vault;
 RESET ROLE;
 
@@ -4766,6 +5333,24 @@ END $$;
 COMMENT ON FUNCTION hold_master_keys IS
     'The keys in use, the current one first; p_first, if given, where there were none. Until the '
     'end of the transaction none is taken out of use and no other becomes current.';
+
+CREATE FUNCTION hold_seal_key(p_bank integer, p_key text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+BEGIN
+    INSERT INTO master_key (bank_id, key_id, state)
+    SELECT p_bank, p_key, CASE WHEN EXISTS (SELECT FROM master_key
+                                            WHERE bank_id = p_bank AND state = 'current')
+                               THEN 'retiring' ELSE 'current' END::key_state
+    WHERE p_key ~ '^[0-9a-f]{16}$'
+      AND NOT EXISTS (SELECT FROM master_key WHERE (bank_id, key_id) = (p_bank, p_key))
+    ON CONFLICT DO NOTHING;
+    PERFORM FROM master_key
+    WHERE bank_id = p_bank AND key_id = p_key AND state <> 'retired' FOR SHARE;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION hold_seal_key IS
+    'Whether the key is in use, and it stays so until the end of the transaction. One that the '
+    'bank has never seen, put first in the file by hand, comes into use; a rotation adopts it.';
 
 CREATE FUNCTION add_persons(
     p_bank integer, p_persons uuid[], p_key text, p_wrapped bytea[],
@@ -5016,7 +5601,9 @@ DECLARE
 BEGIN
     PERFORM FROM master_key WHERE bank_id = p_bank FOR UPDATE;
     old := array(SELECT key_id FROM master_key WHERE bank_id = p_bank AND state = 'retiring');
-    IF EXISTS (SELECT FROM person WHERE bank_id = p_bank AND key_id = ANY (old)) THEN
+    IF EXISTS (SELECT FROM person WHERE bank_id = p_bank AND key_id = ANY (old))
+       OR timebank.count_sealed(p_bank, (SELECT key_id FROM master_key
+                                         WHERE bank_id = p_bank AND state = 'current')) > 0 THEN
         RETURN false;
     END IF;
     DELETE FROM blind_index WHERE bank_id = p_bank AND key_id = ANY (old);
@@ -5024,7 +5611,7 @@ BEGIN
     RETURN true;
 END $$;
 COMMENT ON FUNCTION finish_rotation IS
-    'Retires the old keys; false if data came under one meanwhile, and there is more to rewrap.';
+    'Retires the old keys; false if data came under one meanwhile, and there is more to do.';
 
 CREATE FUNCTION list_master_keys() RETURNS TABLE (bank_id integer, key_id text, state key_state)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vault, pg_temp AS $$
@@ -5053,6 +5640,8 @@ GRANT EXECUTE ON FUNCTION
     hold_master_keys, add_persons, read_fields, find_persons, open_for_correction, replace_fields,
     set_freeze, erase_person, begin_rotation, list_to_rewrap, rewrap_persons, finish_rotation,
     list_master_keys, count_persons, list_accesses TO timebank_app;
+GRANT USAGE ON SCHEMA vault TO timebank_owner;
+GRANT EXECUTE ON FUNCTION hold_seal_key TO timebank_owner;
 GRANT EXECUTE ON FUNCTION list_accesses, list_master_keys, count_persons TO timebank_auditor;
 
 RESET ROLE;

@@ -51,7 +51,6 @@ def test_every_setting_is_read() -> None:
             "TIMEBANK_AUDITOR_URL": "postgresql://b",
             "TIMEBANK_DATA_DIR": "/var/lib/elsewhere",
             "TIMEBANK_MASTER_KEY_FILE": "/etc/timebank/master.key",
-            "TIMEBANK_LOGIN_KEY_FILE": "/etc/login.key",
             "TIMEBANK_ARGON2_MEMORY_KIB": "64",
             "TIMEBANK_ARGON2_PASSES": "3",
             "TIMEBANK_HOST": "0.0.0.0",  # noqa: S104 - only read, never bound

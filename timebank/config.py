@@ -19,9 +19,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     auditor_url: str | None = None
     data_dir: Path | None = None
     master_key_file: Path | None = None
-    login_key_file: Path | None = None
     argon2_memory_kib: Annotated[int, Meta(ge=8, le=1 << 20)] = 47104
     argon2_passes: Annotated[int, Meta(ge=1, le=10)] = 1
+    public_url: Annotated[str, Meta(pattern="^https://[^/?#]+(/[^?#]*)?$")] | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8470
     pool_size: Annotated[int, Meta(ge=2, le=100)] = 8

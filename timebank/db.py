@@ -86,6 +86,7 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "membership_is_consented_to": ConsentMissingError,
     "membership_step_is_lawful": MembershipRefusedError,
     "minor_has_guardian": GuardianNeededError,
+    "sealed_with_key_in_use": OverloadedError,
     "person_is_registered": NotFoundError,
     "person_pkey": AlreadyRegisteredError,
     "person_registered_once": AlreadyRegisteredError,

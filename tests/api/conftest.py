@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import asyncpg
 import httpx
@@ -12,7 +11,7 @@ from litestar import Litestar
 
 from tests.api.client import Api
 from tests.api.logins import Door
-from tests.api.service import Service, make_login_key, serving
+from tests.api.service import Service, key_file, serving
 from tests.book import Book
 from tests.people.desk import Desk
 from timebank.app import create_app
@@ -48,14 +47,12 @@ async def client_of(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="session")
-async def app(
-    server: Server, worker_database: str, tmp_path_factory: pytest.TempPathFactory
-) -> Litestar:
+async def app(server: Server, worker_database: str) -> Litestar:
     """The service on the worker's database, as timebank_app."""
     return create_app(
         Settings(
             database_url=server.dsn(worker_database, "timebank_app"),
-            login_key_file=make_login_key(tmp_path_factory.mktemp("login")),
+            master_key_file=key_file(),
             argon2_memory_kib=64,
         )
     )
@@ -85,10 +82,8 @@ async def service(
 
 
 @pytest.fixture
-async def door(
-    api: Api, server: Server, worker_database: str, tmp_path: Path
-) -> AsyncIterator[Door]:
+async def door(api: Api, server: Server, worker_database: str) -> AsyncIterator[Door]:
     """The logins of a new bank."""
     admin = await asyncpg.connect(server.dsn(worker_database), server_settings=SERVER_SETTINGS)
-    yield Door(api, await Desk.open(api.book, tmp_path), admin)
+    yield Door(api, await Desk.open(api.book, key_file().parent), admin)
     await admin.close()

@@ -4,42 +4,11 @@ What is expected stands here by hand, apart from the policy it is compared with.
 does not name is answered 403 everywhere.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-from tests.api.things import Whose
+from tests.api.matrix_people import PEOPLE
+from tests.api.rows import Row
 from timebank.people.access import Role
-
-REACHES: Mapping[str, frozenset[Whose]] = {
-    "own": frozenset({Whose.OWN}),
-    "branch": frozenset({Whose.OWN, Whose.NEAR}),
-    "bank": frozenset({Whose.OWN, Whose.NEAR, Whose.FAR}),
-    "none": frozenset(),  # the role may, but nothing that the matrix knows is theirs
-    "any": frozenset(Whose),  # an operation that names nobody's thing
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """An operation, who reaches how far with it, and what a call looks like.
-
-    Path parameters are made by name (`things.MAKERS`), under the name in `made` if it stands there.
-    """
-
-    operation: str
-    reach: Mapping[Role, str]
-    body: Any = None
-    ok: int = 200
-    absent: int = 404
-    made: Mapping[str, str] | None = None
-
-    def expected(self, role: Role, whose: Whose) -> int:
-        """Return the status that a caller of this role is answered about whose thing."""
-        if role not in self.reach:
-            return 403
-        return self.ok if whose in REACHES[self.reach[role]] else self.absent
-
 
 READING = {
     Role.RESIDENT: "own",
@@ -203,4 +172,4 @@ LOGIN = [
     Row("DELETE /api-keys/{api_key_id:uuid}", ADMINISTERING, ok=204),
 ]
 
-ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *LOGIN, *TREE]
+ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *LOGIN, *TREE, *PEOPLE]

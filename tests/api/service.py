@@ -1,12 +1,16 @@
 """The service as a process of its own, for what only shows on the wire and in its log."""
 
 import asyncio
+import atexit
 import os
+import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -48,26 +52,28 @@ class Service:
         writer.transport.abort()
 
 
-def make_login_key(folder: Path) -> Path:
-    """Write a key for the secrets of login."""
-    path = folder / "login.key"
-    ensure_key_file(path)
-    return path
+@cache
+def key_file() -> Path:
+    """The one file of master keys of this test process and of the services it starts."""
+    folder = Path(tempfile.mkdtemp(prefix="timebank-keys-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    ensure_key_file(folder / "master.key")
+    return folder / "master.key"
 
 
 @asynccontextmanager
 async def serving(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[Service]:
     """Run `timebank serve` with these settings; it is up when the block begins, gone after."""
     service = Service(free_port(), folder / "service.log")
-    login = {
-        "TIMEBANK_LOGIN_KEY_FILE": str(make_login_key(folder)),
+    secrets = {
+        "TIMEBANK_MASTER_KEY_FILE": str(key_file()),
         "TIMEBANK_ARGON2_MEMORY_KIB": "64",
     }
     command = [sys.executable, "-m", "timebank", "serve", "--port", str(service.port)]
     with service.log.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *command,
-            env={**os.environ, **login, **environment},
+            env={**os.environ, **secrets, **environment},
             stdout=asyncio.subprocess.DEVNULL,
             stderr=log,
         )

@@ -20,7 +20,7 @@ async def office(api: Api, tmp_path: Path) -> Office:
     """Who issues certificates of the bank that is called."""
     office = Office(await Programme.open(api.book), await Desk.open(api.book, tmp_path))
     async with office.desk.at() as connection:
-        await make_signing_key(connection, office.seal, api.book.bank_id, MAKER)
+        await make_signing_key(connection, office.seals, api.book.bank_id, MAKER)
     return office
 
 

@@ -140,7 +140,7 @@ async def test_without_its_key_login_says_so_and_only_the_log_says_why(
 ) -> None:
     environment = {
         "TIMEBANK_DATABASE_URL": server.dsn(worker_database, "timebank_app"),
-        "TIMEBANK_LOGIN_KEY_FILE": str(tmp_path / "nowhere.key"),
+        "TIMEBANK_MASTER_KEY_FILE": str(tmp_path / "nowhere.key"),
     }
     holder = await door.card_holder()
     async with (
@@ -149,7 +149,7 @@ async def test_without_its_key_login_says_so_and_only_the_log_says_why(
     ):
         body = {"type": "card_pin", "bank": door.book.bank.code, "card": holder.card, "pin": PIN}
         answer = await http.post("/api/v1/sessions", json=body)
-        check_problem(answer, "login_key_unfit", 503)
+        check_problem(answer, "vault_key_missing", 503)
         assert "nowhere" not in answer.text
         assert (await http.get("/api/v1/health/ready")).status_code == 200
         assert "nowhere.key" in service.log.read_text("utf-8")

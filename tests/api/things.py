@@ -4,7 +4,7 @@ MAKERS say how each thing is made, by the name that paths and bodies have for it
 new kind of thing adds its maker here.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -190,7 +190,7 @@ async def _api_key(things: Things) -> UUID:
         )[0]
 
 
-MAKERS: Mapping[str, Maker] = {
+MAKERS: dict[str, Maker] = {
     "account_id": _wallet,
     "api_key_id": _api_key,
     "approval": _approval,
@@ -211,10 +211,11 @@ MAKERS: Mapping[str, Maker] = {
 
 @dataclass(frozen=True)
 class World:
-    """A caller, and the things they ask about."""
+    """A caller with what is theirs, and the things they ask about."""
 
     caller: Caller
     things: Things
+    own: Things
 
     @classmethod
     async def of(cls, http: httpx.AsyncClient, book: Book, role: Role, whose: Whose) -> "World":
@@ -237,4 +238,4 @@ class World:
             branch_id=here if role is Role.COORDINATOR else None,
             merchant_id=own.merchant_id if role in {Role.CLERK, Role.MERCHANT} else None,
         )
-        return cls(Caller(http, token), things)
+        return cls(Caller(http, token), things, own)

@@ -24,6 +24,7 @@ COLUMNS = {
     "hold": "state",
     "stock": "available",
     "cap_use": "used",
+    "settlement": "paid",
 }
 """The tables that only functions write, and what of each one would like to change."""
 

@@ -26,6 +26,7 @@ from timebank.people.login.enrolments import invite
 from timebank.people.parties import PartyKind, is_party
 from timebank.people.registration import MembershipState, get_membership
 from timebank.people.residents import ensure_residents
+from timebank.people.seals import Seals
 from timebank.people.sessions import find_principals, hash_token, open_session
 from timebank.people.vault import (
     Outcome,
@@ -176,9 +177,10 @@ async def test_an_erased_person_is_none_any_more(desk: Desk) -> None:
         await invite(connection, desk.bank_id, resident_id, desk.clerk)
         await connection.execute(
             "INSERT INTO login_secret (bank_id, party_id, kind, sealed_hash) "
-            "VALUES ($1, $2, 'password', '')",
+            "VALUES ($1, $2, 'password', $3)",
             desk.bank_id,
             resident_id,
+            Seals(desk.ring).close(b"hash", "there"),
         )
         await erase_person(connection, desk.access(Purpose.SUBJECT_ACCESS), resident_id)
     async with desk.at() as connection:

@@ -111,7 +111,7 @@ async def decide_a_proposal(
         )
         decided = await get_approval(connection, bank_id, approval_id)
         if decided.state is ApprovalState.APPROVED:
-            await perform(connection, request.desk, bank_id, decided, deed)
+            await perform(connection, request, decided, deed)
         return Deed(_view(decided), approval_id)
 
     view, headers = await once(request, ApprovalView, work)

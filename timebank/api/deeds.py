@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from timebank.api.call import Call
 from timebank.api.desk import Desk
+from timebank.api.paper import access_of
 from timebank.api.postings import Actor, make_award, make_chains, make_transfer, raise_if_refused
 from timebank.api.wire import AwardBody, AwardRow, BatchBody, ReversalBody, TransferBody
 from timebank.db import Connection
@@ -24,7 +25,8 @@ from timebank.people.access import Action, Principal, Role, check_may
 from timebank.people.approvals import Approval
 from timebank.people.grants import grant_role
 from timebank.people.parties import PartyKind, is_party, list_path_of
-from timebank.people.targets import check_reaches_party
+from timebank.people.targets import check_reaches_party, check_reaches_person
+from timebank.people.vault import Purpose, erase_person
 from timebank.service.awards import check_not_of_record
 
 
@@ -61,7 +63,17 @@ class RoleGrantDeed(
     merchant_id: UUID | None = None
 
 
-Deed: TypeAlias = AwardDeed | PoolTransferDeed | BatchDeed | ReversalDeed | RoleGrantDeed
+class ErasureDeed(
+    Struct, tag_field="deed", tag="erasure", forbid_unknown_fields=True, kw_only=True
+):
+    """Destroy the key to a person's data, for good; the ledger keeps its ids and points."""
+
+    person_id: UUID
+
+
+Deed: TypeAlias = (
+    AwardDeed | PoolTransferDeed | BatchDeed | ReversalDeed | RoleGrantDeed | ErasureDeed
+)
 
 
 _ACTIONS: Mapping[type[Deed], Action] = {
@@ -70,6 +82,7 @@ _ACTIONS: Mapping[type[Deed], Action] = {
     BatchDeed: Action.POST_IN_BULK,
     ReversalDeed: Action.REVERSE,
     RoleGrantDeed: Action.GRANT_ROLE,
+    ErasureDeed: Action.ERASE,
 }
 """What proposing and deciding a deed amounts to."""
 
@@ -101,15 +114,18 @@ async def examine(request: Call, deed: Deed) -> Examined:
             owners = [account.owner_id for account, _ in touched]
         case RoleGrantDeed():
             owners = [await _check_grant(desk, principal, deed)]
+        case ErasureDeed():
+            async with desk.pool.acquire() as connection:
+                await check_reaches_person(connection, principal, action, deed.person_id)
+            owners = [deed.person_id]
     async with desk.pool.acquire() as connection:
         path = await list_path_of(connection, principal.bank_id, owners[0] if owners else None)
     return Examined(path[0], frozenset(owner for owner in owners if owner))
 
 
-async def perform(
-    connection: Connection, desk: Desk, bank_id: int, done: Approval, deed: Deed
-) -> None:
+async def perform(connection: Connection, request: Call, done: Approval, deed: Deed) -> None:
     """Do what was approved, in the transaction of the approval; its maker is the actor."""
+    desk, bank_id = request.desk, request.user.bank_id
     actor = Actor(bank_id, done.maker_id, done.approval_id)
     match deed:
         case AwardDeed():
@@ -131,6 +147,9 @@ async def perform(
                 granted_by=done.maker_id,
                 approved_by=done.checker_id or done.maker_id,
             )
+        case ErasureDeed():
+            access = access_of(request, Purpose.SUBJECT_ACCESS)
+            await erase_person(connection, access, deed.person_id)
 
 
 async def _post(connection: Connection, bank_id: int, chains: list[Chain]) -> None:

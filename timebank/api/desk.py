@@ -12,10 +12,11 @@ from timebank.config import Settings
 from timebank.db import Connection, Pool, repeat_on_conflict
 from timebank.domain.errors import (
     IdempotencyKeyReusedError,
-    LoginKeyUnfitError,
     NotFoundError,
     TimebankError,
     UnauthenticatedError,
+    UnsafeKeyFileError,
+    VaultKeyMissingError,
 )
 from timebank.domain.ledger import Account, Balance, Unit
 from timebank.ledger.accounts import ensure_issuance, find_accounts
@@ -26,6 +27,7 @@ from timebank.ledger.requests import KeyUse, PostingAnswer, PostingRequest, post
 from timebank.people.access import Action, Principal, Target, check_reaches
 from timebank.people.audit_log import AuditEntry, write_entries
 from timebank.people.login.hashing import Hasher, open_hasher
+from timebank.people.seals import Seals
 from timebank.people.sessions import (
     Holding,
     find_principals,
@@ -33,6 +35,7 @@ from timebank.people.sessions import (
     list_holdings_of_callers,
 )
 from timebank.people.targets import check_reaches_party, needs_look
+from timebank.people.vault_keys import KeyRing, open_key_ring
 
 Asked = TypeVar("Asked")
 Key = TypeVar("Key")
@@ -66,14 +69,29 @@ class Desk:
             self._answer_postings, most=_MOST_TRANSFERS, weigh=_count_transfers, in_flight=2
         )
 
+    @property
+    def settings(self) -> Settings:
+        """The settings of this deployment."""
+        return self._settings
+
+    @cached_property
+    def ring(self) -> KeyRing:
+        """The master keys; VaultKeyMissingError, and why stands in the log for the operator."""
+        try:
+            return open_key_ring(self._settings)
+        except (UnsafeKeyFileError, VaultKeyMissingError) as error:
+            log.error("master_key_unfit", reason=str(error))
+            raise VaultKeyMissingError from error
+
+    def blind(self, bank_id: int, fingerprint: bytes) -> bytes:
+        """Return what tells two requests apart and lets nobody try out what stood in one."""
+        self.ring.reload_if_changed()
+        return self.ring.first.blind(bank_id, "request", fingerprint.hex())
+
     @cached_property
     def hasher(self) -> Hasher:
-        """What compares secrets; LoginKeyUnfitError where nobody can log in, the log says why."""
-        try:
-            return open_hasher(self._settings)
-        except LoginKeyUnfitError as error:
-            log.error("login_key_unfit", reason=str(error))
-            raise LoginKeyUnfitError from error
+        """What compares secrets; VaultKeyMissingError where nobody can log in."""
+        return open_hasher(self._settings, Seals(self.ring))
 
     def close(self) -> None:
         """Let go of the threads that compare secrets."""

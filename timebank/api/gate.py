@@ -6,6 +6,7 @@ from our own origin. What the gate or a handler refuses to a known caller is not
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from hashlib import sha256
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -215,9 +216,12 @@ async def _check_write(
     """Return the body of a write once it and the key are known to be fit.
 
     An operation whose opt says `keyless` takes no key: a repeat of it does no harm, and neither a
-    secret of its body (as a fingerprint) nor one of its answer may be stored.
+    secret of its body (as a fingerprint) nor one of its answer may be stored. Where it says
+    `personal`, the fingerprint is one that only the holder of the master key could try out. The
+    key itself is kept as a hash: callers make keys of all sorts of things.
     """
-    keyless = scope["route_handler"].opt.get("keyless", False)
+    opt = scope["route_handler"].opt
+    keyless = opt.get("keyless", False)
     key = b"" if keyless else headers.get(b"idempotency-key", b"")
     if not key and not keyless:
         raise IdempotencyKeyMissingError
@@ -230,7 +234,10 @@ async def _check_write(
     else:
         body = await read_strictly(headers, receive)
     if key:
-        scope["auth"] = RequestKey(principal.principal_id, key.decode(), fingerprint(scope, body))
+        seen = fingerprint(scope, body)
+        if opt.get("personal", False):
+            seen = scope["litestar_app"].state.desk.blind(principal.bank_id, seen)
+        scope["auth"] = RequestKey(principal.principal_id, sha256(key).hexdigest(), seen)
     return body
 
 

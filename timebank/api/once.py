@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from timebank.api.call import Call
 from timebank.api.request_ids import name_request
-from timebank.db import Connection, repeat_on_conflict
-from timebank.ledger.requests import answer_once
+from timebank.db import Connection, repeat_on_conflict, transaction
+from timebank.ledger.requests import answer_once, is_used
 from timebank.people.access import Role
 from timebank.people.audit_log import DONE, AuditEntry, entry_of, write_entries
 
@@ -43,6 +43,12 @@ async def once(
 
     answer, replayed = await repeat_on_conflict(request.desk.pool, in_transaction)
     return msgspec.json.decode(answer, type=view), replay_header(replayed)
+
+
+async def was_answered(request: Call) -> bool:
+    """Return whether the request is a repeat: what is checked before the deed need not be again."""
+    async with transaction(request.desk.pool) as connection:
+        return await is_used(connection, request.user.bank_id, request.auth)
 
 
 async def note_deed(

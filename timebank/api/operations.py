@@ -14,6 +14,7 @@ _DESCRIPTIONS = {
     403: "The role may not do this",
     404: "Absent, or not yours",
     409: "The ledger or an earlier request stands against it",
+    410: "The person was erased",
     413: "The body is too large",
     415: "Not JSON",
     422: "Understood, and refused",
@@ -35,10 +36,12 @@ def _problems(*statuses: int) -> Mapping[int, ResponseSpec]:
 
 
 READING_PROBLEMS = _problems(400, 401, 403, 404, 422, 503)
+PERSONAL_PROBLEMS = _problems(400, 401, 403, 404, 409, 410, 422, 503)
 
 get = partial(litestar.get, responses=READING_PROBLEMS)
+get_personal = partial(litestar.get, responses=PERSONAL_PROBLEMS)
 post = partial(litestar.post, responses=_problems(*_DESCRIPTIONS))
-delete = partial(litestar.delete, responses=_problems(400, 401, 403, 404, 413, 422, 503))
+delete = partial(litestar.delete, responses=_problems(400, 401, 403, 404, 409, 413, 422, 503))
 post_in_public = partial(
     litestar.post, responses=_problems(400, 401, 403, 413, 415, 422, 429, 503), security=[{}]
 )

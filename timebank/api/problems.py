@@ -87,6 +87,7 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "chain_broken": ProblemKind(
         409, "同组交易被拒", "同組交易被拒", "Another transfer of the chain was refused"
     ),
+    "settlement_refused": ProblemKind(409, "结算未成", "結算未成", "The settlement was refused"),
     "hold_not_found": ProblemKind(404, "没有此预留", "沒有此預留", "There is no such hold"),
     "hold_already_captured": ProblemKind(
         409, "此预留已兑换", "此預留已兌換", "The hold is captured already"
@@ -265,9 +266,6 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "check_out_closed": ProblemKind(409, "签退时间已过", "簽退時間已過", "Check-out is closed"),
     "not_on_roster": ProblemKind(409, "不在名单上", "不在名單上", "You have no place here"),
     "internal_error": ProblemKind(500, "系统出错", "系統出錯", "Something went wrong on our side"),
-    "login_key_unfit": ProblemKind(
-        503, "登录暂不可用", "登入暫不可用", "Login is not available here"
-    ),
     "overloaded": ProblemKind(
         503, "系统繁忙，请稍后再试", "系統繁忙，請稍後再試", "Too busy; try again"
     ),

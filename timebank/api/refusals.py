@@ -34,7 +34,7 @@ _RETRY_AFTER_SECONDS = {
     "outcome_unknown": "1",
     "database_unavailable": "2",
     "schema_mismatch": "60",
-    "login_key_unfit": "60",
+    "vault_key_missing": "60",
 }
 
 _REFUSED = "timebank_refused"

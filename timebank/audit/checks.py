@@ -8,6 +8,7 @@ from timebank.audit.invariants import (
     AWARDED_ONCE,
     BANK_EXISTS,
     CAPS_KEPT,
+    CERTIFICATES_STAND,
     CHAIN_WHOLE,
     ENDED_ONCE,
     GUARDS_STAND,
@@ -24,6 +25,7 @@ from timebank.audit.invariants import (
     REFUSED_MOVES_NOTHING,
     REQUEST_ANSWERED,
     REVERSED_ONCE,
+    SETTLED_ONCE,
     STOCK_FOLLOWS,
     THREE_PERSONS,
     TWO_POSTINGS,
@@ -68,9 +70,15 @@ CHECKS: Sequence[tuple[Invariant, str]] = (
     (ENDED_ONCE, "holds_unlike_their_acts"),
     (STOCK_FOLLOWS, "stocks_unlike_their_acts"),
     (REFUNDS_WITHIN, "refunds_unlike_their_acts"),
+    (SETTLED_ONCE, "settlements_out_of_line"),
+    (SETTLED_ONCE, "settlements_unlike_their_lines"),
+    (SETTLED_ONCE, "settlements_unlike_their_payments"),
+    (SETTLED_ONCE, "payments_without_settlement"),
     (CAPS_KEPT, "caps_unlike_their_use"),
+    (CAPS_KEPT, "gifts_unlike_their_transfers"),
     (CAPS_KEPT, "caps_exceeded"),
     (HOURS_UNTOUCHED, "redemptions_of_hours"),
+    (CERTIFICATES_STAND, "certificates_that_do_not_stand"),
 )
 """What is asked of the rows of a bank, or of all."""
 

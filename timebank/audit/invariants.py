@@ -100,10 +100,15 @@ REFUNDS_WITHIN = Invariant(
     "refunds_within_capture",
     "Refunds of a hold come to what its acts say, and to no more than was captured.",
 )
+SETTLED_ONCE = Invariant(
+    22,
+    "settled_once",
+    "Settlements of a merchant cover its passbook without gap or overlap and come to its lines.",
+)
 CAPS_KEPT = Invariant(
     23,
     "caps_kept",
-    "What counts in a cap is what was held or captured that day, and no cap in force is exceeded.",
+    "What counts in a cap is what was held, captured or given that day, and none is exceeded.",
 )
 HOURS_UNTOUCHED = Invariant(
     24,
@@ -161,6 +166,13 @@ BANK_EXISTS = Invariant(
     "Every row belongs to a bank, and every posting to an account, that exists.",
 )
 
+CERTIFICATES_STAND = Invariant(
+    37,
+    "certificates_stand",
+    "A certificate's total is that of its lines and of what was signed; a valid one has no record "
+    "that is reversed.",
+)
+
 INVARIANTS = (
     SUMS_ARE_ZERO,
     TWO_POSTINGS,
@@ -179,6 +191,7 @@ INVARIANTS = (
     ENDED_ONCE,
     STOCK_FOLLOWS,
     REFUNDS_WITHIN,
+    SETTLED_ONCE,
     CAPS_KEPT,
     HOURS_UNTOUCHED,
     AWARDED_ONCE,
@@ -191,5 +204,6 @@ INVARIANTS = (
     KINDS_FIT,
     OCCURRED_BEFORE,
     BANK_EXISTS,
+    CERTIFICATES_STAND,
 )
 """All of them, in the order of their numbers."""

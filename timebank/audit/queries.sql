@@ -524,7 +524,8 @@ FULL JOIN (
            max(recorded_at) FILTER (WHERE kind IN ('capture', 'release', 'expire')) AS ended_at,
            coalesce(sum(quantity) FILTER (WHERE kind = 'capture'), 0) AS captured
     FROM redemption_act
-    WHERE status = 'done' AND kind <> 'restock' AND ($1::integer IS NULL OR bank_id = $1)
+    WHERE status = 'done' AND kind IN ('hold', 'capture', 'release', 'expire', 'refund')
+      AND ($1::integer IS NULL OR bank_id = $1)
     GROUP BY bank_id, hold_id
 ) AS a USING (bank_id, hold_id)
 WHERE (a.places = 1 AND a.ends = CASE h.state WHEN 'open' THEN 0 ELSE 1 END
@@ -571,6 +572,83 @@ WHERE ($1::integer IS NULL OR h.bank_id = $1)
        OR h.refunded NOT BETWEEN 0 AND h.captured::numeric * h.unit_price
        OR h.returned NOT BETWEEN 0 AND h.captured OR a.first_at < h.ended_at);
 
+-- name: settlements_out_of_line
+-- One follows another: numbers, lines, and what is carried in points and parts of a fen.
+SELECT bank_id, format('settlement %s', settlement_id),
+       format('number %s from line %s, carries %s and %s in; all before are closed',
+              place, last_before + 1, carried_before, remainder_before),
+       format('number %s from line %s, carries %s and %s in, %s after %s',
+              number, first_seq, carried_in, remainder_in, state, state_before)
+FROM (SELECT *, row_number() OVER places AS place,
+             lag(last_seq, 1, 0::bigint) OVER places AS last_before,
+             lag(coalesce(carried_out, 0), 1, 0::bigint) OVER places AS carried_before,
+             lag(coalesce(remainder_out, 0), 1, 0) OVER places AS remainder_before,
+             lag(state, 1, 'closed') OVER places AS state_before
+      FROM settlement WHERE $1::integer IS NULL OR bank_id = $1
+      WINDOW places AS (PARTITION BY bank_id, merchant_id ORDER BY number)) AS s
+WHERE (number, first_seq, carried_in, remainder_in, state_before)
+      IS DISTINCT FROM (place, last_before + 1, carried_before, remainder_before, 'closed')
+   OR last_seq < first_seq;
+
+-- name: settlements_unlike_their_lines
+SELECT s.bank_id, format('settlement %s', s.settlement_id),
+       format('%s lines of %s: captured %s, refunded %s, reissued %s, recorded before the cut-off '
+              'and the next not', s.last_seq - s.first_seq + 1, a.account_id, lines.captured,
+              lines.refunded, lines.reissued),
+       format('%s lines of %s: captured %s, refunded %s, reissued %s; %s to %s, cut off at %s',
+              lines.count, s.account_id, s.captured, s.refunded, s.reissued, lines.last_at,
+              after.recorded_at, s.cut_off)
+FROM settlement s
+LEFT JOIN account a ON a.bank_id = s.bank_id AND a.owner_id = s.merchant_id
+                   AND (a.kind, a.unit) = ('merchant', 'points')
+CROSS JOIN LATERAL (
+    SELECT count(*) AS count, max(p.recorded_at) AS last_at,
+           coalesce(sum(p.amount) FILTER (WHERE t.kind = 'capture'), 0) AS captured,
+           coalesce(-sum(p.amount) FILTER (WHERE t.kind = 'refund'), 0) AS refunded,
+           coalesce(-sum(p.amount) FILTER (
+               WHERE t.kind NOT IN ('capture', 'refund', 'settlement')), 0) AS reissued
+    FROM posting p JOIN transfer t USING (bank_id, transfer_id)
+    WHERE p.bank_id = s.bank_id AND p.account_id = s.account_id
+      AND p.seq BETWEEN s.first_seq AND s.last_seq
+) AS lines
+LEFT JOIN posting after ON (after.bank_id, after.account_id, after.seq)
+                           = (s.bank_id, s.account_id, s.last_seq + 1)
+WHERE ($1::integer IS NULL OR s.bank_id = $1)
+  AND ((s.account_id, s.last_seq - s.first_seq + 1, s.captured, s.refunded, s.reissued)
+       IS DISTINCT FROM (a.account_id, lines.count, lines.captured, lines.refunded, lines.reissued)
+       OR lines.last_at >= s.cut_off OR after.recorded_at < s.cut_off);
+
+-- name: settlements_unlike_their_payments
+SELECT s.bank_id, format('settlement %s', s.settlement_id),
+       'what is due is paid by its transfer or carried, in points and fen; approved by two',
+       format('%s: paid %s by %s, carried %s, %s fen and %s parts, approved by %s and %s', s.state,
+              s.paid, coalesce(t.amount::text, 'none'), s.carried_out, s.fen, s.remainder_out,
+              s.first_approver, s.second_approver)
+FROM settlement s
+LEFT JOIN transfer t ON (t.bank_id, t.transfer_id) = (s.bank_id, s.settlement_id)
+                    AND t.status = 'posted'
+WHERE ($1::integer IS NULL OR s.bank_id = $1) AND CASE s.state
+    WHEN 'closed' THEN (
+        coalesce(t.amount, 0) = s.paid
+        AND (t.transfer_id IS NULL
+             OR (t.kind, t.debit_account_id) = ('settlement', s.account_id))
+        AND s.carried_out = s.carried_in + s.captured - s.refunded - s.reissued - s.paid
+        AND (s.paid = 0 OR s.carried_out >= 0)
+        AND s.remainder_out BETWEEN 0 AND 9999
+        AND coalesce(s.fen, 0)::numeric * 10000 + s.remainder_out
+            = s.paid::numeric * coalesce(s.fen_rate, 0) + s.remainder_in
+        AND s.first_approver <> s.second_approver) IS NOT TRUE
+    ELSE t.transfer_id IS NOT NULL
+         OR s.state = 'approved' AND (s.first_approver <> s.second_approver) IS NOT TRUE END;
+
+-- name: payments_without_settlement
+SELECT t.bank_id, format('transfer %s', t.transfer_id), 'a closed settlement of this id', 'none'
+FROM transfer t
+LEFT JOIN settlement s ON (s.bank_id, s.settlement_id) = (t.bank_id, t.transfer_id)
+                      AND s.state = 'closed'
+WHERE ($1::integer IS NULL OR t.bank_id = $1) AND t.kind = 'settlement' AND t.status = 'posted'
+  AND s.settlement_id IS NULL;
+
 -- name: caps_unlike_their_use
 SELECT bank_id, format('cap %s of %s, offer %s, on %s', scope, subject_id, offer_id, used_on),
        coalesce(told.used, 0), coalesce(u.used, 0)
@@ -596,8 +674,27 @@ FULL JOIN (
     FROM redemption_act JOIN bank USING (bank_id)
     WHERE kind = 'capture' AND status = 'done' AND ($1::integer IS NULL OR bank_id = $1)
     GROUP BY bank_id, actor_id, (recorded_at AT TIME ZONE time_zone)::date
+    UNION ALL
+    SELECT g.bank_id, CASE g.kind WHEN 'gift' THEN 'gift_day' ELSE 'reissue_day' END, a.owner_id,
+           timebank.nil_id(), (g.recorded_at AT TIME ZONE b.time_zone)::date, sum(t.amount)
+    FROM redemption_act g JOIN bank b USING (bank_id)
+    JOIN transfer t ON (t.bank_id, t.transfer_id) = (g.bank_id, g.act_id) AND t.status = 'posted'
+    JOIN account a ON (a.bank_id, a.account_id) = (t.bank_id, t.debit_account_id)
+    WHERE g.kind IN ('gift', 'reissue') AND g.status = 'done' AND a.owner_id IS NOT NULL
+      AND ($1::integer IS NULL OR g.bank_id = $1)
+    GROUP BY g.bank_id, g.kind, a.owner_id, (g.recorded_at AT TIME ZONE b.time_zone)::date
 ) AS told USING (bank_id, scope, subject_id, offer_id, used_on)
 WHERE coalesce(told.used, 0) <> coalesce(u.used, 0);
+
+-- name: gifts_unlike_their_transfers
+SELECT g.bank_id, format('act %s', g.act_id), format('%s of %s, posted', g.kind, g.points),
+       coalesce(format('%s of %s, %s', t.kind, t.amount, t.status), 'no transfer')
+FROM redemption_act g LEFT JOIN transfer t ON (t.bank_id, t.transfer_id) = (g.bank_id, g.act_id)
+WHERE ($1::integer IS NULL OR g.bank_id = $1) AND g.status = 'done'
+  AND g.kind IN ('gift', 'reissue', 'allocate')
+  AND (t.status = 'posted' AND t.amount = g.points
+       AND t.kind::text = CASE g.kind WHEN 'allocate' THEN 'transfer' ELSE g.kind::text END
+      ) IS NOT TRUE;
 
 -- name: caps_exceeded
 -- The highest cap that was in force at any instant of the day, and what overrides let pass.
@@ -640,10 +737,29 @@ WHERE ($1::integer IS NULL OR t.bank_id = $1) AND t.status = 'posted' AND a.unit
   AND t.kind IN ('hold', 'capture', 'release', 'refund', 'reissue', 'settlement');
 
 
+-- name: certificates_that_do_not_stand
+SELECT c.bank_id, format('certificate %s', c.certificate_id),
+       format('%s minutes of its lines, signed so; valid only of confirmed records',
+              coalesce(l.minutes, 0)),
+       format('%s minutes, signed %s, %s, %s records not confirmed as they stand', c.minutes,
+              c.statement::jsonb ->> 'minutes', c.status, coalesce(l.wrong, 0))
+FROM certificate c
+LEFT JOIN LATERAL (
+    SELECT sum(l.minutes) AS minutes,
+           count(*) FILTER (WHERE (r.status = 'confirmed' AND r.minutes = l.minutes
+                                   AND r.person_id = c.person_id) IS NOT TRUE) AS wrong
+    FROM certificate_line l LEFT JOIN service_record r USING (bank_id, record_id)
+    WHERE l.bank_id = c.bank_id AND l.certificate_id = c.certificate_id) AS l ON true
+WHERE ($1::integer IS NULL OR c.bank_id = $1)
+  AND ((c.minutes = l.minutes AND c.minutes = (c.statement::jsonb ->> 'minutes')::bigint)
+           IS NOT TRUE
+       OR c.status = 'valid' AND l.wrong > 0);
+
+
 -- ── Guards ──────────────────────────────────────────────────────────────────────────────────────
 
 -- name: triggers_not_in_force
--- tgtype: 2 before, 4 insert, 8 delete, 16 update, 32 truncate; per statement.
+-- tgtype: 1 per row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate.
 SELECT NULL::integer, format('trigger %s', guard.name),
        format('calls %s, enabled always', guard.function),
        coalesce(format('calls %s, enabled %s', t.tgfoid::regproc, t.tgenabled), 'no such trigger')
@@ -667,7 +783,14 @@ FROM (VALUES
     ('service_record', 'record_step', 'check_step', 23,
      '>draft >submitted draft>submitted submitted>confirmed submitted>rejected confirmed>reversed'),
     ('service_award', 'service_award_is_append_only', 'refuse_edit', 58, ''),
-    ('award_reversal', 'award_reversal_is_append_only', 'refuse_edit', 58, '')
+    ('award_reversal', 'award_reversal_is_append_only', 'refuse_edit', 58, ''),
+    ('service_record', 'record_reversed_ends_certificates', 'supersede_certificates', 17, ''),
+    ('service_record', 'record_of_held_activity_waits', 'refuse_held', 19, ''),
+    ('certificate', 'certificate_step', 'check_step', 23,
+     '>valid valid>revoked valid>superseded'),
+    ('certificate_line', 'certificate_line_is_append_only', 'refuse_edit', 58, ''),
+    ('settlement', 'settlement_is_lawful', 'check_settlement', 31, ''),
+    ('settlement', 'settlement_is_never_emptied', 'refuse_edit', 34, '')
 ) AS guard (relation, name, function, type, arguments)
 LEFT JOIN pg_trigger t ON t.tgname = guard.name
                       AND t.tgrelid = to_regclass('timebank.' || guard.relation)
@@ -695,7 +818,8 @@ FROM (VALUES
     ('rate', 'rate_approver_is_another', 'CHECK ((approved_by <> proposed_by))'),
     ('redemption_act', 'act_decided_once', 'PRIMARY KEY (bank_id, act_id)'),
     ('hold', 'hold_pkey', 'PRIMARY KEY (bank_id, hold_id)'),
-    ('stock', 'stock_not_negative', 'CHECK ((available >= 0))')
+    ('stock', 'stock_not_negative', 'CHECK ((available >= 0))'),
+    ('settlement', 'settlement_numbered_once', 'UNIQUE (bank_id, merchant_id, number)')
 ) AS guard (relation, name, definition)
 LEFT JOIN pg_constraint c ON c.conname = guard.name
                          AND c.conrelid = to_regclass('timebank.' || guard.relation)
@@ -722,7 +846,8 @@ FROM unnest(array['timebank_app', 'timebank_auditor', 'timebank_vault']) AS logi
 CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account', 'expiry_rule',
                         'redemption_act', 'hold', 'stock', 'cap_use', 'cap_override', 'branch',
                         'branch_move', 'placement', 'service_point', 'service_award',
-                        'award_reversal', 'carry']) AS history (name)
+                        'award_reversal', 'carry', 'settlement', 'certificate',
+                        'certificate_line', 'activity_hold', 'record_grade']) AS history (name)
 CROSS JOIN unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER'])
            AS asked (privilege)
 WHERE has_table_privilege(login.role, to_regclass('timebank.' || history.name), asked.privilege)

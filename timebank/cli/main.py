@@ -6,7 +6,9 @@ from timebank import __version__
 from timebank.cli.anomalies import anomalies
 from timebank.cli.benching import bench
 from timebank.cli.branches import branch
+from timebank.cli.certificates import certificate, keys
 from timebank.cli.demo import demo
+from timebank.cli.exchange import exchange
 from timebank.cli.importing import import_files
 from timebank.cli.people import people
 from timebank.cli.points import points
@@ -14,6 +16,7 @@ from timebank.cli.reconcile import reconcile
 from timebank.cli.running import COMMANDS_CONTEXT
 from timebank.cli.schema import schema
 from timebank.cli.serving import serve
+from timebank.cli.settlement import settlement
 from timebank.cli.staff import staff
 from timebank.cli.tokens import bank, token
 from timebank.cli.vault import vault
@@ -43,6 +46,10 @@ for subcommand in (
     import_files,
     points,
     anomalies,
+    keys,
+    certificate,
+    exchange,
+    settlement,
     reconcile,
     bench,
     schema,

@@ -157,7 +157,7 @@ async def accesses(person_id: UUID | None, code: str) -> None:
 @_by
 @command
 async def rotate_key(forget: bool, actor_id: UUID | None) -> None:
-    """Put all personal data under a new master key, while the service goes on.
+    """Put all personal data and login secrets under a new master key, while the service goes on.
 
     The new key is made and put first in the key file; put one there yourself where the file cannot
     be written. What is interrupted goes on at the next run. Keep a copy of the file afterwards.
@@ -179,6 +179,9 @@ async def rotate_key(forget: bool, actor_id: UUID | None) -> None:
                 forget=forget,
                 progress=progress,
             )
-    out.print(f"Master key {done.key_id}: {done.persons:,} persons of {done.banks:,} banks.")
+    out.print(
+        f"Master key {done.key_id}: {done.persons:,} persons and {done.sealed:,} secrets of "
+        f"{done.banks:,} banks."
+    )
     if done.forgotten:
         err.print(f"Keys taken out of the file: {done.forgotten:,}.")

@@ -57,12 +57,6 @@ class TooManyAttemptsError(TimebankError):
         self.wait_seconds = wait_seconds
 
 
-class LoginKeyUnfitError(TimebankError):
-    """Login needs the key that its secrets were sealed with. TIMEBANK_LOGIN_KEY_FILE names it."""
-
-    code = "login_key_unfit"
-
-
 class SecondPersonNeededError(TimebankError):
     """Another person must decide this: not who proposed it, nor whom it serves. Propose it."""
 
@@ -282,13 +276,13 @@ class UnsafeKeyFileError(TimebankError):
 
 
 class VaultKeyMissingError(TimebankError):
-    """The vault was sealed with a master key that is not here. Put its key file back."""
+    """The master key that data and secrets are sealed with is not here. Put its key file back."""
 
     code = "vault_key_missing"
 
 
 class SealBrokenError(TimebankError):
-    """What the vault holds of this person was altered and is not shown. Restore a backup."""
+    """What is sealed here was altered and is not shown. Restore a backup."""
 
     code = "seal_broken"
 

@@ -85,6 +85,12 @@ async def post_requests(
     return [PostingAnswer(use, found) for use, found in zip(uses, outcomes, strict=True)]
 
 
+async def is_used(connection: Connection, bank_id: int, key: RequestKey) -> bool:
+    """Return whether something was answered under this key."""
+    record = await connection.fetchrow(_QUERIES["find_answer"], bank_id, key.caller_id, key.key)
+    return record["fingerprint"] is not None
+
+
 async def answer_once(
     connection: Connection,
     bank_id: int,

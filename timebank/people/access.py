@@ -87,10 +87,35 @@ class Action(StrEnum):
     REVOKE_ROLE = "revoke_role"
     READ_ROLES = "read_roles"
     READ_AUDIT_LOG = "read_audit_log"
+    REGISTER = "register"
+    LOOK_UP = "look_up"
+    READ_RESIDENT = "read_resident"
+    DECIDE_MEMBERSHIP = "decide_membership"
+    END_MEMBERSHIP = "end_membership"
+    READ_CONSENTS = "read_consents"
+    RECORD_CONSENT = "record_consent"
+    READ_KIN = "read_kin"
+    NAME_GUARDIAN = "name_guardian"
+    NAME_HELPER = "name_helper"
+    ISSUE_CARD = "issue_card"
+    REVOKE_CARD = "revoke_card"
+    READ_PERSONAL = "read_personal"
+    CORRECT = "correct"
+    FREEZE = "freeze"
+    ERASE = "erase"
+    READ_OWN_DATA = "read_own_data"
+    EXPORT_OWN_DATA = "export_own_data"
+    ISSUE_SHEETS = "issue_sheets"
+    ENTER_SHEET = "enter_sheet"
+    VOID_SHEETS = "void_sheets"
+    READ_SHEETS = "read_sheets"
+    CHECK_AT_COUNTER = "check_at_counter"
 
 
 _BY_COORDINATORS = {Role.COORDINATOR: Reach.BRANCH}
 _BY_ADMINISTRATORS = {Role.ADMINISTRATOR: Reach.BRANCH}
+_KIN_AND_COORDINATORS = {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN}
+_PERSONS = frozenset(Role) - {Role.MERCHANT, Role.INTEGRATOR}
 
 POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.READ_ACCOUNT: {
@@ -157,10 +182,40 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.REVOKE_ROLE: _BY_ADMINISTRATORS,
     Action.READ_ROLES: {**_BY_ADMINISTRATORS, Role.AUDITOR: Reach.BRANCH},
     Action.READ_AUDIT_LOG: {Role.AUDITOR: Reach.BANK, Role.ADMINISTRATOR: Reach.BANK},
+    Action.REGISTER: _BY_COORDINATORS,
+    Action.LOOK_UP: _BY_COORDINATORS,
+    Action.READ_RESIDENT: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        Role.AUDITOR: Reach.BRANCH,
+        Role.RESIDENT: Reach.KIN,
+    },
+    Action.DECIDE_MEMBERSHIP: _BY_COORDINATORS,
+    Action.END_MEMBERSHIP: {**_BY_COORDINATORS, Role.RESIDENT: Reach.OWN},
+    Action.READ_CONSENTS: _KIN_AND_COORDINATORS,
+    Action.RECORD_CONSENT: _KIN_AND_COORDINATORS,
+    Action.READ_KIN: {**_KIN_AND_COORDINATORS, Role.AUDITOR: Reach.BRANCH},
+    Action.NAME_GUARDIAN: _BY_COORDINATORS,
+    Action.NAME_HELPER: _KIN_AND_COORDINATORS,
+    Action.ISSUE_CARD: _BY_COORDINATORS,
+    Action.REVOKE_CARD: {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN},
+    Action.READ_PERSONAL: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.CORRECT: _BY_COORDINATORS,
+    Action.FREEZE: _BY_ADMINISTRATORS,
+    Action.ERASE: _BY_ADMINISTRATORS,
+    Action.READ_OWN_DATA: dict.fromkeys(_PERSONS, Reach.OWN),
+    Action.EXPORT_OWN_DATA: dict.fromkeys(_PERSONS, Reach.OWN),
+    Action.ISSUE_SHEETS: _BY_COORDINATORS,
+    Action.ENTER_SHEET: _BY_COORDINATORS,
+    Action.VOID_SHEETS: _BY_COORDINATORS,
+    Action.READ_SHEETS: {**_BY_COORDINATORS, Role.AUDITOR: Reach.BRANCH},
+    Action.CHECK_AT_COUNTER: {Role.CLERK: Reach.BANK, Role.MERCHANT: Reach.BANK},
 }
 """Default deny: what does not stand here is refused."""
 
-LOW_VALUE = frozenset({Action.READ_ACCOUNT, Action.READ_SESSION, Action.END_SESSION})
+LOW_VALUE = frozenset(
+    {Action.READ_ACCOUNT, Action.READ_RESIDENT, Action.READ_SESSION, Action.END_SESSION}
+)
 """What a card and its PIN are good for."""
 
 

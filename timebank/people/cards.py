@@ -55,15 +55,18 @@ def spell_card_token(token: str) -> str:
     return "-".join(token[place : place + 5] for place in range(0, len(token), 5))
 
 
-def draw_card(token: str, base_url: str) -> str:
+def draw_card(token: str, base_url: str | None) -> str:
     """Return the QR code of a card as SVG: `<base_url>/p/<token>`, for a scanner or any telephone.
 
-    InvalidInputError unless `base_url` is an https address.
+    Without `base_url`, the token alone. InvalidInputError unless it is an https address.
     """
-    parts = urlsplit(base_url)
-    if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment:
-        raise InvalidInputError("Cards carry an https address.", pointer="base_url")
-    code = segno.make(f"{base_url.rstrip('/')}/p/{token}", error="q", micro=False)
+    text = token
+    if base_url is not None:
+        parts = urlsplit(base_url)
+        if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment:
+            raise InvalidInputError("Cards carry an https address.", pointer="base_url")
+        text = f"{base_url.rstrip('/')}/p/{token}"
+    code = segno.make(text, error="q", micro=False)
     drawn = io.BytesIO()
     code.save(drawn, kind="svg", xmldecl=False, omitsize=True, border=4)
     return drawn.getvalue().decode()

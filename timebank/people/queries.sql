@@ -355,7 +355,9 @@ FROM sheet WHERE bank_id = $1 AND number = $2;
 
 -- name: list_runs
 SELECT first_number, last_number, kind, issued_to, issued_by, issued_at FROM sheet_run
-WHERE bank_id = $1 AND ($2::uuid IS NULL OR issued_to = $2) ORDER BY first_number;
+WHERE bank_id = $1 AND ($2::uuid IS NULL OR issued_to = $2)
+  AND ($3::uuid IS NULL OR is_within($1, issued_to, $3))
+ORDER BY first_number;
 
 -- name: list_missing
 SELECT array(SELECT number FROM generate_series(first_number, last_number) AS number
@@ -363,6 +365,7 @@ SELECT array(SELECT number FROM generate_series(first_number, last_number) AS nu
                                WHERE s.bank_id = $1 AND s.number = number.number)
              ORDER BY number) AS numbers
 FROM sheet_run WHERE bank_id = $1 AND first_number = $2;
+
 -- name: list_audit_entries
 SELECT entry_id, actor_id, role, action, object_id, purpose, result, request_id, recorded_at
 FROM audit_log
@@ -402,3 +405,23 @@ SELECT member_number FROM resident WHERE bank_id = $1 AND resident_id = $2;
 -- name: list_membership_steps
 SELECT state, actor_id, made_at FROM membership
 WHERE bank_id = $1 AND resident_id = $2 ORDER BY step;
+
+-- name: count_sealed
+SELECT count_sealed($1, $2);
+
+-- name: list_to_reseal
+SELECT table_name, column_name, place, bound_to, sealed FROM list_to_reseal($1, $2, $3);
+
+-- name: reseal
+SELECT reseal($1, $2, $3, $4, $5, $6);
+
+-- name: use_allowance
+SELECT use_allowance($1, $2, $3, $4);
+
+-- name: give_back_allowance
+SELECT give_back_allowance($1, $2, $3);
+
+-- name: list_sheet_holders
+SELECT DISTINCT issued_to FROM sheet_run
+JOIN unnest($2::integer[]) AS number ON number BETWEEN first_number AND last_number
+WHERE bank_id = $1;

@@ -247,6 +247,31 @@ async def get_membership(connection: Connection, bank_id: int, resident_id: UUID
     return as_struct(record, Membership)
 
 
+async def complete_correction(
+    connection: Connection, bank: Bank, person_id: UUID, correct: PersonalData
+) -> PersonalData:
+    """Return a checked correction, with the birthday that an id number holds.
+
+    Who turns out to be 18 acts alone from now on. InvalidInputError; GuardianNeededError for a
+    birthday that makes a minor of a member, who has to be registered anew with a guardian.
+    """
+    today = local_today(bank)
+    if correct.born_on is UNSET and correct.id_document is not UNSET:
+        correct = replace(correct, born_on=born_on_of(correct.id_document) or UNSET)
+    for field, fault in find_faults(correct, today):
+        raise InvalidInputError(f"{field} {fault}", pointer=f"/{field}")
+    if not correct.known():
+        raise InvalidInputError("Say what is to be corrected.")
+    if correct.born_on is not UNSET:
+        is_adult = band_on(correct.born_on, today) is AgeBand.ADULT
+        was_minor = await connection.fetchval(_QUERIES["is_minor"], bank.bank_id, person_id)
+        if was_minor is False and not is_adult:
+            raise GuardianNeededError
+        if was_minor and is_adult:
+            await connection.execute(_QUERIES["end_minority"], bank.bank_id, person_id)
+    return correct
+
+
 async def find_resident_by_number(
     connection: Connection, bank_id: int, member_number: str
 ) -> UUID | None:

@@ -131,11 +131,21 @@ async def find_sheet(connection: Connection, bank_id: int, number: int) -> Sheet
 
 
 async def list_runs(
-    connection: Connection, bank_id: int, issued_to: UUID | None = None
+    connection: Connection,
+    bank_id: int,
+    issued_to: UUID | None = None,
+    *,
+    within: UUID | None = None,
 ) -> list[SheetRun]:
-    """Return the runs in the order of their numbers, those of one party if given."""
-    records = await connection.fetch(_QUERIES["list_runs"], bank_id, issued_to)
+    """Return the runs in the order of their numbers, of one party and within a branch if given."""
+    records = await connection.fetch(_QUERIES["list_runs"], bank_id, issued_to, within)
     return [as_struct(record, SheetRun) for record in records]
+
+
+async def list_holders(connection: Connection, bank_id: int, numbers: Sequence[int]) -> list[UUID]:
+    """Return to whom sheets of these numbers were issued."""
+    records = await connection.fetch(_QUERIES["list_sheet_holders"], bank_id, list(numbers))
+    return [record["issued_to"] for record in records]
 
 
 async def list_missing(connection: Connection, bank_id: int, first_number: int) -> list[int]:

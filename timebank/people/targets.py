@@ -6,9 +6,10 @@ Most calls are about one's own things or by roles for the whole bank: they ask n
 from uuid import UUID
 
 from timebank.db import Connection
+from timebank.domain.errors import NotFoundError
 from timebank.people.access import Action, Principal, Reach, Target, check_reaches, reach_of
 from timebank.people.kin import list_kin
-from timebank.people.parties import list_path_of
+from timebank.people.parties import PartyKind, is_party, list_path_of
 
 
 async def check_reaches_party(
@@ -28,6 +29,15 @@ async def check_reaches_party(
         path = await list_path_of(connection, principal.bank_id, owner_id)
         target = Target(owner_id=owner_id, path=path)
     check_reaches(principal, action, target)
+
+
+async def check_reaches_person(
+    connection: Connection, principal: Principal, action: Action, person_id: UUID
+) -> None:
+    """Raise NotFoundError unless this is a person, not erased, whom the principal reaches."""
+    if not await is_party(connection, principal.bank_id, person_id, PartyKind.PERSON):
+        raise NotFoundError
+    await check_reaches_party(connection, principal, action, person_id)
 
 
 def needs_look(principal: Principal, action: Action, owner_id: UUID | None) -> bool:

@@ -2,9 +2,10 @@
 
 A master key is 32 random bytes in a file, in base64, one a line, the current one first; lines that
 begin with # are remarks. From each come, by HKDF-SHA256, its name (harmless, it stands in the
-database), a key that wraps the data keys of persons, and a key of the blind index. AES-256-GCM
-seals with a random nonce, which goes before the ciphertext; every seal is bound to what it belongs
-to, so that no row can be moved to another person, field or version.
+database), a key that wraps the data keys of persons, a key of the blind index, and one for what
+else is sealed (people/seals.py). AES-256-GCM seals with a random nonce, which goes before the
+ciphertext; every seal is bound to what it belongs to, so that no row can be moved to another
+person, field or version.
 """
 
 import base64
@@ -42,6 +43,7 @@ class MasterKey:
         self.key_id = _derive(secret, "name", 8).hex()
         self._wrapping = AESGCM(_derive(secret, "wrap"))
         self._blinding = _derive(secret, "blind index")
+        self._sealing = AESGCM(_derive(secret, "seal"))
 
     def wrap(self, data_key: bytes, bank_id: int, person_id: UUID) -> bytes:
         """Return a person's data key, sealed."""
@@ -56,12 +58,22 @@ class MasterKey:
         message = f"{bank_id}|{field}|{text}".encode()
         return hmac.digest(self._blinding, message, "sha256")
 
+    def close(self, plain: bytes, bound_to: str) -> bytes:
+        """Return the bytes, sealed for the place that is named so."""
+        return _encrypt(self._sealing, plain, bound_to.encode())
+
+    def open(self, sealed: bytes, bound_to: str) -> bytes:
+        """Return what was sealed; SealBrokenError if it was altered or comes from elsewhere."""
+        return _decrypt(self._sealing, sealed, bound_to.encode())
+
     def _binding(self, bank_id: int, person_id: UUID) -> bytes:
         return f"timebank data key|{self.key_id}|{bank_id}|{person_id}".encode()
 
 
 class KeyRing:
     """The master keys of a file; looks into it again when it meets one it does not know."""
+
+    _seen: tuple[int, int, int] | None
 
     def __init__(self, path: Path) -> None:
         """Read the file; UnsafeKeyFileError."""
@@ -75,9 +87,15 @@ class KeyRing:
 
     def reload(self) -> None:
         """Read the file again."""
+        self._seen = _look_at(self.path)
         keys = [MasterKey(secret) for secret in read_key_file(self.path)]
         self._first = keys[0]
         self._keys = {key.key_id: key for key in keys}
+
+    def reload_if_changed(self) -> None:
+        """Read the file again if it is another than it was; one that is gone stays in memory."""
+        if _look_at(self.path) not in (self._seen, None):
+            self.reload()
 
     def get(self, key_id: str) -> MasterKey:
         """Return the key of this name; VaultKeyMissingError if the file does not hold it."""
@@ -182,6 +200,15 @@ def read_key_file(path: Path) -> list[bytes]:
 
 
 _HOW_TO_MAKE = "Make one: (umask 077; head -c 32 /dev/urandom | base64 > {})"
+
+
+def _look_at(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file is replaced or written to."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def ensure_key_file(path: Path) -> None:

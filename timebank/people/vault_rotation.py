@@ -1,8 +1,9 @@
-"""Changing the master key: every data key is wrapped anew, every blind index made anew.
+"""Changing the master key: data keys are wrapped, blind indexes made, and seals closed anew.
 
 Batch by batch, each in a commit of its own, while the service goes on: old and new key stand side
 by side in file and database until the last row is done. Whatever interrupts it, the next run goes
-on where it stopped. Lock order: the persons of a batch by their ids.
+on where it stopped. Lock order: the persons of a batch by their ids; or the rows of sealed values,
+table by table.
 """
 
 from collections import defaultdict
@@ -13,6 +14,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from timebank.db import Connection, Pool, load_queries, transaction
+from timebank.people.seals import Seals, close_with
 from timebank.people.vault import list_digests, unseal_fields
 from timebank.people.vault_keys import KeyRing, MasterKey, add_key, keep_keys
 
@@ -21,7 +23,7 @@ _QUERIES = load_queries(__package__)
 BATCH = 200
 
 Progress = Callable[[int, int], None]
-"""Is told how many persons are done, of how many."""
+"""Is told how many persons and sealed values are done, of how many."""
 
 
 class Rotated(Struct, frozen=True, kw_only=True):
@@ -30,6 +32,7 @@ class Rotated(Struct, frozen=True, kw_only=True):
     key_id: str
     banks: int
     persons: int
+    sealed: int
     forgotten: int
 
 
@@ -60,22 +63,31 @@ async def rotate_keys(
     async with transaction(pool) as connection:
         for bank_id in banks:
             await connection.execute(_QUERIES["begin_rotation"], bank_id, ring.first.key_id)
-        total = sum([await _count_left(connection, bank_id) for bank_id in banks])
-    done = 0
-    progress(done, total)
+        total = sum([await _count_left(connection, ring, bank_id) for bank_id in banks])
+    persons = sealed = 0
+    progress(0, total)
     for bank_id in banks:
         finished = False
         while not finished:
             while batch := await _rewrap_batch(pool, ring, bank_id, reader_id, request_id):
-                done += batch
-                progress(done, max(done, total))
+                persons += batch
+                progress(persons + sealed, max(persons + sealed, total))
+            while batch := await _reseal_batch(pool, ring, bank_id):
+                sealed += batch
+                progress(persons + sealed, max(persons + sealed, total))
             async with transaction(pool) as connection:
                 finished = await connection.fetchval(_QUERIES["finish_rotation"], bank_id)
     states = await _list_states(pool)
     used = {key_id for (_, key_id), state in states.items() if state != "retired"}
     forgotten = keep_keys(ring.path, used | {ring.first.key_id}) if forget else 0
     ring.reload()
-    return Rotated(key_id=ring.first.key_id, banks=len(banks), persons=done, forgotten=forgotten)
+    return Rotated(
+        key_id=ring.first.key_id,
+        banks=len(banks),
+        persons=persons,
+        sealed=sealed,
+        forgotten=forgotten,
+    )
 
 
 async def _list_states(pool: Pool) -> dict[tuple[int, str], str]:
@@ -84,9 +96,10 @@ async def _list_states(pool: Pool) -> dict[tuple[int, str], str]:
     return {(bank_id, key_id): state for bank_id, key_id, state in records}
 
 
-async def _count_left(connection: Connection, bank_id: int) -> int:
+async def _count_left(connection: Connection, ring: KeyRing, bank_id: int) -> int:
     record = await connection.fetchrow(_QUERIES["count_persons"], bank_id)
-    left: int = record["to_rewrap"]
+    sealed = await connection.fetchval(_QUERIES["count_sealed"], bank_id, ring.first.key_id)
+    left: int = record["to_rewrap"] + sealed
     return left
 
 
@@ -132,3 +145,23 @@ def _rewrap(
         key.wrap(data_key, bank_id, head["person_id"]),
         [(field, digest) for field, _, digest in digests],
     )
+
+
+async def _reseal_batch(pool: Pool, ring: KeyRing, bank_id: int) -> int:
+    """Seal the next values of each column anew in one commit; return how many there were."""
+    key, seals = ring.first, Seals(ring)
+    async with transaction(pool) as connection:
+        rows = await connection.fetch(_QUERIES["list_to_reseal"], bank_id, key.key_id, BATCH)
+        await connection.execute(
+            _QUERIES["reseal"],
+            bank_id,
+            key.key_id,
+            [row["table_name"] for row in rows],
+            [row["column_name"] for row in rows],
+            [row["place"] for row in rows],
+            [
+                close_with(key, seals.open(row["sealed"], row["bound_to"]), row["bound_to"])
+                for row in rows
+            ],
+        )
+    return len(rows)

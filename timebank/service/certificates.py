@@ -33,7 +33,7 @@ from timebank.domain.errors import InvalidInputError, NotFoundError, SecondPerso
 from timebank.domain.service_errors import NothingToCertifyError
 from timebank.ledger.banks import Bank
 from timebank.ledger.ids import new_id
-from timebank.people.login.seal import Seal
+from timebank.people.seals import Seals
 from timebank.people.vault import Access, Purpose, read_person
 from timebank.people.vault_keys import KeyRing
 from timebank.service.signing import open_signing_key
@@ -64,7 +64,6 @@ class Issued(Struct, frozen=True, kw_only=True):
 async def issue_certificate(
     pool: Pool,
     ring: KeyRing,
-    seal: Seal,
     bank: Bank,
     order: Order,
     *,
@@ -103,21 +102,23 @@ async def issue_certificate(
             notes=order.notes,
             salt=secrets.token_hex(16),
         )
-        return await _issue(connection, seal, bank, order, printed=printed, actor_id=actor_id)
+        return await _issue(
+            connection, Seals(ring), bank, order, printed=printed, actor_id=actor_id
+        )
 
     return await repeat_on_conflict(pool, issue)
 
 
 async def _issue(
     connection: Connection,
-    seal: Seal,
+    seals: Seals,
     bank: Bank,
     order: Order,
     *,
     printed: Printed,
     actor_id: UUID,
 ) -> Issued:
-    key_id, private = await open_signing_key(connection, seal, bank.bank_id)
+    key_id, private = await open_signing_key(connection, seals, bank.bank_id)
     period = order.person_id, order.from_on, order.until_on
     rows = await connection.fetch(_QUERIES["open_certificate"], bank.bank_id, *period)
     if not rows:

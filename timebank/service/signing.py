@@ -1,7 +1,6 @@
 """Keys that a bank signs certificates with (Ed25519), and verifying what was signed.
 
-The private half is sealed under the login key, not under the vault's master key: that one is
-changed, and forgotten, for what was erased.
+The private half is sealed under the master key, and sealed anew when that one is changed.
 """
 
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from msgspec import Struct
 from timebank.db import Connection, as_struct, load_queries
 from timebank.domain.certificates import Document, Statement, is_coherent
 from timebank.domain.service_errors import CertificateForgedError, SigningKeyMissingError
-from timebank.people.login.seal import Seal
+from timebank.people.seals import Seals
 
 _QUERIES = load_queries(__package__)
 
@@ -31,13 +30,13 @@ class SigningKey(Struct, frozen=True, kw_only=True):
 
 
 async def make_signing_key(
-    connection: Connection, seal: Seal, bank_id: int, actor_id: UUID
+    connection: Connection, seals: Seals, bank_id: int, actor_id: UUID
 ) -> SigningKey:
     """Make a key that signs from now on; certificates of the keys before stay good."""
     private = Ed25519PrivateKey.generate()
     public = private.public_key().public_bytes_raw()
     key_id = sha256(public).hexdigest()[:16]
-    sealed = seal.close(private.private_bytes_raw(), _place(bank_id, key_id))
+    sealed = seals.close(private.private_bytes_raw(), _place(bank_id, key_id))
     await connection.execute(_QUERIES["add_signing_key"], bank_id, key_id, public, actor_id)
     await connection.execute(_QUERIES["add_signing_secret"], bank_id, key_id, sealed)
     return (await list_signing_keys(connection, bank_id))[0]
@@ -50,13 +49,13 @@ async def list_signing_keys(connection: Connection, bank_id: int) -> list[Signin
 
 
 async def open_signing_key(
-    connection: Connection, seal: Seal, bank_id: int
+    connection: Connection, seals: Seals, bank_id: int
 ) -> tuple[str, Ed25519PrivateKey]:
-    """Return the key that signs now; SigningKeyMissingError, LoginKeyUnfitError."""
+    """Return the key that signs now; SigningKeyMissingError, VaultKeyMissingError."""
     row = await connection.fetchrow(_QUERIES["find_signing_secret"], bank_id)
     if row is None:
         raise SigningKeyMissingError
-    raw = seal.open(row["sealed"], _place(bank_id, row["key_id"]))
+    raw = seals.open(row["sealed"], _place(bank_id, row["key_id"]))
     return row["key_id"], Ed25519PrivateKey.from_private_bytes(raw)
 
 

@@ -20,7 +20,7 @@ from timebank.people.login.credentials import keep_pin, set_pin
 from timebank.people.login.delays import Subject, charge
 from timebank.people.login.hashing import Hasher
 from timebank.people.login.logins import begin_with_card, check_fits, finish, hash_staff_number
-from timebank.people.login.seal import Seal
+from timebank.people.seals import Seals
 
 MINUTE = timedelta(minutes=1)
 
@@ -32,7 +32,7 @@ async def test_a_code_is_spent_once(book: Book) -> None:
         book.bank_id,
         person,
         code,
-        b"sealed",
+        b"a sealed value",
         new_id(),
         MINUTE,
     )
@@ -51,7 +51,7 @@ async def test_a_code_that_is_late_is_not_spent(book: Book) -> None:
         book.bank_id,
         person,
         code,
-        b"sealed",
+        b"a sealed value",
         new_id(),
         timedelta(0),
     )
@@ -67,7 +67,7 @@ async def test_a_code_is_not_to_oneself(book: Book) -> None:
             book.bank_id,
             person,
             new_id(),
-            b"sealed",
+            b"a sealed value",
             MINUTE,
         )
 
@@ -136,7 +136,7 @@ async def test_attempts_of_a_day_ago_go_two_at_a_time(
 
 async def test_a_pin_that_is_changed_meanwhile_opens_nothing(desk: Desk) -> None:
     """Its change has ended all sessions; none may be opened by the old one just after that."""
-    hasher = Hasher(Seal(bytes(range(32))), memory_kib=64, passes=1)
+    hasher = Hasher(Seals(desk.ring), memory_kib=64, passes=1)
     resident_id = await desk.member()
     async with desk.at() as connection:
         card = await issue_card(connection, desk.bank_id, resident_id, issued_by=desk.clerk)

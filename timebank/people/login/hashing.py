@@ -13,7 +13,7 @@ from argon2.exceptions import VerifyMismatchError
 
 from timebank.config import Settings
 from timebank.domain.errors import OverloadedError
-from timebank.people.login.seal import Seal, open_seal
+from timebank.people.seals import Seals
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ _MOST_WAITING = 64
 class Hasher:
     """Hashes and compares in threads of its own; `seal` also keeps what must be read back."""
 
-    def __init__(self, seal: Seal, *, memory_kib: int, passes: int, at_once: int = 2) -> None:
+    def __init__(self, seal: Seals, *, memory_kib: int, passes: int, at_once: int = 2) -> None:
         """`at_once`: two cores are kept busy and no more memory is held than so many times."""
         self.seal = seal
         self._argon2 = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=1)
@@ -62,10 +62,10 @@ class Hasher:
             self._waiting -= 1
 
 
-def open_hasher(settings: Settings) -> Hasher:
-    """Return the hasher of this deployment; LoginKeyUnfitError."""
+def open_hasher(settings: Settings, seals: Seals) -> Hasher:
+    """Return the hasher of this deployment."""
     return Hasher(
-        open_seal(settings),
+        seals,
         memory_kib=settings.argon2_memory_kib,
         passes=settings.argon2_passes,
     )

@@ -1,0 +1,55 @@
+"""What every counter operation does with the signed sheet, and what the access log is told."""
+
+from uuid import UUID
+
+from timebank.api.call import Call
+from timebank.api.people_wire import PaperBody
+from timebank.api.request_ids import name_request
+from timebank.db import Connection
+from timebank.domain.errors import InvalidInputError
+from timebank.domain.numbers import parse_sheet_number
+from timebank.people.access import Role
+from timebank.people.sheets import SheetKind, enter_sheet
+from timebank.people.vault import Access, Purpose
+
+
+def access_of(request: Call, purpose: Purpose) -> Access:
+    """Return who asks for personal data here, and what for."""
+    return Access(
+        bank_id=request.user.bank_id,
+        reader_id=request.user.principal_id,
+        purpose=purpose,
+        request_id=name_request(request.scope).decode(),
+    )
+
+
+def check_paper(request: Call, paper: PaperBody | None, by_id: UUID | None = None) -> None:
+    """Raise InvalidInputError unless there is paper at a counter; a resident's login needs none."""
+    at_counter = request.user.role is not Role.RESIDENT
+    if at_counter and paper is None:
+        raise InvalidInputError("Give the signed sheet and its witness.", pointer="/paper")
+    if not at_counter and (paper or by_id):
+        raise InvalidInputError("Your login stands for you.", pointer="/paper")
+
+
+async def use_paper(
+    connection: Connection,
+    request: Call,
+    paper: PaperBody | None,
+    kind: SheetKind,
+    member_id: UUID,
+) -> int | None:
+    """Enter the sheet for this member and return its number; None where there is none."""
+    if paper is None:
+        return None
+    number = parse_sheet_number(paper.sheet)
+    await enter_sheet(
+        connection,
+        request.user.bank_id,
+        number,
+        kind,
+        member_id=member_id,
+        operator_id=request.user.principal_id,
+        witness_id=paper.witness_id,
+    )
+    return number
