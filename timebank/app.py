@@ -17,6 +17,7 @@ from timebank.api import (
     attendance,
     branches,
     cards,
+    certificates,
     credentials,
     health,
     holds,
@@ -97,6 +98,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             summaries.router,
             rates.router,
             wishes.router,
+            certificates.router,
             health.router,
         ],
     )

@@ -9,6 +9,7 @@ OPERATION_IDS = {
     "cancel_shift",
     "capture_hold",
     "change_password",
+    "check_certificate",
     "charge",
     "check_at_counter",
     "check_in",
