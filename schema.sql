@@ -346,11 +346,14 @@ AS $$
     SELECT array_agg(account_id), array_agg(unit), array_agg(kind), array_agg(balance),
            array_agg(seq), array_agg(floor), array_agg(ceiling), array_agg(occurred_latest),
            max(recorded_at), array_agg(place)
-    FROM (SELECT b.*, b.ctid AS place, a.unit, a.kind
-          FROM balance b JOIN account a USING (bank_id, account_id)
-          WHERE b.bank_id = p_bank AND b.account_id = ANY (p_accounts)
-            AND a.account_id = ANY (p_accounts)
-          ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked;
+    FROM (SELECT locked.*, a.unit, a.kind
+          FROM (SELECT b.*, b.ctid AS place
+                FROM balance b
+                WHERE b.bank_id = p_bank AND b.account_id = ANY (p_accounts)
+                ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked
+          JOIN account a USING (bank_id, account_id)
+          WHERE a.bank_id = p_bank AND a.account_id = ANY (p_accounts)
+          ORDER BY account_id) AS known;
 $$;
 COMMENT ON FUNCTION lock_balances IS
     'Locks balance rows in the order of account_id and reads them.';
