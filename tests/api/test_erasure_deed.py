@@ -35,7 +35,10 @@ PERSON = PersonalData(
 BODY: dict[str, Any] = {
     "name": PERSON.name,
     "phone": PERSON.phone,
-    "id_document": {"type": "resident_id", "number": PERSON.id_document.number},  # type: ignore[union-attr]
+    "id_document": {
+        "type": "resident_id",
+        "number": PERSON.id_document.number,  # type: ignore[union-attr]
+    },
     "born_on": "1953-06-29",
     "address": PERSON.address,
 }

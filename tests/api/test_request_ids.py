@@ -19,7 +19,8 @@ documents = st.from_regex(r"[1-9][0-9]{16}[0-9Xx]", fullmatch=True)
 
 def chosen(given_id: bytes) -> bytes:
     """The id of a request that came with this one."""
-    return name_request({"state": {}, "headers": [(b"x-request-id", given_id)]})  # type: ignore[arg-type]
+    scope = {"state": {}, "headers": [(b"x-request-id", given_id)]}
+    return name_request(scope)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
