@@ -26,6 +26,10 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Equality in a GiST index, for the exclusion constraint of service records. A trusted extension:
+-- whoever may create in this database may install it. It stays when the schema is dropped.
+CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA public;
+
 CREATE SCHEMA timebank AUTHORIZATION timebank_owner;
 SET ROLE timebank_owner;
 SET search_path = timebank;
@@ -59,7 +63,8 @@ CREATE TYPE transfer_kind AS ENUM (
     'refund',    -- merchant -> where it was held from: the deal is undone
     'reissue',   -- merchant -> wallet or pool: a merchant gives points on
     'settlement',-- merchant -> retired: the merchant was paid for them
-    'expiry'     -- wallet or pool -> retired: not spent in time
+    'expiry',    -- wallet or pool -> retired: not spent in time
+    'rounding'   -- issuance <-> wallet: the one point by which a reversal moves the carried rest
 );
 COMMENT ON TYPE transfer_kind IS 'What a transfer does; may_move says between which accounts.';
 
@@ -243,6 +248,13 @@ END $$;
 COMMENT ON FUNCTION refuse_insert_by_hand IS
     'Looks for our functions in the call stack, whose other words are in the server''s language.';
 
+CREATE FUNCTION refuse(p_rule text, p_why text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '%', p_why
+        USING ERRCODE = 'check_violation', CONSTRAINT = p_rule, DETAIL = p_why;
+END $$;
+COMMENT ON FUNCTION refuse IS 'Refuses as a constraint of this name would; p_why is the detail.';
+
 CREATE FUNCTION make_append_only(p_table text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('CREATE TRIGGER %1$s_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE '
@@ -299,16 +311,18 @@ RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
         WHEN 'reissue' THEN p_debit = 'merchant' AND p_credit IN ('wallet', 'pool')
         WHEN 'settlement' THEN p_debit = 'merchant' AND p_credit = 'retired'
         WHEN 'expiry' THEN p_debit IN ('wallet', 'pool') AND p_credit = 'retired'
+        WHEN 'rounding' THEN (p_debit, p_credit) IN (('issuance', 'wallet'), ('wallet', 'issuance'))
         ELSE true  -- a reversal is judged by its original
     END;
 $$;
 COMMENT ON FUNCTION may_move IS 'Whether a transfer of this kind may move between these accounts.';
 
 CREATE FUNCTION is_reversible(p_kind transfer_kind) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
-    SELECT p_kind NOT IN ('hold', 'capture', 'release', 'refund', 'settlement');
+    SELECT p_kind NOT IN ('hold', 'capture', 'release', 'refund', 'settlement', 'rounding');
 $$;
 COMMENT ON FUNCTION is_reversible IS
-    'Whether the book may be corrected by a reversal; the redemption engine undoes its own.';
+    'Whether the book may be corrected by a reversal; what belongs to a redemption or to another '
+    'reversal is undone with it.';
 
 CREATE TYPE locked_balances AS (
     account_ids      uuid[],
@@ -1048,12 +1062,6 @@ GRANT EXECUTE ON FUNCTION find_branch_of, list_branch_path, is_within
 
 -- ── Tree: what is opened, moved, closed and placed ──────────────────────────────────────────────
 -- Lock order: balances (closing only), then branches from the top down, then the party.
-
-CREATE FUNCTION refuse(p_rule text, p_why text) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION '%', p_why USING ERRCODE = 'check_violation', CONSTRAINT = p_rule;
-END $$;
-COMMENT ON FUNCTION refuse IS 'Raises a violation of a rule as if it were a constraint.';
 
 CREATE FUNCTION hold_open_branch(p_bank integer, p_branch uuid) RETURNS branch
 LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
@@ -2457,29 +2465,792 @@ GRANT EXECUTE ON FUNCTION use_allowance, give_back_allowance TO timebank_app;
 
 
 -- ── Service ─────────────────────────────────────────────────────────────────────────────────────
+-- People, organisers and teams are random ids of the registry.
+-- lock order   Rates of a category (advisory), records by record_id, then balances (see above).
+--              Who holds a person's wallets is alone with their carried remainder and their day.
+
+CREATE FUNCTION check_step() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF coalesce(OLD.status::text, '') || '>' || NEW.status <> ALL (TG_ARGV) THEN
+        RAISE EXCEPTION 'a % cannot go from % to %', TG_TABLE_NAME, OLD.status, NEW.status
+            USING ERRCODE = 'check_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_step IS
+    'Lets a status go only the ways its arguments name, as from>to; a new row comes from nothing.';
+
+CREATE TABLE category (
+    bank_id      integer     NOT NULL,
+    category_id  uuid        NOT NULL,
+    code         text        NOT NULL
+                             CONSTRAINT category_code_plain CHECK (code ~ '^[a-z][a-z0-9-]{0,31}$'),
+    name         text        NOT NULL
+                             CONSTRAINT category_name_short CHECK (length(name) BETWEEN 1 AND 80),
+    is_risky     boolean     NOT NULL DEFAULT false,
+    opened_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, category_id),
+    CONSTRAINT category_code_unique UNIQUE (bank_id, code)
+);
+COMMENT ON TABLE category IS 'A kind of service: data, not code. Every record has one.';
+COMMENT ON COLUMN category.is_risky IS 'Its activities need an insurance reference.';
+
+CREATE TABLE rate (
+    bank_id          integer     NOT NULL,
+    rate_id          uuid        NOT NULL,
+    category_id      uuid        NOT NULL,
+    points_per_hour  integer     NOT NULL
+                                 CONSTRAINT rate_sane CHECK (points_per_hour BETWEEN 0 AND 1000),
+    effective_on     date        NOT NULL,
+    proposed_by      uuid        NOT NULL,
+    proposed_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    approved_by      uuid        CONSTRAINT rate_approver_is_another
+                                 CHECK (approved_by <> proposed_by),
+    approved_at      timestamptz,
+    PRIMARY KEY (bank_id, rate_id),
+    CONSTRAINT rate_approved_at_and_by CHECK ((approved_by IS NULL) = (approved_at IS NULL))
+);
+CREATE UNIQUE INDEX rate_one_a_day ON rate (bank_id, category_id, effective_on)
+    WHERE approved_by IS NOT NULL;
+COMMENT ON TABLE rate IS
+    'Versions of a category''s points for an hour. In force on a local day is the latest approved '
+    'one that took effect by then; before the first, the bank''s own rate.';
+
+CREATE TABLE service_cap (
+    bank_id              integer     NOT NULL,
+    effective_on         date        NOT NULL,
+    minutes_per_activity integer     CONSTRAINT cap_of_activity_not_negative
+                                     CHECK (minutes_per_activity >= 0),
+    minutes_per_day      integer     CONSTRAINT cap_of_day_not_negative
+                                     CHECK (minutes_per_day >= 0),
+    set_by               uuid        NOT NULL,
+    set_at               timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, effective_on)
+);
+COMMENT ON TABLE service_cap IS
+    'What one person may have confirmed on a local day, of one activity and in all; null: no cap.';
+
+CREATE TYPE cancel_reason AS ENUM ('weather', 'too_few', 'organiser', 'emergency');
 
 CREATE TABLE activity (
-    bank_id     integer NOT NULL,
-    activity_id uuid    NOT NULL,
-    source_ref  text    NOT NULL,
-    title       text    NOT NULL,
+    bank_id           integer     NOT NULL,
+    activity_id       uuid        NOT NULL,
+    category_id       uuid        NOT NULL,
+    title             text        NOT NULL CONSTRAINT activity_title_short
+                                  CHECK (length(title) BETWEEN 1 AND 200),
+    organiser_id      uuid        NOT NULL,
+    branch_id         uuid,
+    service_point_id  uuid,
+    first_start       timestamp,
+    wall_minutes      integer     CONSTRAINT activity_touches_two_days_at_most
+                                  CHECK (wall_minutes BETWEEN 1 AND 1200),
+    rule              text,
+    capacity          integer     CONSTRAINT activity_capacity_positive CHECK (capacity > 0),
+    insurance_ref     text        CONSTRAINT activity_insurance_ref_short
+                                  CHECK (length(insurance_ref) BETWEEN 1 AND 80),
+    source_ref        text,
+    made_by           uuid        NOT NULL,
+    made_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    cancelled_at      timestamptz,
+    cancelled_by      uuid,
+    cancel_reason     cancel_reason,
     PRIMARY KEY (bank_id, activity_id),
-    CONSTRAINT activity_source_ref_unique UNIQUE (bank_id, source_ref)
+    CONSTRAINT activity_source_ref_unique UNIQUE (bank_id, source_ref),
+    CONSTRAINT activity_planned_or_imported CHECK (
+        (first_start IS NULL) = (source_ref IS NOT NULL)
+        AND (first_start IS NULL) = (wall_minutes IS NULL)
+        AND (first_start IS NOT NULL OR rule IS NULL)),
+    CONSTRAINT activity_cancelled_whole CHECK (
+        num_nonnulls(cancelled_at, cancelled_by, cancel_reason) IN (0, 3))
 );
-COMMENT ON TABLE activity IS 'What residents served at; one for each event of a rota.';
+COMMENT ON TABLE activity IS 'What residents serve at, once or by a rule; or an event of a rota.';
+COMMENT ON COLUMN activity.first_start IS 'By the clock on the wall, in the bank''s time zone.';
+COMMENT ON COLUMN activity.wall_minutes IS
+    'From start to end by the same clock; where it is changed in between, an hour more or less '
+    'is served. At most 20 hours: with the hour of a changed clock and late check-out, no record '
+    'touches three local days.';
+COMMENT ON COLUMN activity.rule IS 'An RRULE of RFC 5545, without its name.';
+COMMENT ON COLUMN activity.source_ref IS 'The event in the rota it was imported from.';
+
+CREATE TABLE team (
+    bank_id      integer     NOT NULL,
+    team_id      uuid        NOT NULL,
+    activity_id  uuid        NOT NULL,
+    joined_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, activity_id, team_id)
+);
+COMMENT ON TABLE team IS
+    'Which organisations and 双报到 units attend an activity as such; their members name them.';
+
+CREATE TABLE code_secret (
+    bank_id      integer NOT NULL,
+    activity_id  uuid    NOT NULL,
+    secret       bytea   NOT NULL CONSTRAINT code_secret_long CHECK (length(secret) = 32),
+    PRIMARY KEY (bank_id, activity_id)
+);
+COMMENT ON TABLE code_secret IS 'What the rotating code of an activity is made from.';
 
 CREATE TABLE shift (
-    bank_id     integer NOT NULL,
-    source_ref  text    NOT NULL,
-    activity_id uuid    NOT NULL,
-    served_on   date    NOT NULL,
-    minutes     bigint  NOT NULL CONSTRAINT shift_minutes_positive CHECK (minutes > 0),
-    attended    integer NOT NULL CONSTRAINT shift_attended_positive CHECK (attended > 0),
-    points      bigint  NOT NULL CONSTRAINT shift_points_not_negative CHECK (points >= 0),
-    CONSTRAINT shift_awarded_once PRIMARY KEY (bank_id, source_ref)
+    bank_id        integer     NOT NULL,
+    shift_id       uuid        NOT NULL,
+    activity_id    uuid        NOT NULL,
+    served_on      date        NOT NULL,
+    starts_at      timestamptz,
+    ends_at        timestamptz CONSTRAINT shift_ends_after_it_starts CHECK (ends_at > starts_at),
+    source_ref     text,
+    cancelled_at   timestamptz,
+    cancelled_by   uuid,
+    cancel_reason  cancel_reason,
+    PRIMARY KEY (bank_id, shift_id),
+    CONSTRAINT shift_planned_once UNIQUE (bank_id, activity_id, starts_at),
+    CONSTRAINT shift_source_ref_unique UNIQUE (bank_id, source_ref),
+    CONSTRAINT shift_planned_or_imported CHECK (
+        (starts_at IS NULL) = (source_ref IS NOT NULL)
+        AND (starts_at IS NULL) = (ends_at IS NULL)),
+    CONSTRAINT shift_cancelled_whole CHECK (
+        num_nonnulls(cancelled_at, cancelled_by, cancel_reason) IN (0, 3))
 );
-COMMENT ON TABLE shift IS 'A shift of a rota that was imported and awarded; it is awarded once.';
-COMMENT ON COLUMN shift.points IS 'What all who attended were awarded for it.';
+CREATE INDEX shift_by_end ON shift (bank_id, ends_at);
+COMMENT ON TABLE shift IS
+    'One occurrence of an activity. That of a rota is known by its date alone.';
+
+CREATE TABLE sign_up (
+    bank_id       integer     NOT NULL,
+    shift_id      uuid        NOT NULL,
+    place         bigint      NOT NULL,
+    person_id     uuid        NOT NULL,
+    team_id       uuid,
+    signed_up_by  uuid        NOT NULL,
+    signed_up_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    left_at       timestamptz,
+    CONSTRAINT sign_up_in_order PRIMARY KEY (bank_id, shift_id, place)
+);
+CREATE UNIQUE INDEX sign_up_once ON sign_up (bank_id, shift_id, person_id) WHERE left_at IS NULL;
+COMMENT ON TABLE sign_up IS 'Who wants to come, in the order in which they said so.';
+
+CREATE VIEW roster AS
+    SELECT s.bank_id, s.shift_id, s.place, s.person_id, s.team_id, s.signed_up_at,
+           row_number() OVER (PARTITION BY s.bank_id, s.shift_id ORDER BY s.place)
+               <= coalesce(a.capacity, 2147483647) AS has_place
+    FROM sign_up s
+    JOIN shift USING (bank_id, shift_id)
+    JOIN activity a USING (bank_id, activity_id)
+    WHERE s.left_at IS NULL;
+COMMENT ON VIEW roster IS
+    'Who has a place and who waits: the first by their order have one, as many as there are. So a '
+    'place left goes to the first who waits, and no more than the capacity ever have one.';
+
+CREATE TYPE check_means AS ENUM ('card', 'code', 'scan_list', 'planned_end', 'review');
+COMMENT ON TYPE check_means IS
+    'How somebody was checked in or out: by card or number at the coordinator, by the rotating '
+    'code, from a scan list, or nobody did: at the planned end, or as a reviewer says.';
+
+CREATE TABLE attendance (
+    bank_id            integer     NOT NULL,
+    attendance_id      uuid        NOT NULL,
+    shift_id           uuid        NOT NULL,
+    person_id          uuid        NOT NULL,
+    team_id            uuid,
+    checked_in_at      timestamptz NOT NULL,
+    checked_in_by      uuid        NOT NULL,
+    checked_in_means   check_means NOT NULL,
+    checked_out_at     timestamptz CONSTRAINT attendance_ends_after_it_begins
+                                   CHECK (checked_out_at >= checked_in_at),
+    checked_out_by     uuid,
+    checked_out_means  check_means,
+    is_pending         boolean     NOT NULL DEFAULT false,
+    PRIMARY KEY (bank_id, attendance_id),
+    CONSTRAINT attendance_checked_out_whole CHECK (
+        num_nonnulls(checked_out_at, checked_out_means) IN (0, 2))
+);
+CREATE UNIQUE INDEX attendance_open_once ON attendance (bank_id, shift_id, person_id)
+    WHERE checked_out_at IS NULL;
+CREATE INDEX attendance_of_shift ON attendance (bank_id, shift_id);
+COMMENT ON TABLE attendance IS 'Who was there from when to when; evidence for service records.';
+COMMENT ON COLUMN attendance.is_pending IS
+    '待核: nobody checked out, so it was closed at the planned end and waits for a review.';
+
+CREATE TYPE scan_outcome AS ENUM (
+    'applied', 'shift_not_found', 'shift_cancelled', 'person_not_found', 'out_of_hours',
+    'not_checked_in', 'already_checked_in'
+);
+
+CREATE TABLE scan (
+    bank_id      integer      NOT NULL,
+    scan_id      uuid         NOT NULL,
+    shift_id     uuid         NOT NULL,
+    person_id    uuid         NOT NULL,
+    is_arrival   boolean      NOT NULL,
+    scanned_at   timestamptz  NOT NULL,
+    outcome      scan_outcome NOT NULL,
+    uploaded_by  uuid         NOT NULL,
+    uploaded_at  timestamptz  NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT scan_counted_once PRIMARY KEY (bank_id, scan_id)
+);
+COMMENT ON TABLE scan IS
+    'A line of a scan list that a device kept while it was offline. Append-only.';
+
+CREATE TYPE wish_status AS ENUM ('collected', 'assigned', 'done', 'confirmed');
+
+CREATE TABLE wish (
+    bank_id       integer     NOT NULL,
+    wish_id       uuid        NOT NULL,
+    category_id   uuid        NOT NULL,
+    title         text        NOT NULL CONSTRAINT wish_title_short
+                              CHECK (length(title) BETWEEN 1 AND 200),
+    served_id     uuid        NOT NULL,
+    branch_id     uuid,
+    status        wish_status NOT NULL DEFAULT 'collected',
+    collected_by  uuid        NOT NULL,
+    collected_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    assigned_to   uuid        CONSTRAINT wish_is_granted_by_another
+                              CHECK (assigned_to <> served_id),
+    assigned_by   uuid,
+    assigned_at   timestamptz,
+    record_id     uuid,
+    done_at       timestamptz,
+    confirmed_at  timestamptz,
+    PRIMARY KEY (bank_id, wish_id),
+    CONSTRAINT wish_assigned_to_somebody CHECK (
+        (status = 'collected') = (assigned_to IS NULL)
+        AND num_nonnulls(assigned_to, assigned_by, assigned_at) IN (0, 3)),
+    CONSTRAINT wish_done_has_its_record CHECK (
+        (status IN ('done', 'confirmed')) = (record_id IS NOT NULL)
+        AND (record_id IS NULL) = (done_at IS NULL)),
+    CONSTRAINT wish_confirmed_at_its_time CHECK (
+        (status = 'confirmed') = (confirmed_at IS NOT NULL))
+);
+CREATE TRIGGER wish_step BEFORE INSERT OR UPDATE OF status ON wish FOR EACH ROW
+    EXECUTE FUNCTION check_step('>collected', 'collected>assigned', 'assigned>collected',
+                                'assigned>done', 'done>assigned', 'done>confirmed');
+ALTER TABLE wish ENABLE ALWAYS TRIGGER wish_step;
+COMMENT ON TABLE wish IS
+    '微心愿: what somebody wishes for, who grants it, and the record of the hours. The person '
+    'served pays nothing: awards come from issuance.';
+
+
+-- Records
+
+CREATE TYPE record_source AS ENUM ('checked_in', 'back_filled', 'paper');
+
+CREATE TYPE record_status AS ENUM ('draft', 'submitted', 'confirmed', 'rejected', 'reversed');
+
+CREATE TYPE record_note AS ENUM (
+    'forgot_to_check_in', 'device_failed', 'no_coordinator_there', 'organiser_statement',
+    'thanks_of_the_served'
+);
+COMMENT ON TYPE record_note IS 'Why a record is back-filled: a code, so that it holds no name.';
+
+CREATE TABLE service_record (
+    bank_id           integer       NOT NULL,
+    record_id         uuid          NOT NULL,
+    person_id         uuid          NOT NULL,
+    category_id       uuid          NOT NULL,
+    activity_id       uuid,
+    shift_id          uuid,
+    wish_id           uuid,
+    attendance_id     uuid,
+    served_on         date          NOT NULL,
+    during            tstzrange,
+    minutes           bigint        NOT NULL CONSTRAINT record_minutes_positive CHECK (minutes > 0),
+    next_day_minutes  bigint        NOT NULL DEFAULT 0,
+    occurred_at       timestamptz   NOT NULL,
+    source            record_source NOT NULL,
+    evidence_sha256   bytea         CONSTRAINT record_evidence_is_sha256
+                                    CHECK (length(evidence_sha256) = 32),
+    note              record_note,
+    sheet_number      text          CONSTRAINT record_sheet_number_short
+                                    CHECK (length(sheet_number) BETWEEN 1 AND 64),
+    status            record_status NOT NULL DEFAULT 'draft',
+    made_by           uuid          NOT NULL
+                                    CONSTRAINT record_maker_is_another CHECK (made_by <> person_id),
+    made_at           timestamptz   NOT NULL DEFAULT clock_timestamp(),
+    submitted_at      timestamptz,
+    decided_by        uuid          CONSTRAINT record_checker_is_another
+                                    CHECK (decided_by NOT IN (made_by, person_id)),
+    decided_at        timestamptz,
+    PRIMARY KEY (bank_id, record_id),
+    CONSTRAINT record_of_activity_or_wish CHECK (
+        num_nonnulls(activity_id, wish_id) = 1 AND (activity_id IS NULL) = (shift_id IS NULL)),
+    CONSTRAINT record_has_evidence CHECK (CASE source
+        WHEN 'checked_in' THEN attendance_id IS NOT NULL
+        WHEN 'back_filled' THEN num_nonnulls(evidence_sha256, note) > 0
+        WHEN 'paper' THEN sheet_number IS NOT NULL END),
+    CONSTRAINT record_knows_its_time CHECK (during IS NOT NULL OR source = 'paper'),
+    CONSTRAINT record_minutes_from_instants CHECK (
+        lower_inc(during) AND NOT upper_inc(during) AND occurred_at = lower(during)
+        AND extract(epoch FROM lower(during)) % 60 = 0
+        AND extract(epoch FROM upper(during) - lower(during)) = 60 * minutes
+        AND minutes <= 1380),
+    CONSTRAINT record_minutes_of_next_day CHECK (next_day_minutes BETWEEN 0 AND minutes - 1),
+    CONSTRAINT record_decided_by_somebody CHECK (
+        (status IN ('draft', 'submitted')) = (decided_by IS NULL)
+        AND (decided_by IS NULL) = (decided_at IS NULL)),
+    CONSTRAINT record_no_overlap EXCLUDE USING gist (
+        bank_id WITH =, person_id WITH =, during WITH &&) WHERE (status = 'confirmed')
+);
+CREATE UNIQUE INDEX record_of_attendance_once ON service_record (bank_id, attendance_id)
+    WHERE status IN ('draft', 'submitted', 'confirmed');
+CREATE UNIQUE INDEX record_sheet_line_once
+    ON service_record (bank_id, sheet_number, person_id, occurred_at)
+    WHERE status IN ('draft', 'submitted', 'confirmed');
+CREATE INDEX record_of_person ON service_record (bank_id, person_id, served_on);
+CREATE INDEX record_of_shift ON service_record (bank_id, shift_id);
+CREATE TRIGGER record_step BEFORE INSERT OR UPDATE OF status ON service_record FOR EACH ROW
+    EXECUTE FUNCTION check_step('>draft', '>submitted', 'draft>submitted', 'submitted>confirmed',
+                                'submitted>rejected', 'confirmed>reversed');
+ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_step;
+COMMENT ON TABLE service_record IS
+    'Time that somebody served: written by one, confirmed by another, about a third. Only what is '
+    'confirmed counts.';
+COMMENT ON COLUMN service_record.during IS
+    'From the minute it began to that in which it ended, so that minutes add up however time is '
+    'cut. Null where a sheet of paper or a rota says the day and not the hour.';
+COMMENT ON COLUMN service_record.next_day_minutes IS
+    'Those of its minutes that lie after the local midnight that follows served_on.';
+
+CREATE TABLE carry (
+    bank_id      integer NOT NULL,
+    person_id    uuid    NOT NULL,
+    category_id  uuid    NOT NULL,
+    remainder    integer NOT NULL
+                         CONSTRAINT carry_below_a_point CHECK (remainder BETWEEN 0 AND 59),
+    PRIMARY KEY (bank_id, person_id, category_id)
+);
+COMMENT ON TABLE carry IS 'Sixtieths of a point that a person has served for beyond whole points.';
+
+CREATE TABLE service_award (
+    bank_id               integer     NOT NULL,
+    record_id             uuid        NOT NULL,
+    hours_transfer_id     uuid        NOT NULL,
+    points_transfer_id    uuid,
+    minutes               bigint      NOT NULL,
+    next_day_minutes      bigint      NOT NULL,
+    rate_id               uuid,
+    points_per_hour       integer     NOT NULL,
+    next_rate_id          uuid,
+    next_points_per_hour  integer     NOT NULL,
+    remainder_before      integer     NOT NULL,
+    points                bigint      NOT NULL,
+    remainder_after       integer     NOT NULL,
+    awarded_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT award_once PRIMARY KEY (bank_id, record_id),
+    CONSTRAINT award_points_exact CHECK (
+        remainder_before + (minutes - next_day_minutes) * points_per_hour
+        + next_day_minutes * next_points_per_hour = 60 * points + remainder_after),
+    CONSTRAINT award_remainders_below_a_point CHECK (
+        remainder_before BETWEEN 0 AND 59 AND remainder_after BETWEEN 0 AND 59),
+    CONSTRAINT award_has_points_transfer_iff_points CHECK (
+        (points > 0) = (points_transfer_id IS NOT NULL))
+);
+CREATE UNIQUE INDEX award_of_hours_transfer ON service_award (bank_id, hours_transfer_id);
+CREATE UNIQUE INDEX award_of_points_transfer ON service_award (bank_id, points_transfer_id);
+COMMENT ON TABLE service_award IS
+    'What a confirmed record earned, with all that went into it: recomputing gives the same. '
+    'Append-only.';
+COMMENT ON COLUMN service_award.rate_id IS 'Null: the bank''s own rate.';
+COMMENT ON COLUMN service_award.next_points_per_hour IS
+    'Of the minutes after midnight, on a day that may have another rate.';
+
+CREATE TABLE award_reversal (
+    bank_id            integer         NOT NULL,
+    record_id          uuid            NOT NULL,
+    reversal_id        uuid            NOT NULL,
+    reversed_by        uuid            NOT NULL,
+    reason             reversal_reason NOT NULL,
+    remainder_before   integer         NOT NULL,
+    extra_points       integer         NOT NULL
+                                       CONSTRAINT reversal_moves_one_point_at_most
+                                       CHECK (extra_points BETWEEN -1 AND 1),
+    extra_transfer_id  uuid,
+    remainder_after    integer         NOT NULL,
+    reversed_at        timestamptz     NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT award_reversed_once PRIMARY KEY (bank_id, record_id),
+    CONSTRAINT reversal_has_extra_transfer_iff_extra_points CHECK (
+        (extra_points <> 0) = (extra_transfer_id IS NOT NULL)),
+    CONSTRAINT reversal_remainders_below_a_point CHECK (
+        remainder_before BETWEEN 0 AND 59 AND remainder_after BETWEEN 0 AND 59)
+);
+COMMENT ON TABLE award_reversal IS
+    'That an award was taken back, and what became of the rest. Append-only.';
+COMMENT ON COLUMN award_reversal.extra_points IS
+    'Taken (1) or given back (-1) beyond the award itself: the point it completed with the '
+    'remainders of other records, or they with its own.';
+
+DO $$
+DECLARE
+    history text;
+BEGIN
+    FOREACH history IN ARRAY ARRAY['service_award', 'award_reversal', 'scan'] LOOP
+        EXECUTE format('CREATE TRIGGER %1$s_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE '
+            'ON timebank.%1$s FOR EACH STATEMENT EXECUTE FUNCTION timebank.refuse_edit()', history);
+        EXECUTE format('ALTER TABLE timebank.%1$s ENABLE ALWAYS TRIGGER %1$s_is_append_only',
+                       history);
+    END LOOP;
+END $$;
+
+
+-- Planning and attending
+
+CREATE FUNCTION approve_rate(p_bank integer, p_rate uuid, p_approver uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    proposed rate;
+BEGIN
+    SELECT * INTO proposed FROM rate WHERE (bank_id, rate_id) = (p_bank, p_rate);
+    PERFORM refuse('rate_exists', p_rate::text) WHERE proposed IS NULL;
+    PERFORM pg_advisory_xact_lock(hashtextextended('rates ' || proposed.category_id, p_bank));
+    PERFORM refuse('rate_after_confirmed_service', record_id::text)
+    FROM service_record
+    WHERE bank_id = p_bank AND category_id = proposed.category_id AND status = 'confirmed'
+      AND served_on + (next_day_minutes > 0)::integer >= proposed.effective_on
+      AND EXISTS (SELECT FROM rate WHERE (bank_id, rate_id) = (p_bank, p_rate)
+                  AND approved_by IS NULL)
+    LIMIT 1;
+    UPDATE rate SET approved_by = p_approver, approved_at = clock_timestamp()
+    WHERE (bank_id, rate_id) = (p_bank, p_rate) AND approved_by IS NULL;
+END $$;
+COMMENT ON FUNCTION approve_rate IS
+    'Puts a proposed rate in force. It may not change what was confirmed before: awards and this '
+    'exclude one another by category. Approved once, by whoever was first.';
+
+CREATE FUNCTION find_rate(
+    p_bank integer, p_category uuid, p_on date, OUT rate_id uuid, OUT points_per_hour integer
+) LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT rate_id, points_per_hour
+    FROM (SELECT rate_id, points_per_hour, effective_on FROM rate
+          WHERE bank_id = p_bank AND category_id = p_category AND approved_by IS NOT NULL
+            AND effective_on <= p_on
+          UNION ALL
+          SELECT NULL, points_per_hour, '-infinity' FROM bank WHERE bank_id = p_bank) AS version
+    ORDER BY effective_on DESC LIMIT 1;
+$$;
+COMMENT ON FUNCTION find_rate IS 'The rate in force for a category on a local day.';
+
+CREATE FUNCTION cancel_shifts(
+    p_bank integer, p_activity uuid, p_shift uuid, p_actor uuid, p_reason cancel_reason
+) RETURNS SETOF uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_shift IS NULL THEN
+        UPDATE activity SET cancelled_at = clock_timestamp(), cancelled_by = p_actor,
+                            cancel_reason = p_reason
+        WHERE bank_id = p_bank AND activity_id = p_activity AND cancelled_at IS NULL;
+    END IF;
+    RETURN QUERY
+    UPDATE shift SET cancelled_at = clock_timestamp(), cancelled_by = p_actor,
+                     cancel_reason = p_reason
+    WHERE bank_id = p_bank AND activity_id = p_activity AND cancelled_at IS NULL
+      AND (shift_id = p_shift OR p_shift IS NULL) AND starts_at > clock_timestamp()
+    RETURNING shift_id;
+END $$;
+COMMENT ON FUNCTION cancel_shifts IS
+    'Cancels one shift, or with null the activity and all its shifts that have not begun.';
+
+CREATE FUNCTION lock_open_shift(p_bank integer, p_shift uuid, p_at timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM shift
+    WHERE bank_id = p_bank AND shift_id = p_shift AND cancelled_at IS NULL AND ends_at > p_at
+    FOR NO KEY UPDATE;
+    PERFORM refuse('shift_open', p_shift::text) WHERE NOT FOUND;
+END $$;
+COMMENT ON FUNCTION lock_open_shift IS 'Makes the caller alone with the sign-ups of a shift.';
+
+CREATE FUNCTION join_shift(
+    p_bank integer, p_shift uuid, p_person uuid, p_team uuid, p_actor uuid, p_at timestamptz
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM lock_open_shift(p_bank, p_shift, p_at);
+    INSERT INTO sign_up (bank_id, shift_id, place, person_id, team_id, signed_up_by)
+    SELECT p_bank, p_shift, coalesce(max(place), 0) + 1, p_person, p_team, p_actor
+    FROM sign_up WHERE bank_id = p_bank AND shift_id = p_shift
+    ON CONFLICT (bank_id, shift_id, person_id) WHERE left_at IS NULL DO NOTHING;
+END $$;
+COMMENT ON FUNCTION join_shift IS
+    'Signs up at the end of the order; who is signed up already keeps their place.';
+
+CREATE FUNCTION leave_shift(p_bank integer, p_shift uuid, p_person uuid, p_at timestamptz)
+RETURNS SETOF uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    waiting uuid[];
+BEGIN
+    PERFORM lock_open_shift(p_bank, p_shift, p_at);
+    waiting := array(SELECT person_id FROM roster
+                     WHERE bank_id = p_bank AND shift_id = p_shift AND NOT has_place);
+    UPDATE sign_up SET left_at = clock_timestamp()
+    WHERE bank_id = p_bank AND shift_id = p_shift AND person_id = p_person AND left_at IS NULL;
+    RETURN QUERY SELECT person_id FROM roster
+                 WHERE bank_id = p_bank AND shift_id = p_shift AND has_place
+                   AND person_id = ANY (waiting);
+END $$;
+COMMENT ON FUNCTION leave_shift IS 'Gives a place up; answers who got it, if anybody waited.';
+
+
+-- Deciding
+
+CREATE FUNCTION check_records(p_bank integer, p_records uuid[], p_statuses record_status[])
+RETURNS void LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM service_record WHERE bank_id = p_bank AND record_id = ANY (p_records)
+    ORDER BY record_id FOR NO KEY UPDATE;
+    PERFORM refuse('record_exists', id::text) FROM unnest(p_records) AS id
+    WHERE NOT EXISTS (SELECT FROM service_record WHERE bank_id = p_bank AND record_id = id);
+    PERFORM refuse('record_step', record_id || ' ' || status) FROM service_record
+    WHERE bank_id = p_bank AND record_id = ANY (p_records) AND status <> ALL (p_statuses);
+END $$;
+COMMENT ON FUNCTION check_records IS 'Locks records; refuses unless all are in these statuses.';
+
+CREATE FUNCTION submit_records(p_bank integer, p_records uuid[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_records(p_bank, p_records, '{draft,submitted}');
+    UPDATE service_record SET status = 'submitted', submitted_at = clock_timestamp()
+    WHERE bank_id = p_bank AND record_id = ANY (p_records) AND status = 'draft';
+END $$;
+COMMENT ON FUNCTION submit_records IS 'Hands drafts in for somebody else to decide, all or none.';
+
+CREATE FUNCTION reject_records(p_bank integer, p_records uuid[], p_actor uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_records(p_bank, p_records, '{submitted,rejected}');
+    UPDATE service_record SET status = 'rejected', decided_by = p_actor,
+                              decided_at = clock_timestamp()
+    WHERE bank_id = p_bank AND record_id = ANY (p_records) AND status = 'submitted';
+END $$;
+COMMENT ON FUNCTION reject_records IS 'Decides that records do not count, all or none.';
+
+CREATE FUNCTION plan_awards(p_bank integer, p_records uuid[]) RETURNS SETOF service_award
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT p_bank, record_id, NULL::uuid, NULL::uuid, minutes, next_day_minutes, rate_id,
+           points_per_hour, next_rate_id, next_points_per_hour, ((upto - exact) % 60)::integer,
+           upto / 60 - (upto - exact) / 60, (upto % 60)::integer, clock_timestamp()
+    FROM (
+        SELECT priced.*, coalesce(c.remainder, 0) + (sum(exact) OVER (
+                   PARTITION BY person_id, category_id ORDER BY place))::bigint AS upto
+        FROM (
+            SELECT r.record_id, r.person_id, r.category_id, r.minutes, r.next_day_minutes, place,
+                   now.rate_id, now.points_per_hour, later.rate_id AS next_rate_id,
+                   later.points_per_hour AS next_points_per_hour,
+                   (r.minutes - r.next_day_minutes) * now.points_per_hour
+                   + r.next_day_minutes * later.points_per_hour AS exact
+            FROM unnest(p_records) WITH ORDINALITY AS asked (id, place)
+            CROSS JOIN LATERAL (SELECT * FROM service_record
+                                WHERE bank_id = p_bank AND record_id = asked.id LIMIT 1) AS r
+            CROSS JOIN LATERAL find_rate(p_bank, r.category_id, r.served_on) AS now
+            CROSS JOIN LATERAL find_rate(
+                p_bank, r.category_id, r.served_on + (r.next_day_minutes > 0)::integer) AS later
+            WHERE r.status = 'submitted') AS priced
+        LEFT JOIN LATERAL (SELECT remainder FROM carry
+                           WHERE bank_id = p_bank AND person_id = priced.person_id
+                             AND category_id = priced.category_id LIMIT 1) AS c ON true
+    ) AS summed ORDER BY place;
+$$;
+COMMENT ON FUNCTION plan_awards IS
+    'What those of the records that await a decision would earn, in this order: whole points of '
+    'all that a person has served in a category, less those that were awarded before.';
+
+CREATE FUNCTION check_caps(p_bank integer, p_records uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM service_cap WHERE bank_id = p_bank) THEN
+        RETURN;
+    END IF;
+    PERFORM CASE WHEN of_day > cap.minutes_per_day
+                 THEN refuse('record_within_cap_of_day', format('%s min on %s', of_day, served))
+                 ELSE refuse('record_within_cap_of_activity',
+                             format('%s min on %s', of_activity, served)) END
+    FROM (SELECT DISTINCT person_id, served_on + n AS served FROM service_record, LATERAL
+          generate_series(0, (next_day_minutes > 0)::integer) AS n
+          WHERE bank_id = p_bank AND record_id = ANY (p_records)) AS touched
+    CROSS JOIN LATERAL (SELECT * FROM service_cap
+                        WHERE bank_id = p_bank AND effective_on <= served
+                        ORDER BY effective_on DESC LIMIT 1) AS cap
+    CROSS JOIN LATERAL (
+        SELECT sum(sum(own)) OVER () AS of_day,
+               CASE WHEN activity_id IS NOT NULL THEN sum(own) END AS of_activity
+        FROM (SELECT activity_id, CASE WHEN served_on = served THEN minutes - next_day_minutes
+                                       ELSE next_day_minutes END AS own
+              FROM service_record
+              WHERE bank_id = p_bank AND person_id = touched.person_id AND status = 'confirmed'
+                AND served_on IN (served - 1, served)) AS part
+        GROUP BY activity_id) AS day
+    WHERE of_day > cap.minutes_per_day OR of_activity > cap.minutes_per_activity;
+END $$;
+COMMENT ON FUNCTION check_caps IS
+    'Refuses if the local days that these records touch hold more confirmed minutes than the cap '
+    'in force on them. Exact, because the caller holds the wallets of the persons.';
+
+CREATE FUNCTION list_own_accounts(p_bank integer, p_persons uuid[]) RETURNS uuid[]
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT array(SELECT account_id FROM account
+                 WHERE bank_id = p_bank AND owner_id = ANY (p_persons)
+                   AND kind IN ('wallet', 'debt')
+                 UNION ALL
+                 SELECT account_id FROM account
+                 WHERE bank_id = p_bank AND owner_id IS NULL AND kind = 'issuance');
+$$;
+COMMENT ON FUNCTION list_own_accounts IS
+    'All that awards to these persons and their reversals touch.';
+
+CREATE FUNCTION post_awards(p_bank integer, p_records uuid[], p_actor uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    decided transfer_status[];
+BEGIN
+    SELECT (post_transfers(p_bank, array_agg(id), array_agg('award'::transfer_kind),
+                           array_agg(debit), array_agg(coalesce(credit, p_actor)),
+                           array_agg(amount), array_agg(occurred_at), array_agg(p_actor),
+                           array_agg(chain), array_agg(subject), array_agg(NULL::uuid),
+                           array_agg(NULL::reversal_reason))).statuses
+    INTO decided
+    FROM (SELECT leg.id, leg.amount, r.occurred_at, coalesce(r.activity_id, r.wish_id) AS subject,
+                 CASE WHEN a.points > 0 THEN a.hours_transfer_id END AS chain,
+                 issuance.account_id AS debit, wallet.account_id AS credit
+          FROM unnest(p_records) WITH ORDINALITY AS asked (id, place)
+          CROSS JOIN LATERAL (SELECT * FROM service_award
+                              WHERE bank_id = p_bank AND record_id = asked.id LIMIT 1) AS a
+          CROSS JOIN LATERAL (SELECT * FROM service_record
+                              WHERE bank_id = p_bank AND record_id = asked.id LIMIT 1) AS r
+          CROSS JOIN LATERAL (VALUES (a.hours_transfer_id, 'hours'::unit, a.minutes),
+                                     (a.points_transfer_id, 'points', a.points))
+                             AS leg (id, unit, amount)
+          LEFT JOIN LATERAL (SELECT account_id FROM account
+                             WHERE bank_id = p_bank AND owner_id = r.person_id
+                               AND kind = 'wallet' AND unit = leg.unit LIMIT 1) AS wallet ON true
+          LEFT JOIN LATERAL (SELECT account_id FROM account
+                             WHERE bank_id = p_bank AND owner_id IS NULL
+                               AND kind = 'issuance' AND unit = leg.unit LIMIT 1) AS issuance
+                            ON true
+          WHERE leg.amount > 0
+          ORDER BY asked.place, leg.unit) AS transfer;
+    PERFORM refuse('award_posted', status::text)
+    FROM unnest(decided) AS status WHERE status <> 'posted'
+    ORDER BY status = 'chain_broken' LIMIT 1;
+END $$;
+COMMENT ON FUNCTION post_awards IS
+    'Posts hours and points of each award as one chain, hours alone for no points; all or none.';
+
+CREATE FUNCTION award_service(
+    p_bank integer, p_records uuid[], p_approver uuid, p_hours_ids uuid[], p_points_ids uuid[]
+) RETURNS SETOF service_award LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+DECLARE
+    fresh uuid[];
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended('rates ' || category_id, p_bank))
+    FROM (SELECT DISTINCT category_id FROM service_record
+          WHERE bank_id = p_bank AND record_id = ANY (p_records) ORDER BY 1) AS rated;
+    PERFORM check_records(p_bank, p_records, '{submitted,confirmed}');
+    PERFORM lock_balances(p_bank, list_own_accounts(p_bank, array(
+        SELECT person_id FROM service_record
+        WHERE bank_id = p_bank AND record_id = ANY (p_records) AND status = 'submitted')));
+    fresh := array(SELECT id FROM unnest(p_records) WITH ORDINALITY AS asked (id, place)
+                   JOIN service_record ON bank_id = p_bank AND record_id = id
+                   WHERE status = 'submitted' ORDER BY place);
+    PERFORM refuse('service_over', record_id::text) FROM service_record
+    WHERE bank_id = p_bank AND record_id = ANY (fresh) AND upper(during) > clock_timestamp();
+    IF cardinality(fresh) > 0 THEN
+        INSERT INTO service_award
+        SELECT p_bank, record_id, p_hours_ids[array_position(p_records, record_id)],
+               CASE WHEN points > 0 THEN p_points_ids[array_position(p_records, record_id)] END,
+               minutes, next_day_minutes, rate_id, points_per_hour, next_rate_id,
+               next_points_per_hour, remainder_before, points, remainder_after, awarded_at
+        FROM plan_awards(p_bank, fresh);
+        UPDATE service_record SET status = 'confirmed', decided_by = p_approver,
+                                  decided_at = clock_timestamp()
+        WHERE bank_id = p_bank AND record_id = ANY (fresh);
+        PERFORM check_caps(p_bank, fresh);
+        INSERT INTO carry AS c (bank_id, person_id, category_id, remainder)
+        SELECT DISTINCT ON (person_id, category_id)
+               p_bank, person_id, category_id, remainder_after
+        FROM unnest(fresh) WITH ORDINALITY AS done (id, place)
+        JOIN service_award a ON a.bank_id = p_bank AND a.record_id = id
+        JOIN service_record r ON r.bank_id = p_bank AND r.record_id = id
+        ORDER BY person_id, category_id, place DESC
+        ON CONFLICT (bank_id, person_id, category_id) DO UPDATE SET remainder = excluded.remainder;
+        PERFORM post_awards(p_bank, fresh, p_approver);
+    END IF;
+    RETURN QUERY
+    SELECT a.* FROM unnest(p_records) WITH ORDINALITY AS asked (id, place)
+    JOIN service_award a ON a.bank_id = p_bank AND a.record_id = id ORDER BY place;
+END $$;
+COMMENT ON FUNCTION award_service IS
+    'Confirms records and posts their hours and points, all or none, in one call. One that is '
+    'confirmed already is answered as it was, whoever asks. The ids are for the new transfers.';
+
+CREATE FUNCTION open_reversal(p_bank integer, p_record uuid)
+RETURNS TABLE (status record_status, person_id uuid, occurred_at timestamptz, subject_id uuid,
+               hours_transfer_id uuid, exact bigint, points bigint, remainder integer,
+               wallet_id uuid, issuance_id uuid)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM check_records(p_bank, ARRAY[p_record], '{confirmed,reversed}');
+    PERFORM lock_balances(p_bank, list_own_accounts(p_bank, array(
+        SELECT person_id FROM service_record WHERE (bank_id, record_id) = (p_bank, p_record))));
+    RETURN QUERY
+    SELECT r.status, r.person_id, r.occurred_at, coalesce(r.activity_id, r.wish_id),
+           a.hours_transfer_id,
+           (a.minutes - a.next_day_minutes) * a.points_per_hour
+           + a.next_day_minutes * a.next_points_per_hour, a.points, c.remainder,
+           wallet.account_id, issuance.account_id
+    FROM service_record r
+    JOIN service_award a USING (bank_id, record_id)
+    JOIN carry c USING (bank_id, person_id, category_id)
+    JOIN account wallet ON (wallet.bank_id, wallet.owner_id, wallet.kind, wallet.unit)
+                           = (r.bank_id, r.person_id, 'wallet', 'points')
+    JOIN account issuance ON (issuance.bank_id, issuance.kind, issuance.unit)
+                             = (r.bank_id, 'issuance', 'points') AND issuance.owner_id IS NULL
+    WHERE (r.bank_id, r.record_id) = (p_bank, p_record);
+END $$;
+COMMENT ON FUNCTION open_reversal IS
+    'Locks a confirmed record and all that its reversal touches, and reads what it must take back.';
+
+CREATE FUNCTION close_reversal(
+    p_bank integer, p_record uuid, p_reversal uuid, p_actor uuid, p_reason reversal_reason,
+    p_extra integer, p_extra_transfer uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_records(p_bank, ARRAY[p_record], '{confirmed}');
+    PERFORM refuse('reversal_posted', id::text)
+    FROM service_award, LATERAL (VALUES (hours_transfer_id), (points_transfer_id)) AS leg (id)
+    WHERE (bank_id, record_id) = (p_bank, p_record) AND id IS NOT NULL AND NOT EXISTS (
+        SELECT FROM transfer
+        WHERE bank_id = p_bank AND reverses_id = id AND status = 'posted');
+    UPDATE service_record SET status = 'reversed' WHERE (bank_id, record_id) = (p_bank, p_record);
+    INSERT INTO award_reversal
+    SELECT p_bank, p_record, p_reversal, p_actor, p_reason, c.remainder, p_extra,
+           p_extra_transfer,
+           c.remainder - (a.minutes - a.next_day_minutes) * a.points_per_hour
+           - a.next_day_minutes * a.next_points_per_hour + 60 * (a.points + p_extra)
+    FROM service_award a
+    JOIN service_record r USING (bank_id, record_id)
+    JOIN carry c USING (bank_id, person_id, category_id)
+    WHERE (a.bank_id, a.record_id) = (p_bank, p_record);
+    UPDATE carry c SET remainder = v.remainder_after
+    FROM award_reversal v JOIN service_record r USING (bank_id, record_id)
+    WHERE (v.bank_id, v.record_id) = (p_bank, p_record)
+      AND (c.bank_id, c.person_id, c.category_id) = (p_bank, r.person_id, r.category_id);
+END $$;
+COMMENT ON FUNCTION close_reversal IS
+    'Marks a record reversed, once its transfers are, and gives its part of the carried remainder '
+    'back. Call it in the transaction of open_reversal. The record''s time is free again.';
+
+GRANT INSERT ON category, service_cap, activity, team, code_secret, shift, scan TO timebank_app;
+GRANT INSERT (bank_id, rate_id, category_id, points_per_hour, effective_on, proposed_by)
+    ON rate TO timebank_app;
+GRANT INSERT, UPDATE (checked_out_at, checked_out_by, checked_out_means, is_pending)
+    ON attendance TO timebank_app;
+GRANT INSERT, UPDATE (status, assigned_to, assigned_by, assigned_at, record_id, done_at,
+                      confirmed_at) ON wish TO timebank_app;
+GRANT INSERT (bank_id, record_id, person_id, category_id, activity_id, shift_id, wish_id,
+              attendance_id, served_on, during, minutes, next_day_minutes, occurred_at, source,
+              evidence_sha256, note, sheet_number, status, made_by, submitted_at)
+    ON service_record TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    approve_rate, cancel_shifts, join_shift, leave_shift, submit_records, reject_records,
+    find_rate, plan_awards, award_service, open_reversal, close_reversal TO timebank_app;
+GRANT EXECUTE ON FUNCTION find_rate TO timebank_auditor;
 
 
 -- ── Redemption ──────────────────────────────────────────────────────────────────────────────────
@@ -2510,7 +3281,9 @@ COMMENT ON FUNCTION nil_id IS 'Stands in a key where it is of all, or of none.';
 
 CREATE TYPE hold_state AS ENUM ('open', 'captured', 'released', 'expired');
 
-CREATE TYPE act_kind AS ENUM ('hold', 'capture', 'release', 'expire', 'refund', 'restock');
+CREATE TYPE act_kind AS ENUM (
+    'hold', 'capture', 'release', 'expire', 'refund', 'restock', 'gift', 'reissue', 'allocate'
+);
 
 CREATE TYPE channel AS ENUM (
     'session',  -- the resident, logged in; a pick-up code is shown when the goods are fetched
@@ -2525,7 +3298,9 @@ CREATE TYPE cap_scope AS ENUM (
     'merchant_day',      -- points held at a merchant in a day
     'clerk_day',         -- points that one actor captures in a day
     'offer_person_day',  -- units of an offer for a resident in a day
-    'offer_person'       -- units of an offer for a resident in all
+    'offer_person',      -- units of an offer for a resident in all
+    'gift_day',          -- points a resident gives in a day
+    'reissue_day'        -- points a merchant gives on in a day
 );
 
 CREATE TYPE redemption_status AS ENUM (
@@ -2927,11 +3702,12 @@ BEGIN
     WHERE bank_id = p_bank AND scope = p_scope AND in_force_from <= p_at
       AND subject_id IN (p_subject, nil_id())
     ORDER BY subject_id = p_subject DESC, in_force_from DESC LIMIT 1;
-    RETURN CASE WHEN FOUND THEN cap WHEN p_scope = 'card_day' THEN 0 END;
+    RETURN CASE WHEN FOUND THEN cap WHEN p_scope IN ('card_day', 'gift_day', 'reissue_day')
+                THEN 0 END;
 END $$;
 COMMENT ON FUNCTION find_cap IS
-    'The cap in force, or null for none. A printed card, which can be lost, buys nothing until its '
-    'bank sets a cap.';
+    'The cap in force, or null for none. A printed card, which can be lost, buys nothing, and '
+    'nothing is given, until the bank sets a cap.';
 
 CREATE FUNCTION lock_stock_and_caps(p_bank integer, p_offers uuid[], p_keys cap_key[])
 RETURNS void LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
@@ -3653,6 +4429,408 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION find_hold_fault, find_cap, nil_id TO timebank_app, timebank_auditor;
 
 
+-- ── Settlement ──────────────────────────────────────────────────────────────────────────────────
+--
+-- A settlement covers lines first_seq..last_seq of a merchant's passbook, which is gapless; the
+-- next begins at last_seq + 1, so no line is settled twice or never. Its statement is the sum of
+-- these lines but for those of settlements themselves, which say what was paid.
+--
+--   paid         At most what the merchant has when it is closed: what was refunded or given on
+--                since the cut-off is not paid for, but carried, and the next settlement has the
+--                refund among its lines. A statement below 0 pays nothing and is carried too:
+--                carried_out = carried_in + captured - refunded - reissued - paid.
+--   yuan         fen_rate is fen for ten thousand points, so fractions are ten-thousandths of a
+--                fen: fen * 10000 + remainder_out = paid * fen_rate + remainder_in.
+--   lock order   The merchant's balance first, at closing with that of the retired account, in one
+--                lock_balances; who has it alone reads and writes the merchant's settlements.
+
+CREATE TYPE settlement_state AS ENUM (
+    'draft',     -- -> approved by the second of two persons, or gone
+    'approved',  -- -> closed, or gone
+    'closed'     -- for ever
+);
+
+CREATE TYPE settlement_status AS ENUM (
+    'done',                  -- it took effect, now or before; with every other status it had none
+    'id_conflict',           -- the id is taken by other content
+    'settlement_not_found',  -- or the merchant of a draft is unknown
+    'settlement_open',       -- the one before is not closed yet
+    'settlement_closed',     -- it never changes again
+    'settlement_not_approved',
+    'settlement_differs',    -- it is not what the approver saw
+    'settlement_empty',      -- nothing happened in that time
+    'cut_off_in_future',
+    'second_person_needed'   -- whoever acts for the merchant does not approve
+);
+
+CREATE TABLE settlement (
+    bank_id          integer          NOT NULL,
+    settlement_id    uuid             NOT NULL,
+    merchant_id      uuid             NOT NULL,
+    account_id       uuid             NOT NULL,
+    number           integer          NOT NULL,
+    cut_off          timestamptz      NOT NULL,
+    first_seq        bigint           NOT NULL,
+    last_seq         bigint           NOT NULL,
+    captured         bigint           NOT NULL,
+    refunded         bigint           NOT NULL,
+    reissued         bigint           NOT NULL,
+    carried_in       bigint           NOT NULL,
+    fen_rate         bigint           CONSTRAINT settlement_rate_sane
+                                      CHECK (fen_rate BETWEEN 0 AND 100000000),
+    remainder_in     integer          NOT NULL,
+    content_hash     bytea            NOT NULL,
+    state            settlement_state NOT NULL DEFAULT 'draft',
+    drafted_by       uuid             NOT NULL,
+    drafted_at       timestamptz      NOT NULL,
+    first_approver   uuid,
+    second_approver  uuid,
+    approved_at      timestamptz,
+    paid             bigint           CONSTRAINT settlement_pays_not_below_0 CHECK (paid >= 0),
+    carried_out      bigint,
+    fen              bigint,
+    remainder_out    integer,
+    closed_by        uuid,
+    closed_at        timestamptz,
+    PRIMARY KEY (bank_id, settlement_id),
+    CONSTRAINT settlement_numbered_once UNIQUE (bank_id, merchant_id, number),
+    CONSTRAINT settlement_begins_once UNIQUE (bank_id, account_id, first_seq),
+    CONSTRAINT settlement_covers_lines CHECK (first_seq BETWEEN 1 AND last_seq),
+    CONSTRAINT settlement_approved_by_two CHECK (
+        first_approver <> second_approver AND (state = 'draft') = (second_approver IS NULL)
+        AND (state = 'draft') = (approved_at IS NULL)
+        AND (second_approver IS NULL OR first_approver IS NOT NULL)),
+    CONSTRAINT settlement_closed_iff_paid CHECK (
+        (state = 'closed') = (paid IS NOT NULL) AND (state = 'closed') = (carried_out IS NOT NULL)
+        AND (state = 'closed') = (remainder_out IS NOT NULL)
+        AND (state = 'closed') = (closed_by IS NOT NULL)
+        AND (state = 'closed') = (closed_at IS NOT NULL)
+        AND (state = 'closed' AND fen_rate IS NOT NULL) = (fen IS NOT NULL)),
+    CONSTRAINT settlement_carries_the_rest CHECK (
+        carried_out = carried_in + captured - refunded - reissued - paid),
+    CONSTRAINT settlement_rounds_exactly CHECK (
+        remainder_out BETWEEN 0 AND 9999 AND CASE WHEN fen_rate IS NULL
+            THEN remainder_out = remainder_in
+            ELSE fen::numeric * 10000 + remainder_out = paid::numeric * fen_rate + remainder_in END)
+);
+COMMENT ON TABLE settlement IS
+    'What a merchant is paid for, up to a cut-off. A closed one never changes, nor does its place '
+    'in the row of them.';
+COMMENT ON COLUMN settlement.number IS '1, 2, 3 … for each merchant.';
+COMMENT ON COLUMN settlement.cut_off IS 'Lines recorded before this instant, half-open.';
+COMMENT ON COLUMN settlement.reissued IS 'Points the merchant gave on, less what was reversed.';
+COMMENT ON COLUMN settlement.carried_in IS 'What the one before did not pay; below 0 if too much.';
+COMMENT ON COLUMN settlement.remainder_in IS 'Ten-thousandths of a fen, from the one before.';
+COMMENT ON COLUMN settlement.content_hash IS 'SHA-256 of the statement, which approvers name.';
+COMMENT ON COLUMN settlement.paid IS
+    'Points; above 0, the settlement''s id is also that of the transfer to the retired account.';
+
+CREATE FUNCTION check_settlement() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+DECLARE
+    later   text[] := ARRAY['state', 'first_approver', 'second_approver', 'approved_at', 'paid',
+                            'carried_out', 'fen', 'remainder_out', 'closed_by', 'closed_at'];
+    former  settlement;
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        SELECT * INTO former FROM settlement
+        WHERE bank_id = NEW.bank_id AND merchant_id = NEW.merchant_id
+        ORDER BY number DESC LIMIT 1;
+        IF (NEW.state, NEW.number, NEW.first_seq, NEW.carried_in, NEW.remainder_in) = (
+                'draft', coalesce(former.number, 0) + 1, coalesce(former.last_seq, 0) + 1,
+                coalesce(former.carried_out, 0), coalesce(former.remainder_out, 0))
+            AND coalesce(former.state, 'closed') = 'closed' THEN
+            RETURN NEW;
+        END IF;
+    ELSIF TG_OP = 'DELETE' AND OLD.state <> 'closed' THEN
+        RETURN OLD;
+    ELSIF TG_OP = 'UPDATE' AND to_jsonb(NEW) - later = to_jsonb(OLD) - later
+        AND (OLD.state, NEW.state) IN (('draft', 'draft'), ('draft', 'approved'),
+                                       ('approved', 'closed')) THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION '% of settlement refused: one follows another, and closed is for ever', TG_OP
+        USING ERRCODE = 'insufficient_privilege';
+END $$;
+COMMENT ON FUNCTION check_settlement IS
+    'Settlements follow each other without gap, go draft, approved, closed, and then stay.';
+CREATE TRIGGER settlement_is_lawful BEFORE INSERT OR UPDATE OR DELETE ON settlement
+    FOR EACH ROW EXECUTE FUNCTION check_settlement();
+CREATE TRIGGER settlement_is_never_emptied BEFORE TRUNCATE ON settlement
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_edit();
+ALTER TABLE settlement ENABLE ALWAYS TRIGGER settlement_is_lawful;
+ALTER TABLE settlement ENABLE ALWAYS TRIGGER settlement_is_never_emptied;
+
+CREATE FUNCTION sum_merchant_lines(
+    p_bank integer, p_account uuid, p_first bigint, p_last bigint,
+    OUT captured bigint, OUT refunded bigint, OUT reissued bigint, OUT lines bigint
+) LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT coalesce(sum(p.amount) FILTER (WHERE t.kind = 'capture'), 0),
+           -coalesce(sum(p.amount) FILTER (WHERE t.kind = 'refund'), 0),
+           -coalesce(sum(p.amount) FILTER (WHERE t.kind IN ('reissue', 'reversal')), 0),
+           count(*) FILTER (WHERE t.kind <> 'settlement')
+    FROM posting p JOIN transfer t USING (bank_id, transfer_id)
+    WHERE p.bank_id = p_bank AND p.account_id = p_account AND p.seq BETWEEN p_first AND p_last;
+$$;
+COMMENT ON FUNCTION sum_merchant_lines IS 'What lines of a merchant''s passbook come to, by kind.';
+
+CREATE FUNCTION lock_settlements(p_bank integer, p_merchant uuid, p_others uuid[]) RETURNS uuid
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    account uuid := (SELECT account_id FROM account
+                     WHERE bank_id = p_bank AND owner_id = p_merchant
+                       AND (kind, unit) = ('merchant', 'points'));
+BEGIN
+    PERFORM lock_balances(p_bank, account || p_others);
+    RETURN account;
+END $$;
+COMMENT ON FUNCTION lock_settlements IS
+    'Locks a merchant''s balance, and others with it, and so the settlements; returns the account.';
+
+CREATE FUNCTION draft_settlement(
+    p_bank integer, p_settlement uuid, p_merchant uuid, p_cut_off timestamptz, p_fen_rate bigint,
+    p_actor uuid, OUT status settlement_status, OUT drafted settlement
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    account  uuid := lock_settlements(p_bank, p_merchant, NULL);
+    former   settlement;
+    last     bigint;
+    sums     record;
+BEGIN
+    SELECT * INTO drafted FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    IF FOUND OR EXISTS (SELECT FROM transfer
+                        WHERE (bank_id, transfer_id) = (p_bank, p_settlement)) THEN
+        status := CASE WHEN (drafted.merchant_id, drafted.cut_off, drafted.drafted_by)
+                            = (p_merchant, p_cut_off, p_actor)
+                        AND drafted.fen_rate IS NOT DISTINCT FROM p_fen_rate
+                       THEN 'done'::settlement_status ELSE 'id_conflict' END;
+        RETURN;
+    END IF;
+    SELECT * INTO former FROM settlement
+    WHERE bank_id = p_bank AND merchant_id = p_merchant ORDER BY number DESC LIMIT 1;
+    SELECT seq INTO last FROM posting
+    WHERE bank_id = p_bank AND account_id = account AND recorded_at < p_cut_off
+    ORDER BY seq DESC LIMIT 1;
+    SELECT * INTO sums
+    FROM sum_merchant_lines(p_bank, account, coalesce(former.last_seq, 0) + 1, last);
+    status := CASE
+        WHEN account IS NULL THEN 'settlement_not_found'::settlement_status
+        WHEN former.state <> 'closed' THEN 'settlement_open'
+        WHEN p_cut_off > clock_timestamp() THEN 'cut_off_in_future'
+        WHEN sums.lines = 0 THEN 'settlement_empty'
+        ELSE 'done' END;
+    IF status = 'done' THEN
+        drafted := ROW(
+            p_bank, p_settlement, p_merchant, account, coalesce(former.number, 0) + 1, p_cut_off,
+            coalesce(former.last_seq, 0) + 1, last, sums.captured, sums.refunded, sums.reissued,
+            coalesce(former.carried_out, 0), p_fen_rate, coalesce(former.remainder_out, 0), NULL,
+            NULL, p_actor, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+        drafted.content_hash := fingerprint_of(drafted::text);
+        drafted.state := 'draft';
+        drafted.drafted_at := clock_timestamp();
+        INSERT INTO settlement SELECT drafted.*;
+    END IF;
+END $$;
+COMMENT ON FUNCTION draft_settlement IS
+    'The statement of what was recorded before a cut-off that has passed, and not settled before. '
+    'Under the lock of the balance nothing can be recorded before it any more.';
+
+CREATE FUNCTION approve_settlement(
+    p_bank integer, p_settlement uuid, p_content_hash bytea, p_actor uuid,
+    OUT status settlement_status, OUT approved settlement
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    SELECT * INTO approved FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    PERFORM lock_settlements(p_bank, approved.merchant_id, NULL);
+    SELECT * INTO approved FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    status := CASE
+        WHEN NOT FOUND THEN 'settlement_not_found'::settlement_status
+        WHEN approved.content_hash <> p_content_hash THEN 'settlement_differs'
+        WHEN p_actor IN (approved.first_approver, approved.second_approver) THEN 'done'
+        WHEN approved.state = 'closed' THEN 'settlement_closed'
+        WHEN p_actor = approved.merchant_id OR EXISTS (
+            SELECT FROM role_grant WHERE bank_id = p_bank AND party_id = p_actor
+            AND merchant_id = approved.merchant_id AND revoked_at IS NULL)
+            THEN 'second_person_needed'
+        ELSE 'done' END;
+    IF status = 'done' AND approved.state = 'draft'
+       AND approved.first_approver IS DISTINCT FROM p_actor THEN
+        UPDATE settlement
+        SET first_approver = coalesce(first_approver, p_actor),
+            second_approver = CASE WHEN first_approver IS NOT NULL THEN p_actor END,
+            approved_at = CASE WHEN first_approver IS NOT NULL THEN clock_timestamp() END,
+            state = CASE WHEN first_approver IS NOT NULL THEN 'approved'::settlement_state
+                         ELSE 'draft' END
+        WHERE (bank_id, settlement_id) = (p_bank, p_settlement) RETURNING * INTO approved;
+    END IF;
+END $$;
+COMMENT ON FUNCTION approve_settlement IS
+    'One of two persons agrees to the statement that they saw; who drafted it may be one of them, '
+    'who acts for the merchant may not.';
+
+CREATE FUNCTION discard_settlement(p_bank integer, p_settlement uuid) RETURNS settlement_status
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    found settlement;
+BEGIN
+    SELECT * INTO found FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    PERFORM lock_settlements(p_bank, found.merchant_id, NULL);
+    SELECT * INTO found FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    IF found.state = 'closed' THEN
+        RETURN 'settlement_closed';
+    END IF;
+    DELETE FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    RETURN 'done';
+END $$;
+COMMENT ON FUNCTION discard_settlement IS 'Takes back what is not closed; nothing was moved by it.';
+
+CREATE FUNCTION find_retired_account(p_bank integer) RETURNS uuid
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    found uuid := (SELECT account_id FROM account
+                   WHERE bank_id = p_bank AND owner_id IS NULL
+                     AND (kind, unit) = ('retired', 'points'));
+BEGIN
+    RETURN coalesce(found, (SELECT account_id FROM open_accounts(
+        p_bank, ARRAY[gen_random_uuid()], '{points}', '{retired}', ARRAY[NULL::uuid])));
+EXCEPTION WHEN unique_violation THEN
+    RAISE EXCEPTION 'the retired account has just been opened' USING ERRCODE = '40001';
+END $$;
+COMMENT ON FUNCTION find_retired_account IS
+    'Where points end, opened at the first use; whoever loses that race calls again.';
+
+CREATE FUNCTION close_settlement(
+    p_bank integer, p_settlement uuid, p_actor uuid,
+    OUT status settlement_status, OUT closed settlement
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    retired  uuid := find_retired_account(p_bank);
+    pays     bigint;
+    exact    numeric;
+BEGIN
+    SELECT * INTO closed FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    PERFORM lock_settlements(p_bank, closed.merchant_id, ARRAY[retired]);
+    SELECT * INTO closed FROM settlement WHERE (bank_id, settlement_id) = (p_bank, p_settlement);
+    status := CASE
+        WHEN NOT FOUND THEN 'settlement_not_found'::settlement_status
+        WHEN closed.state = 'draft' THEN 'settlement_not_approved'
+        ELSE 'done' END;
+    IF closed.state IS DISTINCT FROM 'approved' THEN
+        RETURN;
+    END IF;
+    SELECT greatest(0, least(balance, closed.carried_in + closed.captured - closed.refunded
+                                      - closed.reissued)) INTO pays
+    FROM balance WHERE (bank_id, account_id) = (p_bank, closed.account_id);
+    exact := pays::numeric * closed.fen_rate + closed.remainder_in;
+    UPDATE settlement
+    SET state = 'closed', paid = pays, closed_by = p_actor, closed_at = clock_timestamp(),
+        carried_out = carried_in + captured - refunded - reissued - pays,
+        fen = div(exact, 10000), remainder_out = coalesce(mod(exact, 10000), remainder_in)
+    WHERE (bank_id, settlement_id) = (p_bank, p_settlement) RETURNING * INTO closed;
+    IF pays > 0 THEN
+        PERFORM post_redemption(p_bank, p_settlement, p_actor, ARRAY[p_settlement], '{settlement}',
+                                ARRAY[closed.account_id], ARRAY[retired], ARRAY[pays]);
+    END IF;
+END $$;
+COMMENT ON FUNCTION close_settlement IS
+    'Pays what two persons approved and the merchant still has, in one transfer to the retired '
+    'account; closed before, it is answered as it was.';
+
+GRANT EXECUTE ON FUNCTION draft_settlement, approve_settlement, discard_settlement, close_settlement
+    TO timebank_app;
+
+
+-- ── Exchange ────────────────────────────────────────────────────────────────────────────────────
+--
+-- Points that are given: by residents to kin or a pool, by merchants from what they took in, from a
+-- pool to a household in need. Acts as those of redemption, by their rules and in their lock order.
+
+CREATE TABLE family_member (
+    bank_id    integer     NOT NULL,
+    family_id  uuid        NOT NULL,
+    member_id  uuid        NOT NULL,
+    may_hold   boolean     NOT NULL,
+    joined_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    left_at    timestamptz,
+    CONSTRAINT family_joined_once_at_a_time PRIMARY KEY (bank_id, family_id, member_id, joined_at),
+    CONSTRAINT family_is_of_others CHECK (family_id <> member_id)
+);
+CREATE UNIQUE INDEX family_member_once ON family_member (bank_id, family_id, member_id)
+    WHERE left_at IS NULL;
+CREATE INDEX family_of_member ON family_member (bank_id, member_id) WHERE left_at IS NULL;
+COMMENT ON TABLE family_member IS
+    'Who belongs to a family, a party that owns a pool. All members may give to it.';
+COMMENT ON COLUMN family_member.may_hold IS 'Whether they also spend from the pool.';
+
+CREATE FUNCTION give_points(
+    p_bank integer, p_act uuid, p_kind act_kind, p_from uuid, p_to uuid, p_points bigint,
+    p_override uuid, p_actor uuid
+) RETURNS redemption_act LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked   bytea := fingerprint_of(ROW(p_kind, p_from, p_to, p_points, p_override, p_actor)::text);
+    moves   transfer_kind := CASE p_kind WHEN 'allocate' THEN 'transfer'
+                                         ELSE p_kind::text::transfer_kind END;
+    stamp   timestamptz := clock_timestamp();
+    giver   account;
+    caps    cap_key[] := '{}';
+    locked  locked_balances;
+    act     redemption_act;
+BEGIN
+    SELECT * INTO giver FROM account WHERE (bank_id, account_id) = (p_bank, p_from);
+    IF p_kind <> 'allocate' AND giver.owner_id IS NOT NULL THEN
+        caps := ARRAY[ROW(CASE p_kind WHEN 'gift' THEN 'gift_day' ELSE 'reissue_day' END,
+                          giver.owner_id, nil_id(), local_day(p_bank, stamp), p_points)::cap_key];
+    END IF;
+    PERFORM FROM cap_override WHERE (bank_id, override_id) = (p_bank, p_override) FOR NO KEY UPDATE;
+    PERFORM lock_stock_and_caps(p_bank, NULL, caps);
+    locked := lock_balances(p_bank, ARRAY[p_from, p_to]);
+    act := find_act(p_bank, p_act, asked);
+    IF act.act_id IS NOT NULL THEN
+        RETURN act;
+    END IF;
+    act := ROW(p_bank, p_act, p_kind, NULL, NULL, NULL,
+               CASE p_kind WHEN 'reissue' THEN giver.owner_id END, NULL, NULL, p_points, p_actor,
+               NULL, p_override, NULL, asked, stamp);
+    act.status := CASE
+        WHEN cardinality(locked.account_ids) IS DISTINCT FROM 2 OR 'points' <> ANY (locked.units)
+            OR giver.kind <> CASE p_kind WHEN 'gift' THEN 'wallet'::account_kind
+                                         WHEN 'reissue' THEN 'merchant' ELSE 'pool' END
+            OR NOT may_move(moves, giver.kind,
+                            locked.kinds[array_position(locked.account_ids, p_to)])
+            THEN 'account_not_found'::redemption_status
+        WHEN p_points NOT BETWEEN 1 AND (1::bigint << 53) - 1 THEN 'amount_out_of_range'
+        WHEN p_kind = 'reissue' AND find_agreed_until(p_bank, giver.owner_id, stamp) IS NULL
+            THEN 'merchant_not_active' END;
+    IF act.status IS NULL THEN
+        SELECT fault.status, fault.cap INTO act.status, act.cap
+        FROM find_cap_fault(p_bank, caps, p_override, stamp) AS fault;
+    END IF;
+    act.status := coalesce(act.status, CASE
+        WHEN p_points <= locked.balances[array_position(locked.account_ids, p_from)]
+            THEN 'done'::redemption_status
+        WHEN p_kind = 'reissue' THEN 'merchant_lacks_points'
+        ELSE 'insufficient_points' END);
+    IF act.status = 'done' THEN
+        PERFORM add_to_caps(p_bank, caps);
+        UPDATE cap_override SET used_by = p_act WHERE (bank_id, override_id) = (p_bank, p_override);
+        PERFORM post_redemption(p_bank, NULL, p_actor, ARRAY[p_act], ARRAY[moves], ARRAY[p_from],
+                                ARRAY[p_to], ARRAY[p_points]);
+    END IF;
+    RETURN record_act(act);
+END $$;
+COMMENT ON FUNCTION give_points IS
+    'A gift (wallet), a reissue (merchant) or an allocation (pool), under the cap of the giver''s '
+    'day; an allocation has none, but four eyes at the edge.';
+
+GRANT INSERT ON family_member TO timebank_app;
+GRANT UPDATE (left_at) ON family_member TO timebank_app;
+GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
+
+
 -- ── Vault ───────────────────────────────────────────────────────────────────────────────────────
 --
 -- Personal data, sealed before it comes here: each field under the person's own data key, each
@@ -4126,14 +5304,13 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
 GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
 REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
-REVOKE SELECT ON session, live_session, card FROM timebank_auditor;
+REVOKE SELECT ON session, live_session, card, code_secret FROM timebank_auditor;
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION
     open_accounts, lock_balances, post_transfers, post_requests, find_answer, answer_request,
     read_balance_as_of TO timebank_app;
 GRANT EXECUTE ON FUNCTION may_move TO timebank_app, timebank_auditor;
-GRANT INSERT ON activity, shift TO timebank_app;
 
 RESET ROLE;
 RESET search_path;

@@ -53,10 +53,11 @@ def test_every_setting_is_read() -> None:
             "TIMEBANK_MASTER_KEY_FILE": "/etc/timebank/master.key",
             "TIMEBANK_ARGON2_MEMORY_KIB": "64",
             "TIMEBANK_ARGON2_PASSES": "3",
-            "TIMEBANK_PUBLIC_URL": "https://timebank.example",
+            "TIMEBANK_PUBLIC_URL": "https://bank.example",
             "TIMEBANK_HOST": "0.0.0.0",  # noqa: S104 - only read, never bound
             "TIMEBANK_PORT": "0",
             "TIMEBANK_POOL_SIZE": "100",
+            "TIMEBANK_JOB_SECONDS": "0",
             "TIMEBANK_LOG_LEVEL": "debug",
         }
     )

@@ -35,6 +35,7 @@ from timebank.api.request_ids import answer_with_request_id
 from timebank.api.strict_json import LARGEST_BODY
 from timebank.config import Settings, read_settings
 from timebank.database import open_database
+from timebank.jobs import running_jobs
 from timebank.logs import set_up_logs
 from timebank.people.access import Action
 
@@ -53,7 +54,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
         async with open_database(settings) as pool:
             app.state.desk = Desk(pool, settings)
             try:
-                yield
+                async with running_jobs(pool, settings.job_seconds):
+                    yield
             finally:
                 app.state.desk.close()
 

@@ -46,6 +46,19 @@ from timebank.domain.errors import (
     SheetUsedError,
     TimebankError,
 )
+from timebank.domain.service_errors import (
+    CapExceededError,
+    CapsExistError,
+    CategoryExistsError,
+    EvidenceMissingError,
+    RateExistsError,
+    RateTooEarlyError,
+    RecordedAlreadyError,
+    RecordOverlapError,
+    ServiceNotOverError,
+    ShiftClosedError,
+    WrongStepError,
+)
 
 Connection: TypeAlias = Any
 """An asyncpg connection, pooled or not; asyncpg ships no types."""
@@ -93,6 +106,26 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "service_point_name_unique": ServicePointExistsError,
     "service_point_on_its_level": ServicePointLevelError,
     "service_point_one_station": ServicePointExistsError,
+    "category_code_unique": CategoryExistsError,
+    "rate_exists": NotFoundError,
+    "rate_approver_is_another": SecondPersonNeededError,
+    "rate_after_confirmed_service": RateTooEarlyError,
+    "rate_one_a_day": RateExistsError,
+    "service_cap_pkey": CapsExistError,
+    "shift_open": ShiftClosedError,
+    "record_exists": NotFoundError,
+    "record_step": WrongStepError,
+    "record_maker_is_another": SecondPersonNeededError,
+    "record_checker_is_another": SecondPersonNeededError,
+    "record_has_evidence": EvidenceMissingError,
+    "record_of_attendance_once": RecordedAlreadyError,
+    "record_sheet_line_once": RecordedAlreadyError,
+    "record_no_overlap": RecordOverlapError,
+    "record_within_cap_of_day": CapExceededError,
+    "record_within_cap_of_activity": CapExceededError,
+    "service_over": ServiceNotOverError,
+    "wish_step": WrongStepError,
+    "wish_is_granted_by_another": SecondPersonNeededError,
     "agreement_recorded_once": AgreementExistsError,
     "expiry_rule_one_a_day": ExpiryRuleExistsError,
     "expiry_rule_starts_later": ExpiryRuleTooEarlyError,
@@ -258,6 +291,10 @@ async def repeat_on_conflict(
         except _CONNECTION_LOST as error:
             if is_connection_lost(error):
                 raise OutcomeUnknownError from error
+            raise
+        except asyncpg.PostgresError as error:
+            if meaning := translate(error):
+                raise meaning from error
             raise
         finally:
             with suppress(*_CONNECTION_LOST):  # lost by now: the answer stands all the same

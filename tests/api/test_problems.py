@@ -23,6 +23,7 @@ def test_every_error_has_a_kind_or_comes_from_commands_only() -> None:
         "bank_not_found",
         "import_refused",
         "unsafe_key_file",
+        "xlsx_missing",
     }
 
 

@@ -60,6 +60,7 @@ async def test_bench_post_reports_every_case_and_leaves_nothing(server: Server) 
     assert shown["yardsticks"].keys() == {
         "pgbench_tpcb_8",
         "copy_transfers_per_s",
+        "copy_by_1000_transfers_per_s",
         "copy_encoded_transfers_per_s",
     }
     assert all(figure > 0 for figure in shown["yardsticks"].values())

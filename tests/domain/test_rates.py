@@ -1,43 +1,40 @@
-"""From minutes to points: any cut of the same time earns the same."""
-
-from itertools import accumulate
+"""Taking an award back: what is left is again the floor of what the others earn."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timebank.domain.rates import points_for
-
-MINUTES = st.integers(0, 10_000)
-RATES = st.integers(0, 1000)
+from timebank.domain.rates import SIXTIETHS, Undoing, undo_award
 
 
 @pytest.mark.parametrize(
-    ("before", "minutes", "rate", "points"),
+    ("remainder", "exact", "points", "undoing"),
     [
-        (0, 60, 10, 10),
-        (0, 5, 10, 0),
-        (5, 1, 10, 1),
-        (59, 1, 1, 1),
-        (0, 59, 1, 0),
-        (60, 0, 10, 0),
-        (0, 60, 0, 0),
+        (0, 600, 10, Undoing(0, 0)),
+        (30, 600, 10, Undoing(0, 30)),
+        # It completed a point with the rest of others: that point goes with it.
+        (10, 50, 0, Undoing(1, 20)),
+        # The others make a point without the rest it had used up.
+        (50, 50, 1, Undoing(-1, 0)),
     ],
 )
-def test_whole_points_only_and_the_rest_is_carried(
-    before: int, minutes: int, rate: int, points: int
-) -> None:
-    assert points_for(before, minutes, rate) == points
+def test_undoing(remainder: int, exact: int, points: int, undoing: Undoing) -> None:
+    assert undo_award(remainder, exact, points) == undoing
 
 
-@given(st.lists(MINUTES, max_size=20), RATES)
-def test_any_cut_of_the_same_time_earns_the_same(shifts: list[int], rate: int) -> None:
-    starts = accumulate(shifts, initial=0)
-    earned = [points_for(start, shift, rate) for start, shift in zip(starts, shifts, strict=False)]
-    assert sum(earned) == sum(shifts) * rate // 60
-
-
-@given(MINUTES, MINUTES, RATES)
-def test_the_carried_rest_is_below_a_point(before: int, minutes: int, rate: int) -> None:
-    exact = minutes * rate / 60
-    assert exact - 1 < points_for(before, minutes, rate) < exact + 1
+@given(st.lists(st.integers(0, 500), min_size=1, max_size=12), st.data())
+def test_what_is_left_is_the_floor_of_the_others(exacts: list[int], data: st.DataObject) -> None:
+    """Award all, then take some back in any order; against plain sums."""
+    total, points, awarded = 0, 0, {}
+    for place, exact in enumerate(exacts):
+        awarded[place] = (total + exact) // SIXTIETHS - total // SIXTIETHS
+        total += exact
+        points += awarded[place]
+    remainder = total % SIXTIETHS
+    for place in data.draw(st.permutations(range(len(exacts)))):
+        undoing = undo_award(remainder, exacts[place], awarded[place])
+        total -= exacts[place]
+        points -= awarded[place] + undoing.extra_points
+        remainder = undoing.remainder
+        assert (points, remainder) == divmod(total, SIXTIETHS)
+        assert undoing.extra_points in {-1, 0, 1}

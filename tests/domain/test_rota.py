@@ -1,9 +1,8 @@
-"""Rows of a rota extract, one fault a case; sharing, drawing and the day's first instant."""
+"""Rows of a rota extract, one fault a case; sharing and drawing."""
 
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -14,13 +13,11 @@ from timebank.domain.rota import (
     Shift,
     Volunteer,
     draw_attendances,
-    earn_points,
     find_shift_faults,
     find_volunteer_faults,
     minutes_of,
     parse_shift,
     parse_volunteer,
-    start_of,
 )
 
 ROW = {
@@ -196,37 +193,3 @@ def test_the_draw_never_changes() -> None:
 def test_shifts_are_drawn_by_date_then_id() -> None:
     drawn = draw_attendances([shift("b", day=2), shift("c"), shift("a", day=2)], ["v"])
     assert [entry.shift.shift_ref for entry in drawn] == ["c", "a", "b"]
-
-
-@given(SHIFTS, st.integers(0, 60), st.integers(0, 500))
-def test_any_cut_earns_the_same(shifts: list[Shift], rate: int, cut: int) -> None:
-    volunteers = ["a", "b", "c", "d", "e", "f"]
-    drawn = draw_attendances(shifts, volunteers)
-    none = dict.fromkeys(volunteers, 0)
-    first, rest = drawn[: cut % (len(drawn) + 1)], drawn[cut % (len(drawn) + 1) :]
-    then = {ref: sum(e.minutes for e in first if e.volunteer_ref == ref) for ref in volunteers}
-    whole = earn_points(drawn, none, rate)
-    assert earn_points(first, none, rate) + earn_points(rest, then, rate) == whole
-    for ref in volunteers:
-        own = [
-            (entry.minutes, points)
-            for entry, points in zip(drawn, whole, strict=True)
-            if entry.volunteer_ref == ref
-        ]
-        assert sum(points for _, points in own) == sum(m for m, _ in own) * rate // 60
-
-
-@pytest.mark.parametrize(
-    ("zone", "day", "instant"),
-    [
-        ("Asia/Shanghai", date(2023, 6, 29), datetime(2023, 6, 28, 16, tzinfo=UTC)),
-        ("Europe/London", date(2023, 1, 11), datetime(2023, 1, 11, tzinfo=UTC)),
-        ("Europe/London", date(2023, 6, 29), datetime(2023, 6, 28, 23, tzinfo=UTC)),
-        ("Europe/London", date(2023, 3, 26), datetime(2023, 3, 26, tzinfo=UTC)),
-        ("Europe/London", date(2023, 3, 27), datetime(2023, 3, 26, 23, tzinfo=UTC)),
-        # Here the clocks jump at midnight: the day begins at 01:00, three hours behind UTC.
-        ("America/Sao_Paulo", date(2018, 11, 4), datetime(2018, 11, 4, 3, tzinfo=UTC)),
-    ],
-)
-def test_a_day_begins_at_local_midnight(zone: str, day: date, instant: datetime) -> None:
-    assert start_of(day, ZoneInfo(zone)) == instant

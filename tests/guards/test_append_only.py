@@ -24,6 +24,7 @@ COLUMNS = {
     "hold": "state",
     "stock": "available",
     "cap_use": "used",
+    "settlement": "paid",
 }
 """The tables that only functions write, and what of each one would like to change."""
 
@@ -168,6 +169,7 @@ async def test_the_auditor_reads_all_but_the_tokens(server: Server, worker_datab
     assert reading - readable == {
         "SELECT FROM live_session",
         "SELECT FROM card",
+        "SELECT FROM code_secret",
         "SELECT FROM session",
         "SELECT token_hash FROM card",
         "SELECT FROM enrolment",

@@ -192,7 +192,7 @@ async def test_a_rule_starts_tomorrow_at_the_earliest_and_once(book: Book) -> No
         )
 
     for days in (-1, 0):
-        with pytest.raises(asyncpg.CheckViolationError, match="change the past"):
+        with pytest.raises(ExpiryRuleTooEarlyError):
             await add(days)
         with pytest.raises(ExpiryRuleTooEarlyError):
             async with transaction(book.pool) as connection:

@@ -26,6 +26,7 @@ from timebank.ledger.ids import derive_id
 
 NEGATIVE = {AccountKind.ISSUANCE, AccountKind.DEBT}
 SHARED = {AccountKind.WALLET, AccountKind.POOL}
+ROUNDED = {AccountKind.ISSUANCE, AccountKind.WALLET}
 MOVES: Mapping[TransferKind, tuple[set[AccountKind], set[AccountKind]]] = {
     TransferKind.AWARD: ({AccountKind.ISSUANCE}, SHARED),
     TransferKind.TRANSFER: (SHARED, SHARED),
@@ -39,6 +40,7 @@ MOVES: Mapping[TransferKind, tuple[set[AccountKind], set[AccountKind]]] = {
     TransferKind.REISSUE: ({AccountKind.MERCHANT}, SHARED),
     TransferKind.SETTLEMENT: ({AccountKind.MERCHANT}, {AccountKind.RETIRED}),
     TransferKind.EXPIRY: (SHARED, {AccountKind.RETIRED}),
+    TransferKind.ROUNDING: (ROUNDED, ROUNDED),
 }
 """From which kinds of account to which."""
 
@@ -48,12 +50,14 @@ REFUNDED_INSTEAD = {
     TransferKind.RELEASE,
     TransferKind.REFUND,
     TransferKind.SETTLEMENT,
+    TransferKind.ROUNDING,
 }
 
 
 def kinds_between(debit: AccountKind, credit: AccountKind) -> list[TransferKind]:
     """What may be posted from the one to the other, reversals aside."""
-    return [kind for kind, (out, to) in MOVES.items() if debit in out and credit in to]
+    kinds = [kind for kind, (out, to) in MOVES.items() if debit in out and credit in to]
+    return [kind for kind in kinds if kind is not TransferKind.ROUNDING or debit is not credit]
 
 
 @dataclass

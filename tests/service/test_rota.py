@@ -106,7 +106,7 @@ async def test_the_whole_extract_of_leeds_2023(book: Book) -> None:
         pytest.skip("the whole extract is not in the repository; it stands beside it for us")
     summary = await load(book, Extract.of(WHOLE))
     assert (summary.shifts, summary.events) == (505, 79)
-    assert (summary.attendances, summary.minutes) == (3_192, 508_165)
+    assert (summary.attendances, summary.minutes, summary.points) == (3_192, 508_165, 84_477)
     assert summary.posted == 2 * 3_192
     await check_sums(book, summary)
     assert (await load(book, Extract.of(WHOLE))).posted == 0

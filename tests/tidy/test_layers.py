@@ -20,7 +20,7 @@ LAYERS = """
     people
     service redemption
     audit
-    bench
+    bench jobs
     api web cli
     app
 """

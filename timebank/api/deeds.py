@@ -27,6 +27,7 @@ from timebank.people.grants import grant_role
 from timebank.people.parties import PartyKind, is_party, list_path_of
 from timebank.people.targets import check_reaches_party, check_reaches_person
 from timebank.people.vault import Purpose, erase_person
+from timebank.service.awards import check_not_of_record
 
 
 class AwardDeed(AwardBody, tag_field="deed", tag="award", forbid_unknown_fields=True):
@@ -158,6 +159,7 @@ async def _post(connection: Connection, bank_id: int, chains: list[Chain]) -> No
 async def _reverse(
     connection: Connection, bank_id: int, done: Approval, deed: ReversalDeed
 ) -> list[Outcome]:
+    await check_not_of_record(connection, bank_id, deed.transfer_id)
     return await reverse(
         connection,
         bank_id,

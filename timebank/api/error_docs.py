@@ -6,6 +6,7 @@ from pathlib import Path
 
 from timebank.api import errors as edge_errors
 from timebank.api.problems import PROBLEM_KINDS
+from timebank.domain import service_errors, settlement_errors
 from timebank.domain.errors import RedemptionRefusedError, TimebankError, TransferRefusedError
 from timebank.domain.redemption import RedemptionStatus
 
@@ -25,6 +26,12 @@ request again under the same `Idempotency-Key`, and it counts once.
 """
 
 
+_MODULES = {
+    TimebankError.__module__,
+    service_errors.__name__,
+    settlement_errors.__name__,
+    edge_errors.__name__,
+}
 _REFUSED = "The ledger refused the transfer and nothing was moved."
 
 REFUSED_BY_STATUS = {TransferRefusedError.code, RedemptionRefusedError.code}
@@ -40,7 +47,7 @@ def classes() -> dict[str, type[TimebankError]]:
 
 def _subclasses(error: type[TimebankError]) -> Iterator[type[TimebankError]]:
     for below in error.__subclasses__():
-        if below.__module__ in {TimebankError.__module__, edge_errors.__name__}:
+        if below.__module__ in _MODULES:
             yield below
             yield from _subclasses(below)
 

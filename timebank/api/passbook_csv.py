@@ -69,6 +69,7 @@ _KINDS: Mapping[str, Mapping[TransferKind, str]] = {
         TransferKind.REISSUE: "商家回赠",
         TransferKind.SETTLEMENT: "商家结算",
         TransferKind.EXPIRY: "到期",
+        TransferKind.ROUNDING: "余数调整",
     },
     "en": {kind: kind.value for kind in TransferKind},
 }

@@ -87,6 +87,7 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "chain_broken": ProblemKind(
         409, "同组交易被拒", "同組交易被拒", "Another transfer of the chain was refused"
     ),
+    "settlement_refused": ProblemKind(409, "结算未成", "結算未成", "The settlement was refused"),
     "hold_not_found": ProblemKind(404, "没有此预留", "沒有此預留", "There is no such hold"),
     "hold_already_captured": ProblemKind(
         409, "此预留已兑换", "此預留已兌換", "The hold is captured already"
@@ -208,6 +209,38 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "too_many_attempts": ProblemKind(
         429, "尝试次数过多，请稍后再试", "嘗試次數過多，請稍後再試", "Too many attempts; wait"
     ),
+    "evidence_missing": ProblemKind(422, "缺少佐证", "缺少佐證", "Evidence is missing"),
+    "insurance_missing": ProblemKind(422, "缺少保险", "缺少保險", "An insurance is missing"),
+    "service_not_over": ProblemKind(422, "服务尚未结束", "服務尚未結束", "It is not over yet"),
+    "team_not_attending": ProblemKind(
+        422, "该队伍未参加此活动", "該隊伍未參加此活動", "This team does not attend"
+    ),
+    "code_wrong": ProblemKind(422, "签到码不对", "簽到碼不對", "This is not the code shown now"),
+    "wrong_step": ProblemKind(
+        409, "当前状态不能这样操作", "目前狀態不能這樣操作", "Not at this step"
+    ),
+    "record_overlap": ProblemKind(
+        409, "服务时间与已确认的重叠", "服務時間與已確認的重疊", "It overlaps a confirmed record"
+    ),
+    "hours_cap_exceeded": ProblemKind(
+        409, "超出每日时长上限", "超出每日時長上限", "The cap is exceeded"
+    ),
+    "recorded_already": ProblemKind(409, "已有服务记录", "已有服務記錄", "It has a record already"),
+    "award_of_record": ProblemKind(
+        409, "请冲正服务记录", "請沖正服務記錄", "Reverse the service record instead"
+    ),
+    "category_exists": ProblemKind(409, "类别已存在", "類別已存在", "The category exists already"),
+    "rate_too_early": ProblemKind(
+        409, "该日起已有确认的服务", "該日起已有確認的服務", "Service of that day is confirmed"
+    ),
+    "rate_exists": ProblemKind(
+        409, "该日已有费率生效", "該日已有費率生效", "A rate takes effect on that day already"
+    ),
+    "caps_exist": ProblemKind(409, "该日的上限已设定", "該日的上限已設定", "The caps are set"),
+    "shift_closed": ProblemKind(409, "班次已取消或结束", "班次已取消或結束", "The shift is closed"),
+    "check_in_closed": ProblemKind(409, "不在签到时间内", "不在簽到時間內", "Check-in is closed"),
+    "check_out_closed": ProblemKind(409, "签退时间已过", "簽退時間已過", "Check-out is closed"),
+    "not_on_roster": ProblemKind(409, "不在名单上", "不在名單上", "You have no place here"),
     "internal_error": ProblemKind(500, "系统出错", "系統出錯", "Something went wrong on our side"),
     "overloaded": ProblemKind(
         503, "系统繁忙，请稍后再试", "系統繁忙，請稍後再試", "Too busy; try again"

@@ -39,6 +39,7 @@ from timebank.ledger.reversals import reverse
 from timebank.ledger.transfers import get_transfer
 from timebank.people.access import Action, Role
 from timebank.people.approvals import check_reversal_alone
+from timebank.service.awards import check_not_of_record
 
 
 @post("/awards", opt={"action": Action.AWARD, "direct": True}, operation_id="award")
@@ -104,6 +105,7 @@ async def reverse_transfer(
         await _check_may_reverse_alone(request, transfer_id)
 
     async def work(connection: Connection) -> Deed[list[Outcome]]:
+        await check_not_of_record(connection, principal.bank_id, transfer_id)
         outcomes = await reverse(
             connection,
             principal.bank_id,

@@ -100,15 +100,40 @@ REFUNDS_WITHIN = Invariant(
     "refunds_within_capture",
     "Refunds of a hold come to what its acts say, and to no more than was captured.",
 )
+SETTLED_ONCE = Invariant(
+    22,
+    "settled_once",
+    "Settlements of a merchant cover its passbook without gap or overlap and come to its lines.",
+)
 CAPS_KEPT = Invariant(
     23,
     "caps_kept",
-    "What counts in a cap is what was held or captured that day, and no cap in force is exceeded.",
+    "What counts in a cap is what was held, captured or given that day, and none is exceeded.",
 )
 HOURS_UNTOUCHED = Invariant(
     24,
     "hours_untouched",
     "Redemption moves points and never hours.",
+)
+AWARDED_ONCE = Invariant(
+    25,
+    "award_of_confirmed_record",
+    "Only confirmed records have awards: one chain of hours and points each, or one reversed.",
+)
+NO_OVERLAP = Invariant(
+    26,
+    "record_no_overlap",
+    "No two confirmed intervals of one person overlap, and minutes are those of the interval.",
+)
+POINTS_EXACT = Invariant(
+    27,
+    "points_exact",
+    "The points of a person and category are the floor of their minutes by the rates in force.",
+)
+THREE_PERSONS = Invariant(
+    28,
+    "record_of_three_persons",
+    "Maker, checker and beneficiary of a record are three persons; a rate has two.",
 )
 LOTS_ADD_UP = Invariant(
     29,
@@ -159,8 +184,13 @@ INVARIANTS = (
     ENDED_ONCE,
     STOCK_FOLLOWS,
     REFUNDS_WITHIN,
+    SETTLED_ONCE,
     CAPS_KEPT,
     HOURS_UNTOUCHED,
+    AWARDED_ONCE,
+    NO_OVERLAP,
+    POINTS_EXACT,
+    THREE_PERSONS,
     LOTS_ADD_UP,
     PLACES_ADD_UP,
     OWNERS_REGISTERED,

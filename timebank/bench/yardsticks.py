@@ -125,15 +125,17 @@ async def measure_copy(copies: Copies) -> dict[str, float]:
     """Return transfers a second when their rows are loaded with binary COPY on one connection.
 
     Into empty tables with the same columns, indexes and checks and no triggers.
-    `copy_transfers_per_s`: from Python values, as our own calls are, in commits of 1,000 and in a
-    single one; the faster counts. `copy_encoded_transfers_per_s`: the bytes made ready.
+    `copy_transfers_per_s`: from Python values, as our own calls are, in a single commit.
+    `copy_by_1000_transfers_per_s`: in commits of 1,000, as our own calls are; it is slower.
+    `copy_encoded_transfers_per_s`: the bytes made ready, in a single commit.
     """
     count = len(copies.transfers)
     sliced = await _time_loads(copies.connection, copies.slices(SLICE))
     at_once = await _time_loads(copies.connection, copies.slices(count))
     encoded = await _time_loads(copies.connection, [await _encode(copies.connection)])
     return {
-        "copy_transfers_per_s": round(count / min(sliced, at_once), 1),
+        "copy_transfers_per_s": round(count / at_once, 1),
+        "copy_by_1000_transfers_per_s": round(count / sliced, 1),
         "copy_encoded_transfers_per_s": round(count / encoded, 1),
     }
 

@@ -6,6 +6,7 @@ from timebank import __version__
 from timebank.cli.benching import bench
 from timebank.cli.branches import branch
 from timebank.cli.demo import demo
+from timebank.cli.exchange import exchange
 from timebank.cli.importing import import_files
 from timebank.cli.people import people
 from timebank.cli.points import points
@@ -13,6 +14,7 @@ from timebank.cli.reconcile import reconcile
 from timebank.cli.running import COMMANDS_CONTEXT
 from timebank.cli.schema import schema
 from timebank.cli.serving import serve
+from timebank.cli.settlement import settlement
 from timebank.cli.staff import staff
 from timebank.cli.tokens import bank, token
 from timebank.cli.vault import vault
@@ -41,6 +43,8 @@ for subcommand in (
     token,
     import_files,
     points,
+    exchange,
+    settlement,
     reconcile,
     bench,
     schema,

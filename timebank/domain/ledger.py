@@ -50,6 +50,7 @@ class TransferKind(StrEnum):
     REISSUE = "reissue"
     SETTLEMENT = "settlement"
     EXPIRY = "expiry"
+    ROUNDING = "rounding"
 
 
 class TransferStatus(StrEnum):

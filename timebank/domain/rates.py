@@ -1,12 +1,31 @@
-"""From minutes to points, so that any cut of the same time earns the same."""
+"""From minutes to points, so that any cut of the same time earns the same.
+
+Exact points are counted in sixtieths: a minute at a rate of r points an hour is r of them. A person
+has the whole points of all their sixtieths in a category; the rest, below 60, is carried.
+"""
+
+from msgspec import Struct
+
+SIXTIETHS = 60
 
 
-def points_for(minutes_before: int, minutes: int, points_per_hour: int) -> int:
-    """Return the points that `minutes` more earn after `minutes_before`.
+class Undoing(Struct, frozen=True):
+    """What taking an award back needs beyond its own points, and the remainder afterwards.
 
-    The remainder below a point is carried: it stands in the minutes already served, so splitting
-    or merging shifts changes nothing.
+    `extra_points` is 1 if the award completed a point of others that falls with it, -1 if what
+    remains of the others makes a point without it, else 0.
     """
-    earned_before = minutes_before * points_per_hour // 60
-    earned_after = (minutes_before + minutes) * points_per_hour // 60
-    return earned_after - earned_before
+
+    extra_points: int
+    remainder: int
+
+
+def undo_award(remainder: int, exact: int, points: int) -> Undoing:
+    """Say how to take an award of `points` for `exact` sixtieths back out of what is carried.
+
+    `remainder` is carried now, perhaps after later awards. What is left is again the floor of
+    what the other records earn.
+    """
+    left = remainder - exact + SIXTIETHS * points
+    extra = -(left // SIXTIETHS)
+    return Undoing(extra, left + SIXTIETHS * extra)

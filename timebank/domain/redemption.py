@@ -34,7 +34,7 @@ class HoldState(StrEnum):
 
 
 class ActKind(StrEnum):
-    """What is done to a hold, or to the stock of an offer."""
+    """What is done to a hold, to the stock of an offer, or with points that are given."""
 
     HOLD = "hold"
     CAPTURE = "capture"
@@ -42,6 +42,9 @@ class ActKind(StrEnum):
     EXPIRE = "expire"
     REFUND = "refund"
     RESTOCK = "restock"
+    GIFT = "gift"
+    REISSUE = "reissue"
+    ALLOCATE = "allocate"
 
 
 class Channel(StrEnum):
@@ -61,6 +64,8 @@ class CapScope(StrEnum):
     CLERK_DAY = "clerk_day"
     OFFER_PERSON_DAY = "offer_person_day"
     OFFER_PERSON = "offer_person"
+    GIFT_DAY = "gift_day"
+    REISSUE_DAY = "reissue_day"
 
 
 class RedemptionStatus(StrEnum):

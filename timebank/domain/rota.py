@@ -6,14 +6,12 @@ file knows the line. Minutes are whole, and of the shift as a whole until they a
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from timebank.domain.csv_rows import FaultyRowError, check_length, parse_name, quote
-from timebank.domain.rates import points_for
 from timebank.domain.sharing import draw_volunteers, share_minutes
 
 LONGEST_REF = 64
@@ -159,21 +157,3 @@ def draw_attendances(shifts: Iterable[Shift], volunteer_refs: Sequence[str]) -> 
             strict=True,
         )
     ]
-
-
-def earn_points(
-    attendances: Iterable[Attendance], minutes_before: Mapping[str, int], points_per_hour: int
-) -> list[int]:
-    """Return the points of each attendance in turn, after the minutes each volunteer had before."""
-    served = dict(minutes_before)
-    points = []
-    for attendance in attendances:
-        ref = attendance.volunteer_ref
-        points.append(points_for(served[ref], attendance.minutes, points_per_hour))
-        served[ref] += attendance.minutes
-    return points
-
-
-def start_of(day: date, zone: ZoneInfo) -> datetime:
-    """Return the instant at which a local day begins: a rota knows the day, not the time."""
-    return datetime.combine(day, time.min, zone).astimezone(UTC)

@@ -37,6 +37,14 @@ async def get_bank(connection: Connection, code: str) -> Bank:
     return as_struct(record, Bank)
 
 
+async def get_zone(connection: Connection, bank_id: int) -> ZoneInfo:
+    """Return the time zone of the bank's days; BankNotFoundError if there is no such bank."""
+    time_zone = await connection.fetchval(_QUERIES["find_time_zone"], bank_id)
+    if time_zone is None:
+        raise BankNotFoundError
+    return ZoneInfo(time_zone)
+
+
 async def ensure_bank(
     connection: Connection,
     code: str,

@@ -74,6 +74,9 @@ WHERE bank_id = $1 ORDER BY unit, kind;
 SELECT bank_id, code, name, time_zone, points_per_hour, cursor_key, root_id FROM bank
 WHERE code = $1;
 
+-- name: find_time_zone
+SELECT time_zone FROM bank WHERE bank_id = $1;
+
 -- name: open_bank
 SELECT open_bank($1, $2, $3, $4);
 

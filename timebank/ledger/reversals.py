@@ -35,8 +35,11 @@ async def reverse(
     actor_id: UUID,
     reason: ReversalReason,
     when_spent: SpentPolicy = SpentPolicy.REFUSE,
+    along: Sequence[Transfer] = (),
 ) -> list[Outcome]:
     """Reverse the transfer and its whole chain; return the outcomes of the chain that does it.
+
+    Transfers `along` are posted in the same chain, before the reversals.
 
     Points already spent: under `refuse` the reversal is refused with insufficient_balance; under
     `debt` the holder's debt account lends the wallet what it lacks, and the debt stands there by
@@ -55,24 +58,24 @@ async def reverse(
     ]
     borrowers: list[Account] = []
     if when_spent is SpentPolicy.DEBT:
-        borrowers = await _list_wallets_debited(connection, bank_id, mirrors)
-    balances = await _lock_all(connection, bank_id, mirrors, borrowers)
+        borrowers = await _list_wallets_debited(connection, bank_id, [*along, *mirrors])
+    balances = await _lock_all(connection, bank_id, [*along, *mirrors], borrowers)
     if earlier := await _find_answer(connection, bank_id, mirrors):
         return earlier
-    lacking = _shortfalls(mirrors, balances)
+    lacking = _shortfalls([*along, *mirrors], balances)
     loans = [
         await _lend(
             connection,
             bank_id,
             wallet,
             lacking[wallet.account_id],
-            mirrors,
+            [*along, *mirrors],
             reversal_id=reversal_id,
         )
         for wallet in borrowers
         if lacking[wallet.account_id] > 0
     ]
-    return await post(connection, bank_id, [[*loans, *mirrors]])
+    return await post(connection, bank_id, [[*loans, *along, *mirrors]])
 
 
 def _mirror(
@@ -162,13 +165,13 @@ async def _lend(
     bank_id: int,
     wallet: Account,
     amount: int,
-    mirrors: Sequence[Transfer],
+    moves: Sequence[Transfer],
     *,
     reversal_id: UUID,
 ) -> Transfer:
     """Return the transfer that lends the wallet an amount, its debt account opened if need be."""
     debt = await ensure_account(connection, bank_id, wallet.unit, AccountKind.DEBT, wallet.owner_id)
-    own = next(mirror for mirror in mirrors if mirror.debit_account_id == wallet.account_id)
+    own = next(move for move in moves if move.debit_account_id == wallet.account_id)
     return Transfer(
         transfer_id=derive_id(reversal_id, f"debt of {wallet.account_id}"),
         kind=TransferKind.DEBT,

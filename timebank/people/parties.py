@@ -1,10 +1,11 @@
 """Parties: whoever may own accounts, act or hold a role, and on which branch each hangs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from uuid import UUID
 
 from timebank.db import Connection, load_queries
+from timebank.domain.errors import NotFoundError
 
 _QUERIES = load_queries(__package__)
 
@@ -30,6 +31,12 @@ async def is_party(connection: Connection, bank_id: int, party_id: UUID, kind: P
     """Return whether there is a party of this id and kind that was not erased."""
     found: bool = await connection.fetchval(_QUERIES["is_party"], bank_id, party_id, kind)
     return found
+
+
+async def check_persons(connection: Connection, bank_id: int, person_ids: Iterable[UUID]) -> None:
+    """Raise NotFoundError unless all are registered persons who were not erased."""
+    if await connection.fetchval(_QUERIES["list_strangers"], bank_id, list(person_ids)):
+        raise NotFoundError("There is no such person in the registry. Register them first.")
 
 
 async def place_party(

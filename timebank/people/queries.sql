@@ -5,6 +5,12 @@ INSERT INTO party (bank_id, party_id, kind)
 SELECT $1, id, $3 FROM unnest($2::uuid[]) AS id
 ON CONFLICT DO NOTHING;
 
+-- name: list_strangers
+SELECT id FROM unnest($2::uuid[]) AS asked (id)
+WHERE NOT EXISTS (SELECT FROM party
+                  WHERE bank_id = $1 AND party_id = asked.id AND kind = 'person'
+                    AND erased_at IS NULL);
+
 -- name: is_party
 SELECT EXISTS (SELECT FROM party
                WHERE bank_id = $1 AND party_id = $2 AND kind = $3 AND erased_at IS NULL);

@@ -200,3 +200,91 @@ WHERE bank_id = $1 AND recorded_at >= $2::date
   AND status IN ('code_not_valid', 'too_many_wrong_codes')
 GROUP BY actor_id HAVING count(*) >= $3
 ORDER BY times DESC, actor_id LIMIT $4;
+
+
+-- ── Settlement ──────────────────────────────────────────────────────────────────────────────────
+
+-- name: draft_settlement
+SELECT status, (drafted).* FROM draft_settlement($1, $2, $3, $4, $5, $6);
+
+-- name: approve_settlement
+SELECT status, (approved).* FROM approve_settlement($1, $2, $3, $4);
+
+-- name: close_settlement
+SELECT status, (closed).* FROM close_settlement($1, $2, $3);
+
+-- name: discard_settlement
+SELECT discard_settlement($1, $2);
+
+-- name: find_settlement
+SELECT * FROM settlement WHERE bank_id = $1 AND settlement_id = $2;
+
+-- name: list_settlements
+SELECT * FROM settlement
+WHERE bank_id = $1 AND ($2::uuid IS NULL OR merchant_id = $2)
+  AND ($3::timestamptz IS NULL OR drafted_at < $3)
+ORDER BY drafted_at DESC, settlement_id LIMIT $4;
+
+-- name: list_settlement_lines
+SELECT p.seq, p.recorded_at, t.kind, t.transfer_id, p.amount AS points,
+       CASE WHEN t.kind IN ('capture', 'refund') THEN t.subject_id END AS hold_id
+FROM posting p JOIN transfer t USING (bank_id, transfer_id)
+WHERE p.bank_id = $1 AND p.account_id = $2 AND p.seq BETWEEN $3 AND $4
+ORDER BY p.seq;
+
+
+-- ── Exchange ────────────────────────────────────────────────────────────────────────────────────
+
+-- name: give_points
+SELECT act_id, status, cap, hold_id, quantity, points, expires_at, recorded_at
+FROM give_points($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: may_be_given_to
+-- By a resident: a family's pool by its members, a branch's by all, a wallet by kin and household.
+SELECT EXISTS (
+    SELECT FROM account a JOIN party p ON (p.bank_id, p.party_id) = (a.bank_id, a.owner_id)
+    WHERE a.bank_id = $1 AND a.account_id = $3 AND a.unit = 'points' AND (
+        a.kind = 'pool' AND p.kind = 'branch'
+        OR a.kind = 'pool' AND EXISTS (
+            SELECT FROM family_member m WHERE m.bank_id = $1 AND m.family_id = a.owner_id
+            AND m.member_id = $2 AND m.left_at IS NULL)
+        OR a.kind = 'wallet' AND a.owner_id <> $2 AND (a.owner_id = ANY ($4) OR EXISTS (
+            SELECT FROM family_member mine JOIN family_member theirs USING (bank_id, family_id)
+            WHERE mine.bank_id = $1 AND mine.member_id = $2 AND mine.left_at IS NULL
+              AND theirs.member_id = a.owner_id AND theirs.left_at IS NULL))));
+
+-- name: join_family
+INSERT INTO family_member (bank_id, family_id, member_id, may_hold) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING;
+
+-- name: leave_family
+UPDATE family_member SET left_at = clock_timestamp()
+WHERE bank_id = $1 AND family_id = $2 AND member_id = $3 AND left_at IS NULL;
+
+-- name: list_family
+SELECT family_id, member_id, may_hold, joined_at, left_at FROM family_member
+WHERE bank_id = $1 AND family_id = $2 ORDER BY joined_at, member_id;
+
+-- name: list_pools_of_member
+SELECT a.account_id, m.family_id, m.may_hold
+FROM family_member m
+JOIN account a ON (a.bank_id, a.owner_id, a.kind, a.unit) = ($1, m.family_id, 'pool', 'points')
+WHERE m.bank_id = $1 AND m.member_id = $2 AND m.left_at IS NULL ORDER BY m.family_id;
+
+-- name: saturated_merchants
+-- What came in and went out since $2. Points leave by refunds, by being given on and by settlement.
+SELECT merchant_id, balance, came_in, went_out,
+       CASE WHEN went_out = 0 THEN 'only_fills' ELSE 'fills_faster' END AS reason
+FROM (SELECT m.merchant_id, b.balance,
+             coalesce(sum(p.amount) FILTER (WHERE p.amount > 0), 0)::bigint AS came_in,
+             coalesce(-sum(p.amount) FILTER (WHERE p.amount < 0), 0)::bigint AS went_out
+      FROM merchant m
+      JOIN account a ON (a.bank_id, a.owner_id, a.kind, a.unit)
+                        = (m.bank_id, m.merchant_id, 'merchant', 'points')
+      JOIN balance b ON (b.bank_id, b.account_id) = (a.bank_id, a.account_id)
+      LEFT JOIN posting p ON p.bank_id = a.bank_id AND p.account_id = a.account_id
+                         AND p.recorded_at >= $2
+      WHERE m.bank_id = $1 AND b.balance >= $3
+      GROUP BY m.merchant_id, b.balance) AS shop
+WHERE went_out <= came_in * $4::float8
+ORDER BY balance DESC, merchant_id LIMIT $5;

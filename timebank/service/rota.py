@@ -1,11 +1,12 @@
-"""Importing a rota extract: residents, activities, shifts and their awards, all or nothing.
+"""Importing a rota extract: residents, activities, shifts, records and awards, all or nothing.
 
-Lock order: the bank's imports (advisory), then all balances at once, then postings in slices.
-A shift is awarded once: the row in table `shift` is written in the commit of its awards.
+A rota knows the day and not the hour: its records are paper records without an interval, whose
+sheet is the shift. They overlap with nothing; the rota's keeper wrote them, the importer confirms.
+Lock order: the bank's imports (advisory), then all balances at once, then awards in slices. A
+shift is imported once: its row stands in the commit of its records and awards.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,37 +16,40 @@ from msgspec import Struct
 
 from timebank.db import Connection, Pool, as_struct, load_queries, repeat_on_conflict
 from timebank.domain.csv_rows import refuse_if_any
-from timebank.domain.errors import RowFault, TransferRefusedError
-from timebank.domain.ledger import AccountKind, Chain, Transfer, TransferKind, TransferStatus, Unit
-from timebank.domain.rota import (
-    Attendance,
-    Shift,
-    Volunteer,
-    draw_attendances,
-    earn_points,
-    start_of,
-)
+from timebank.domain.errors import RowFault
+from timebank.domain.ledger import AccountKind, Unit
+from timebank.domain.rota import Attendance, Shift, Volunteer, draw_attendances
+from timebank.domain.schedule import LocalTime, start_of
+from timebank.domain.service import Category, Evidence, RecordSource, RecordStatus
 from timebank.ledger.accounts import ensure_accounts, ensure_issuance
 from timebank.ledger.banks import Bank, get_bank
 from timebank.ledger.ids import derive_id, new_id
-from timebank.ledger.transfers import lock_balances, post
+from timebank.ledger.transfers import lock_balances
+from timebank.people.parties import PartyKind, register_parties
 from timebank.people.residents import ensure_residents
-from timebank.service.activities import ensure_activities, list_activities
+from timebank.service.activities import ensure_imported
+from timebank.service.awards import confirm_records
+from timebank.service.categories import ensure_category
+from timebank.service.records import Entry, write_records
 from timebank.service.rota_files import Rota, read_rota
 
 _QUERIES = load_queries(__package__)
 
+KEEPER_ID = derive_id(UUID(int=0), "timebank import rota keeper")
+"""Who wrote a rota down, as far as we know: organises its events and makes its records."""
+
 IMPORTER_ID = derive_id(UUID(int=0), "timebank import rota")
-"""The actor of imported awards: a command, and no person."""
+"""Who confirms imported records, and so the actor of their awards: a command, and no person."""
+
+CATEGORY = "rota", "导入的排班"
+"""Code and name of the category of what is imported; it has the bank's own rate until one of its
+own takes effect."""
 
 CHAINS_PER_CALL = 1000
 SECONDS_FOR_ANOTHER_IMPORT = 3600
 
 Progress = Callable[[int, int], None]
 """Is told how many transfers were posted, of how many."""
-
-Wallets = Mapping[str, Mapping[Unit, UUID]]
-"""The accounts of each volunteer."""
 
 
 class RotaSummary(Struct, frozen=True, kw_only=True):
@@ -108,33 +112,39 @@ async def _import(
     )
     known = await _list_known(connection, bank, rota)
     attendances = [entry for entry in drawn if entry.shift.shift_ref not in known]
-    wallets = await _open_wallets(connection, bank, rota.confirmed)
+    residents = await _open_wallets(connection, bank, rota.confirmed)
+    await register_parties(connection, bank.bank_id, PartyKind.SYSTEM, [KEEPER_ID, IMPORTER_ID])
+    category = await ensure_category(connection, bank.bank_id, *CATEGORY)
     titles = {shift.event_ref: shift.event_name for shift in rota.shifts.values()}
-    activities = await ensure_activities(connection, bank.bank_id, titles)
-    issuance = await ensure_issuance(connection, bank.bank_id)
-    accounts = [*issuance.values(), *(id_ for own in wallets.values() for id_ in own.values())]
-    balances = await lock_balances(connection, bank.bank_id, accounts)
-    minutes_before = {ref: balances[own[Unit.HOURS]] for ref, own in wallets.items()}
-    points = earn_points(attendances, minutes_before, bank.points_per_hour)
-    await _record_shifts(connection, bank, activities, attendances, points)
-    chains = [
-        _award(
-            entry,
-            earned,
-            bank=bank,
-            activity_id=activities[entry.shift.event_ref],
-            issuance=issuance,
-            wallets=wallets,
-        )
-        for entry, earned in zip(attendances, points, strict=True)
+    activities = await ensure_imported(
+        connection,
+        bank.bank_id,
+        titles,
+        category=category,
+        organiser_id=KEEPER_ID,
+        actor_id=IMPORTER_ID,
+    )
+    shifts = await _register_shifts(connection, bank, activities, attendances)
+    entries = [
+        _entry(entry, bank, category, activities=activities, shifts=shifts, residents=residents)
+        for entry in attendances
     ]
+    await write_records(
+        connection,
+        bank.bank_id,
+        KEEPER_ID,
+        RecordSource.PAPER,
+        entries,
+        status=RecordStatus.SUBMITTED,
+    )
+    points, posted = await _confirm(connection, bank, entries, progress)
     return RotaSummary(
         shifts=len(rota.shifts),
         events=len(titles),
         attendances=len(drawn),
         minutes=sum(entry.minutes for entry in drawn),
-        points=sum(known.values()) + sum(points),
-        posted=await _post(connection, bank, chains, progress),
+        points=sum(known.values()) + points,
+        posted=posted,
     )
 
 
@@ -144,10 +154,9 @@ async def _list_known(connection: Connection, bank: Bank, rota: Rota) -> Mapping
     ImportRefusedError for shifts that contradict what was imported, or are yet to come.
     """
     events = {shift.event_ref for shift in rota.shifts.values()}
-    titles = {
-        activity.source_ref: activity.title
-        for activity in await list_activities(connection, bank.bank_id, events)
-    }
+    titles = dict(
+        await connection.fetch(_QUERIES["list_titles_by_refs"], bank.bank_id, list(events))
+    )
     refs = [shift.shift_ref for shift in rota.shifts.values()]
     points: dict[str, int] = {}
     shifts: dict[str, Shift] = {}
@@ -177,86 +186,78 @@ def _find_faults(
 
 async def _open_wallets(
     connection: Connection, bank: Bank, confirmed: Iterable[Volunteer]
-) -> Wallets:
-    """Register the volunteers and open what wallets they lack."""
+) -> Mapping[str, UUID]:
+    """Register the volunteers, open what wallets they lack, and lock them all."""
     residents = await ensure_residents(
         connection,
         bank.bank_id,
         {entry.volunteer_ref: entry.confirmed_on for entry in confirmed if entry.confirmed_on},
     )
     owners = sorted(residents.values())
-    wallets = {
-        unit: await ensure_accounts(connection, bank.bank_id, unit, AccountKind.WALLET, owners)
-        for unit in Unit
-    }
-    return {
-        ref: {unit: wallets[unit][resident_id] for unit in Unit}
-        for ref, resident_id in residents.items()
-    }
+    accounts = [*(await ensure_issuance(connection, bank.bank_id)).values()]
+    for unit in Unit:
+        wallets = await ensure_accounts(connection, bank.bank_id, unit, AccountKind.WALLET, owners)
+        accounts += wallets.values()
+    await lock_balances(connection, bank.bank_id, accounts)
+    return residents
 
 
-async def _record_shifts(
+async def _register_shifts(
     connection: Connection,
     bank: Bank,
     activities: Mapping[str, UUID],
-    attendances: Sequence[Attendance],
-    points: Sequence[int],
-) -> None:
+    attendances: Iterable[Attendance],
+) -> Mapping[str, UUID]:
+    """Write the shifts that are new; return the shift_id of each by its name in the rota."""
     shifts = {entry.shift.shift_ref: entry.shift for entry in attendances}
-    earned: Counter[str] = Counter()
-    for entry, part in zip(attendances, points, strict=True):
-        earned[entry.shift.shift_ref] += part
+    ids = {ref: new_id() for ref in shifts}
     await connection.execute(
-        _QUERIES["record_shifts"],
+        _QUERIES["register_shifts"],
         bank.bank_id,
-        list(shifts),
+        list(ids.values()),
         [activities[shift.event_ref] for shift in shifts.values()],
         [shift.served_on for shift in shifts.values()],
-        [shift.minutes for shift in shifts.values()],
-        [shift.attended for shift in shifts.values()],
-        [earned[ref] for ref in shifts],
+        list(shifts),
+    )
+    return ids
+
+
+def _entry(
+    attendance: Attendance,
+    bank: Bank,
+    category: Category,
+    *,
+    activities: Mapping[str, UUID],
+    shifts: Mapping[str, UUID],
+    residents: Mapping[str, UUID],
+) -> Entry:
+    shift = attendance.shift
+    return Entry(
+        record_id=new_id(),
+        person_id=residents[attendance.volunteer_ref],
+        category_id=category.category_id,
+        time=LocalTime(shift.served_on, attendance.minutes, 0),
+        occurred_at=start_of(shift.served_on, bank.zone),
+        ended_at=None,
+        activity_id=activities[shift.event_ref],
+        shift_id=shifts[shift.shift_ref],
+        evidence=Evidence(sheet_number=shift.shift_ref),
     )
 
 
-def _award(
-    attendance: Attendance,
-    points: int,
-    *,
-    bank: Bank,
-    activity_id: UUID,
-    issuance: Mapping[Unit, UUID],
-    wallets: Wallets,
-) -> Chain:
-    """Return the hours and the points of one attendance; no transfer for no points."""
-    amounts = {Unit.HOURS: attendance.minutes, Unit.POINTS: points}
-    return [
-        Transfer(
-            transfer_id=new_id(),
-            kind=TransferKind.AWARD,
-            debit_account_id=issuance[unit],
-            credit_account_id=wallets[attendance.volunteer_ref][unit],
-            amount=amount,
-            actor_id=IMPORTER_ID,
-            occurred_at=start_of(attendance.shift.served_on, bank.zone),
-            subject_id=activity_id,
-        )
-        for unit, amount in amounts.items()
-        if amount
-    ]
-
-
-async def _post(
-    connection: Connection, bank: Bank, chains: Sequence[Chain], progress: Progress
-) -> int:
-    """Post the chains in slices; return the number of transfers, or refuse them all."""
-    total = sum(len(chain) for chain in chains)
-    posted = 0
+async def _confirm(
+    connection: Connection, bank: Bank, entries: Sequence[Entry], progress: Progress
+) -> tuple[int, int]:
+    """Confirm the records in slices; return their points and the number of transfers."""
+    ids = [entry.record_id for entry in entries]
+    total = await connection.fetchval(_QUERIES["count_planned_transfers"], bank.bank_id, ids)
+    points = posted = 0
     progress(posted, total)
-    for start in range(0, len(chains), CHAINS_PER_CALL):
-        outcomes = await post(connection, bank.bank_id, chains[start : start + CHAINS_PER_CALL])
-        for outcome in outcomes:
-            if outcome.status is not TransferStatus.POSTED:
-                raise TransferRefusedError(outcome.status)
-        posted += len(outcomes)
+    for start in range(0, len(ids), CHAINS_PER_CALL):
+        awards = await confirm_records(
+            connection, bank.bank_id, IMPORTER_ID, ids[start : start + CHAINS_PER_CALL]
+        )
+        points += sum(award.points for award in awards)
+        posted += sum(1 + (award.points > 0) for award in awards)
         progress(posted, total)
-    return posted
+    return points, posted
