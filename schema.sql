@@ -346,11 +346,14 @@ AS $$
     SELECT array_agg(account_id), array_agg(unit), array_agg(kind), array_agg(balance),
            array_agg(seq), array_agg(floor), array_agg(ceiling), array_agg(occurred_latest),
            max(recorded_at), array_agg(place)
-    FROM (SELECT b.*, b.ctid AS place, a.unit, a.kind
-          FROM balance b JOIN account a USING (bank_id, account_id)
-          WHERE b.bank_id = p_bank AND b.account_id = ANY (p_accounts)
-            AND a.account_id = ANY (p_accounts)
-          ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked;
+    FROM (SELECT locked.*, a.unit, a.kind
+          FROM (SELECT b.*, b.ctid AS place
+                FROM balance b
+                WHERE b.bank_id = p_bank AND b.account_id = ANY (p_accounts)
+                ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked
+          JOIN account a USING (bank_id, account_id)
+          WHERE a.bank_id = p_bank AND a.account_id = ANY (p_accounts)
+          ORDER BY account_id) AS known;
 $$;
 COMMENT ON FUNCTION lock_balances IS
     'Locks balance rows in the order of account_id and reads them.';
@@ -3253,6 +3256,357 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION find_rate TO timebank_auditor;
 
 
+-- ── Honours: stars by hours and quality, honours by nomination ─────────────────────────────────
+
+CREATE TABLE star_rule (
+    bank_id       integer     NOT NULL,
+    effective_on  date        NOT NULL,
+    hours         integer[]   NOT NULL CONSTRAINT star_rule_has_steps
+                              CHECK (cardinality(hours) BETWEEN 1 AND 10 AND 0 < ALL (hours)),
+    grades        integer[]   NOT NULL CONSTRAINT star_rule_grades_sane
+                              CHECK (0 <= ALL (grades) AND 500 >= ALL (grades)),
+    set_by        uuid        NOT NULL,
+    set_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT star_rule_one_a_day PRIMARY KEY (bank_id, effective_on),
+    CONSTRAINT star_rule_grade_for_each_star CHECK (cardinality(grades) = cardinality(hours))
+);
+COMMENT ON TABLE star_rule IS
+    'What a star takes, from a local day on: the nth needs hours[n] confirmed hours and a mean '
+    'grade of grades[n]. Append-only.';
+COMMENT ON COLUMN star_rule.grades IS 'In hundredths of a grade from 1 to 5; 0 asks for none.';
+
+CREATE TABLE record_grade (
+    bank_id    integer     NOT NULL,
+    record_id  uuid        NOT NULL,
+    person_id  uuid        NOT NULL,
+    grade      integer     NOT NULL CONSTRAINT grade_from_1_to_5 CHECK (grade BETWEEN 1 AND 5),
+    graded_by  uuid        NOT NULL
+                           CONSTRAINT grade_is_by_another CHECK (graded_by <> person_id),
+    graded_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT grade_given_once PRIMARY KEY (bank_id, record_id)
+);
+COMMENT ON TABLE record_grade IS
+    'How well a confirmed record was served; of a reversed record it no longer counts. '
+    'Append-only.';
+CREATE INDEX grade_of_person ON record_grade (bank_id, person_id);
+
+CREATE TABLE honour_title (
+    bank_id   integer NOT NULL,
+    title_id  uuid    NOT NULL,
+    code      text    NOT NULL CONSTRAINT honour_title_code_plain
+                      CHECK (code ~ '^[a-z][a-z0-9-]{0,31}$'),
+    name      text    NOT NULL CONSTRAINT honour_title_name_short
+                      CHECK (length(name) BETWEEN 1 AND 80),
+    PRIMARY KEY (bank_id, title_id),
+    CONSTRAINT honour_title_code_unique UNIQUE (bank_id, code)
+);
+COMMENT ON TABLE honour_title IS 'A named honour (榜样, 先锋): data, not code.';
+
+CREATE TYPE honour_status AS ENUM ('nominated', 'awarded', 'declined', 'withdrawn');
+
+CREATE TABLE honour (
+    bank_id       integer       NOT NULL,
+    honour_id     uuid          NOT NULL,
+    title_id      uuid          NOT NULL,
+    person_id     uuid          NOT NULL,
+    year          integer       NOT NULL
+                                CONSTRAINT honour_year_sane CHECK (year BETWEEN 2000 AND 2999),
+    status        honour_status NOT NULL DEFAULT 'nominated',
+    nominated_by  uuid          NOT NULL CONSTRAINT honour_nominator_is_another
+                                CHECK (nominated_by <> person_id),
+    nominated_at  timestamptz   NOT NULL DEFAULT clock_timestamp(),
+    decided_by    uuid          CONSTRAINT honour_decider_is_another CHECK (
+                                decided_by NOT IN (nominated_by, person_id)),
+    decided_at    timestamptz,
+    withdrawn_by  uuid          CONSTRAINT honour_withdrawer_is_another
+                                CHECK (withdrawn_by <> person_id),
+    withdrawn_at  timestamptz,
+    PRIMARY KEY (bank_id, honour_id),
+    CONSTRAINT honour_decided_by_somebody CHECK (
+        (status = 'nominated') = (decided_by IS NULL)
+        AND (decided_by IS NULL) = (decided_at IS NULL)),
+    CONSTRAINT honour_withdrawn_by_somebody CHECK (
+        (status = 'withdrawn') = (withdrawn_by IS NOT NULL)
+        AND (withdrawn_by IS NULL) = (withdrawn_at IS NULL))
+);
+CREATE UNIQUE INDEX honour_once_a_year ON honour (bank_id, title_id, person_id, year)
+    WHERE status IN ('nominated', 'awarded');
+CREATE INDEX honour_of_person ON honour (bank_id, person_id);
+CREATE TRIGGER honour_step BEFORE INSERT OR UPDATE OF status ON honour FOR EACH ROW
+    EXECUTE FUNCTION check_step('>nominated', 'nominated>awarded', 'nominated>declined',
+                                'awarded>withdrawn');
+ALTER TABLE honour ENABLE ALWAYS TRIGGER honour_step;
+COMMENT ON TABLE honour IS
+    'A named honour for a year: nominated by one person, decided by another, about a third; apart '
+    'from stars, and no hours, points or spending change it.';
+
+SELECT make_append_only('star_rule'), make_append_only('record_grade');
+
+CREATE FUNCTION grade_record(p_bank integer, p_record uuid, p_actor uuid, p_grade integer)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_records(p_bank, ARRAY[p_record], '{confirmed}');
+    INSERT INTO record_grade (bank_id, record_id, person_id, grade, graded_by)
+    SELECT p_bank, p_record, person_id, p_grade, p_actor
+    FROM service_record WHERE (bank_id, record_id) = (p_bank, p_record);
+END $$;
+COMMENT ON FUNCTION grade_record IS 'Grades a confirmed record, once and for good.';
+
+CREATE FUNCTION decide_honour(
+    p_bank integer, p_honour uuid, p_actor uuid, p_status honour_status
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_status = 'withdrawn' THEN
+        UPDATE honour SET status = p_status, withdrawn_by = p_actor,
+                          withdrawn_at = clock_timestamp()
+        WHERE (bank_id, honour_id) = (p_bank, p_honour);
+    ELSE
+        UPDATE honour SET status = p_status, decided_by = p_actor, decided_at = clock_timestamp()
+        WHERE (bank_id, honour_id) = (p_bank, p_honour);
+    END IF;
+    PERFORM refuse('honour_exists', p_honour::text) WHERE NOT FOUND;
+END $$;
+COMMENT ON FUNCTION decide_honour IS
+    'Awards or declines what was nominated, or withdraws what was awarded.';
+
+GRANT INSERT ON star_rule, honour_title TO timebank_app;
+GRANT INSERT (bank_id, honour_id, title_id, person_id, year, nominated_by)
+    ON honour TO timebank_app;
+GRANT EXECUTE ON FUNCTION grade_record, decide_honour TO timebank_app;
+
+
+-- ── Abuse: an activity is held while it is examined ─────────────────────────────────────────────
+-- lock order   The activity alone: an award holds its row for key share, holding it for update.
+
+CREATE TABLE activity_hold (
+    bank_id      integer     NOT NULL,
+    hold_id      uuid        NOT NULL,
+    activity_id  uuid        NOT NULL,
+    reason       text        NOT NULL CONSTRAINT activity_hold_reason_is_a_code
+                             CHECK (reason ~ '^[a-z][a-z_]{0,63}$'),
+    held_by      uuid        NOT NULL,
+    held_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    proposed_by  uuid,
+    proposed_at  timestamptz,
+    released_by  uuid,
+    released_at  timestamptz,
+    PRIMARY KEY (bank_id, hold_id),
+    CONSTRAINT hold_released_by_another CHECK (released_by <> proposed_by),
+    CONSTRAINT hold_released_after_a_proposal CHECK (
+        (proposed_by IS NULL) = (proposed_at IS NULL)
+        AND (released_by IS NULL) = (released_at IS NULL)
+        AND (released_by IS NULL OR proposed_by IS NOT NULL))
+);
+CREATE UNIQUE INDEX activity_held_once ON activity_hold (bank_id, activity_id)
+    WHERE released_at IS NULL;
+COMMENT ON TABLE activity_hold IS
+    'While a row is not released, no record of the activity is confirmed: no points come of it. '
+    'One may hold, two release.';
+
+CREATE FUNCTION refuse_held() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NEW.status = 'confirmed' AND NEW.activity_id IS NOT NULL THEN
+        PERFORM FROM activity WHERE (bank_id, activity_id) = (NEW.bank_id, NEW.activity_id)
+        FOR KEY SHARE;
+        PERFORM refuse('activity_is_not_held', activity_id::text) FROM activity_hold
+        WHERE bank_id = NEW.bank_id AND activity_id = NEW.activity_id AND released_at IS NULL;
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION refuse_held IS 'Refuses to confirm a record whose activity is held.';
+CREATE TRIGGER record_of_held_activity_waits BEFORE UPDATE OF status ON service_record
+    FOR EACH ROW EXECUTE FUNCTION refuse_held();
+ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_of_held_activity_waits;
+
+CREATE FUNCTION hold_activity(
+    p_bank integer, p_hold uuid, p_activity uuid, p_actor uuid, p_reason text
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM activity WHERE (bank_id, activity_id) = (p_bank, p_activity) FOR UPDATE;
+    PERFORM refuse('activity_exists', p_activity::text) WHERE NOT FOUND;
+    INSERT INTO activity_hold (bank_id, hold_id, activity_id, reason, held_by)
+    VALUES (p_bank, p_hold, p_activity, p_reason, p_actor)
+    ON CONFLICT (bank_id, activity_id) WHERE released_at IS NULL DO NOTHING;
+END $$;
+COMMENT ON FUNCTION hold_activity IS
+    'Holds an activity; one that is held stays so, for its first reason. Awards under way in it '
+    'end first.';
+
+CREATE FUNCTION release_activity(p_bank integer, p_activity uuid, p_actor uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM refuse('hold_released_by_another', p_actor::text)
+    FROM activity WHERE (bank_id, activity_id, made_by) = (p_bank, p_activity, p_actor);
+    PERFORM refuse('hold_released_by_another', record_id::text)
+    FROM service_record
+    WHERE bank_id = p_bank AND activity_id = p_activity AND p_actor IN (person_id, made_by)
+    LIMIT 1;
+    UPDATE activity_hold
+    SET proposed_by = coalesce(proposed_by, p_actor),
+        proposed_at = coalesce(proposed_at, clock_timestamp()),
+        released_by = CASE WHEN proposed_by IS NOT NULL THEN p_actor END,
+        released_at = CASE WHEN proposed_by IS NOT NULL THEN clock_timestamp() END
+    WHERE bank_id = p_bank AND activity_id = p_activity AND released_at IS NULL;
+    PERFORM refuse('hold_is_open', p_activity::text) WHERE NOT FOUND;
+END $$;
+COMMENT ON FUNCTION release_activity IS
+    'Proposes the release, or as a second person releases; neither made the activity, wrote a '
+    'record of it, or has one.';
+
+GRANT EXECUTE ON FUNCTION hold_activity, release_activity TO timebank_app;
+
+
+-- ── Certificates ────────────────────────────────────────────────────────────────────────────────
+-- The name and the document are not here: they are read from the vault at issue, printed, and
+-- kept as a salted hash whose salt only the printed certificate has.
+-- lock order   Records by record_id (for share), then certificates.
+
+CREATE TABLE signing_key (
+    bank_id     integer     NOT NULL,
+    key_id      text        NOT NULL
+                            CONSTRAINT signing_key_id_plain CHECK (key_id ~ '^[0-9a-f]{16}$'),
+    public_key  bytea       NOT NULL
+                            CONSTRAINT public_key_is_ed25519 CHECK (length(public_key) = 32),
+    made_by     uuid        NOT NULL,
+    made_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, key_id)
+);
+COMMENT ON TABLE signing_key IS
+    'What certificates of a bank are verified with; the latest signs what is new. Append-only.';
+
+CREATE TABLE signing_secret (
+    bank_id  integer NOT NULL,
+    key_id   text    NOT NULL,
+    sealed   bytea   NOT NULL,
+    PRIMARY KEY (bank_id, key_id)
+);
+COMMENT ON TABLE signing_secret IS 'The private half of a signing key, sealed by the service.';
+SELECT make_sealed('signing_secret', 'sealed',
+                   $$'timebank signing key|' || bank_id || '|' || key_id$$);
+
+CREATE TYPE certificate_status AS ENUM ('valid', 'revoked', 'superseded');
+
+CREATE TABLE certificate (
+    bank_id         integer            NOT NULL,
+    certificate_id  uuid               NOT NULL,
+    code            text               NOT NULL CONSTRAINT certificate_code_is_random
+                                       CHECK (code ~ '^[0-9A-HJKMNP-TV-Z]{16}$'),
+    person_id       uuid               NOT NULL,
+    from_on         date               NOT NULL,
+    until_on        date               NOT NULL,
+    minutes         bigint             NOT NULL
+                                       CONSTRAINT certificate_of_some_service CHECK (minutes > 0),
+    statement       text               NOT NULL,
+    key_id          text               NOT NULL,
+    signature       bytea              NOT NULL CONSTRAINT certificate_is_signed
+                                       CHECK (length(signature) = 64),
+    issued_by       uuid               NOT NULL CONSTRAINT certificate_issuer_is_another
+                                       CHECK (issued_by <> person_id),
+    issued_at       timestamptz        NOT NULL DEFAULT clock_timestamp(),
+    status          certificate_status NOT NULL DEFAULT 'valid',
+    ended_by        uuid,
+    ended_at        timestamptz,
+    PRIMARY KEY (bank_id, certificate_id),
+    CONSTRAINT certificate_code_unique UNIQUE (bank_id, code),
+    CONSTRAINT certificate_period_runs_forward CHECK (from_on <= until_on),
+    CONSTRAINT certificate_ended_at_its_time CHECK ((status = 'valid') = (ended_at IS NULL))
+);
+CREATE INDEX certificate_of_person ON certificate (bank_id, person_id);
+CREATE TRIGGER certificate_step BEFORE INSERT OR UPDATE OF status ON certificate FOR EACH ROW
+    EXECUTE FUNCTION check_step('>valid', 'valid>revoked', 'valid>superseded');
+ALTER TABLE certificate ENABLE ALWAYS TRIGGER certificate_step;
+COMMENT ON TABLE certificate IS
+    '志愿服务记录证明: what was certified, as it was signed. Its number is the code of the bank '
+    'and 80 random bits: nobody guesses one.';
+COMMENT ON COLUMN certificate.statement IS 'The canonical JSON that the signature is over.';
+
+CREATE TABLE certificate_line (
+    bank_id         integer NOT NULL,
+    certificate_id  uuid    NOT NULL,
+    record_id       uuid    NOT NULL,
+    minutes         bigint  NOT NULL,
+    PRIMARY KEY (bank_id, certificate_id, record_id)
+);
+CREATE INDEX certificate_line_of_record ON certificate_line (bank_id, record_id);
+COMMENT ON TABLE certificate_line IS 'The records that a certificate adds up. Append-only.';
+
+SELECT make_append_only('signing_key'), make_append_only('certificate_line');
+
+CREATE FUNCTION open_certificate(p_bank integer, p_person uuid, p_from date, p_until date)
+RETURNS TABLE (record_id uuid, served_on date, minutes bigint, content text)
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    SELECT r.record_id, r.served_on, r.minutes, coalesce(a.title, c.name)
+    FROM service_record r
+    JOIN category c USING (bank_id, category_id)
+    LEFT JOIN activity a ON a.bank_id = r.bank_id AND a.activity_id = r.activity_id
+    WHERE r.bank_id = p_bank AND r.person_id = p_person AND r.status = 'confirmed'
+      AND r.served_on BETWEEN p_from AND p_until
+    ORDER BY r.record_id FOR SHARE OF r;
+$$;
+COMMENT ON FUNCTION open_certificate IS
+    'What a certificate would add up; none of it is reversed before the commit.';
+
+CREATE FUNCTION close_certificate(
+    p_bank integer, p_certificate uuid, p_code text, p_person uuid, p_from date, p_until date,
+    p_records uuid[], p_statement text, p_key text, p_signature bytea, p_actor uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    total bigint;
+    counted integer;
+BEGIN
+    PERFORM FROM service_record WHERE bank_id = p_bank AND record_id = ANY (p_records)
+    ORDER BY record_id FOR SHARE;
+    SELECT sum(minutes), count(*) INTO total, counted FROM service_record
+    WHERE bank_id = p_bank AND record_id = ANY (p_records) AND person_id = p_person
+      AND status = 'confirmed' AND served_on BETWEEN p_from AND p_until;
+    PERFORM refuse('certificate_of_confirmed_records', p_person::text)
+    WHERE counted = 0 OR counted <> cardinality(p_records)
+       OR total IS DISTINCT FROM (p_statement::jsonb ->> 'minutes')::bigint;
+    INSERT INTO certificate (bank_id, certificate_id, code, person_id, from_on, until_on, minutes,
+                             statement, key_id, signature, issued_by)
+    VALUES (p_bank, p_certificate, p_code, p_person, p_from, p_until, total,
+            p_statement, p_key, p_signature, p_actor);
+    INSERT INTO certificate_line (bank_id, certificate_id, record_id, minutes)
+    SELECT p_bank, p_certificate, record_id, minutes FROM service_record
+    WHERE bank_id = p_bank AND record_id = ANY (p_records);
+END $$;
+COMMENT ON FUNCTION close_certificate IS
+    'Writes a certificate of confirmed records of one person; its total is theirs and that of '
+    'the signed statement.';
+
+CREATE FUNCTION revoke_certificate(p_bank integer, p_certificate uuid, p_actor uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM certificate WHERE (bank_id, certificate_id) = (p_bank, p_certificate)
+    FOR NO KEY UPDATE;
+    PERFORM refuse('certificate_exists', p_certificate::text) WHERE NOT FOUND;
+    UPDATE certificate SET status = 'revoked', ended_by = p_actor, ended_at = clock_timestamp()
+    WHERE (bank_id, certificate_id) = (p_bank, p_certificate) AND status <> 'revoked';
+END $$;
+COMMENT ON FUNCTION revoke_certificate IS 'Ends a certificate for good; again is harmless.';
+
+CREATE FUNCTION supersede_certificates() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NEW.status = 'reversed' THEN
+        UPDATE certificate c SET status = 'superseded', ended_at = clock_timestamp()
+        FROM certificate_line l
+        WHERE (l.bank_id, l.record_id) = (NEW.bank_id, NEW.record_id) AND c.bank_id = l.bank_id
+          AND c.certificate_id = l.certificate_id AND c.status = 'valid';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION supersede_certificates IS
+    'A certificate with a reversed record is no longer valid, whoever reversed it.';
+CREATE TRIGGER record_reversed_ends_certificates AFTER UPDATE OF status ON service_record
+    FOR EACH ROW EXECUTE FUNCTION supersede_certificates();
+ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_reversed_ends_certificates;
+
+GRANT INSERT ON signing_key, signing_secret TO timebank_app;
+GRANT EXECUTE ON FUNCTION open_certificate, close_certificate, revoke_certificate TO timebank_app;
+
+
 -- ── Redemption ──────────────────────────────────────────────────────────────────────────────────
 --
 -- A hold moves points from a wallet or pool to the held account of the same owner; a capture moves
@@ -4427,6 +4781,7 @@ GRANT EXECUTE ON FUNCTION
     quote_hold, place_hold, capture_hold, release_hold, expire_holds, refund_capture, restock,
     issue_payment_code, renew_pickup_code, find_pickup, grant_override TO timebank_app;
 GRANT EXECUTE ON FUNCTION find_hold_fault, find_cap, nil_id TO timebank_app, timebank_auditor;
+GRANT EXECUTE ON FUNCTION find_last_seq TO timebank_app;
 
 
 -- ── Settlement ──────────────────────────────────────────────────────────────────────────────────
@@ -5304,7 +5659,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
 GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
 REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
-REVOKE SELECT ON session, live_session, card, code_secret FROM timebank_auditor;
+REVOKE SELECT ON session, live_session, card, code_secret, signing_secret FROM timebank_auditor;
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION

@@ -131,7 +131,7 @@ async def token_for(
     role: Role,
     principal_id: UUID | None = None,
     lifetime: timedelta = NINETY_DAYS,
-    **rest: UUID | None,
+    **rest: Any,
 ) -> str:
     """Issue a token of the book's bank; `rest` is branch_id and merchant_id."""
     async with book.pool.acquire() as connection:

@@ -10,10 +10,12 @@ import pytest
 from litestar import Litestar
 
 from tests.api.client import Api
+from tests.api.counter import Counter
 from tests.api.logins import Door
 from tests.api.service import Service, key_file, serving
 from tests.book import Book
 from tests.people.desk import Desk
+from tests.redemption.market import noon_zone
 from timebank.app import create_app
 from timebank.config import Settings
 from timebank.db import SERVER_SETTINGS
@@ -70,6 +72,13 @@ async def http(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
 async def api(http: httpx.AsyncClient, book: Book) -> Api:
     """Callers of a new bank."""
     return await Api.open(http, book)
+
+
+@pytest.fixture
+async def counter(http: httpx.AsyncClient, worker_pool: asyncpg.Pool) -> Counter:
+    """A merchant's counter in a new bank, where it is about noon."""
+    book = await Book.open(worker_pool, time_zone=noon_zone())
+    return await Counter.open(await Api.open(http, book))
 
 
 @pytest.fixture(scope="session")

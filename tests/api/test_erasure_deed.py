@@ -25,17 +25,18 @@ from timebank.domain.personal import IdDocument, IdType, PersonalData
 from timebank.embedded import Server
 from timebank.people.access import Role
 
+NUMBER = resident_id_number(date(1953, 6, 29), 7)
 PERSON = PersonalData(
     name="龘小犇",
     phone="13912348765",
-    id_document=IdDocument(IdType.RESIDENT_ID, resident_id_number(date(1953, 6, 29), 7)),
+    id_document=IdDocument(IdType.RESIDENT_ID, NUMBER),
     born_on=date(1953, 6, 29),
     address="涧西区长安路街道八八八号",
 )
 BODY: dict[str, Any] = {
     "name": PERSON.name,
     "phone": PERSON.phone,
-    "id_document": {"type": "resident_id", "number": PERSON.id_document.number},  # type: ignore[union-attr]
+    "id_document": {"type": "resident_id", "number": NUMBER},
     "born_on": "1953-06-29",
     "address": PERSON.address,
 }

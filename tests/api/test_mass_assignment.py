@@ -25,6 +25,7 @@ SMUGGLED: dict[str, Any] = {
 DECLARED = {
     ("propose", "role"),  # of the deed role_grant, examined for the one who proposes and decides
     ("propose", "branch_id"),
+    ("place_party", "branch_id"),  # an administrator's, of whom they reach
     ("register_resident", "branch_id"),  # where the caller must reach
 }
 """The only bodies that may say so."""

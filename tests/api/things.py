@@ -16,6 +16,7 @@ import httpx
 import msgspec
 
 from tests.api.client import Caller, register, token_for
+from tests.api.things_redemption import REDEMPTION_MAKERS
 from tests.book import Book
 from tests.places import open_branch, place
 from timebank.domain.branches import ServicePointKind
@@ -214,6 +215,7 @@ MAKERS: dict[str, Maker] = {
     "sibling_id": _sibling,
     "system_grant_id": _system_grant,
     "transfer_id": _transfer,
+    **REDEMPTION_MAKERS,
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.audit.test_tampering import GUARDS_OFF, GUARDS_ON, audit
 from tests.book import Book
 from tests.redemption.market import Market, noon_zone
+from tests.redemption.test_exchange import give, household
 from tests.redemption.test_settlements import approve, close, draft, earn, settle
 from timebank.db import install_schema, open_pool
 from timebank.embedded import Server
@@ -22,6 +23,8 @@ class Settled(NamedTuple):
     first: UUID
     second: UUID
     third: UUID
+    giver: UUID
+    gift: UUID
 
 
 async def settle_everything(book: Book) -> Settled:
@@ -35,7 +38,11 @@ async def settle_everything(book: Book) -> Settled:
     second = await close(market, await approve(market, drafted))
     await earn(market, 5)
     third = await approve(market, await draft(market))
-    return Settled(first.settlement_id, second.settlement_id, third.settlement_id)
+    giver, child = await household(market, 20, 0, cap=30)
+    gift = await give(market, giver, child[1], 9)
+    return Settled(
+        first.settlement_id, second.settlement_id, third.settlement_id, giver[0], gift.act_id
+    )
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +138,37 @@ async def test_a_changed_row_is_found_and_named(
         finding
         for finding in report.findings
         if finding.invariant == 22 and row.format(b=ids) in finding.row
+    ], report.findings
+
+
+GIVEN = {
+    "use of a gift's cap": ("UPDATE cap_use SET used = 8 WHERE scope = 'gift_day'", "{b.giver}"),
+    "cap lowered behind the back": (
+        "ALTER TABLE cap_rule DISABLE TRIGGER ALL; UPDATE cap_rule SET points = 1,"
+        " in_force_from = in_force_from - interval '2 days' WHERE scope = 'gift_day'",
+        "cap gift_day of {b.giver}",
+    ),
+    "gift of other points": (
+        "UPDATE redemption_act SET points = 8 WHERE act_id = '{b.gift}'",
+        "act {b.gift}",
+    ),
+    "gift of another kind": (
+        "UPDATE transfer SET kind = 'transfer' WHERE transfer_id = '{b.gift}'",
+        "act {b.gift}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sql", "row"), GIVEN.values(), ids=GIVEN.keys())
+async def test_a_changed_gift_is_found_and_named(
+    server: Server, settled: tuple[str, Settled], sql: str, row: str
+) -> None:
+    database, ids = settled
+    report = await audit(server, database, [GUARDS_OFF, sql.format(b=ids), GUARDS_ON])
+    assert [
+        finding
+        for finding in report.findings
+        if finding.invariant == 23 and row.format(b=ids) in finding.row
     ], report.findings
 
 

@@ -121,7 +121,7 @@ async def test_a_new_master_key(run: Commands) -> None:
     person_id = await run.desk.member(data)
     rotated = await run("vault", "rotate-key", bank=False)
     assert rotated.code == 0
-    assert rotated.out.endswith(": 1 persons of 1 banks.\n")
+    assert rotated.out.endswith(": 1 persons and 0 secrets of 1 banks.\n")
     assert len(read_key_file(run.desk.ring.path)) == 2
     forgotten = await run("vault", "rotate-key", "--forget", bank=False)
     assert forgotten.err == "Keys taken out of the file: 2.\n"

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from timebank.api.accounts import Cursor, Limit
 from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import make_cursor, read_cursor
-from timebank.api.deeds import Deed as ProposedDeed
+from timebank.api.deed_kinds import Deed as ProposedDeed
 from timebank.api.deeds import examine, perform
 from timebank.api.once import Deed, once
 from timebank.api.operations import get, post

@@ -4,24 +4,37 @@ A deed is examined when it is proposed and again when it is decided, for the per
 both must reach what it touches.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import date
-from typing import Annotated, TypeAlias
+from collections.abc import Iterable
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from timebank.api.call import Call
+from timebank.api.deed_kinds import (
+    ACTIONS,
+    AwardDeed,
+    BatchDeed,
+    CapRuleDeed,
+    CapsDeed,
+    Deed,
+    ErasureDeed,
+    PassCapDeed,
+    PoolTransferDeed,
+    RateDeed,
+    RecordReversalDeed,
+    ReversalDeed,
+    RoleGrantDeed,
+)
 from timebank.api.desk import Desk
 from timebank.api.paper import access_of
 from timebank.api.postings import Actor, make_award, make_chains, make_transfer, raise_if_refused
 from timebank.api.reaching import place_of_record
-from timebank.api.wire import AwardBody, AwardRow, BatchBody, ReversalBody, TransferBody
-from timebank.api.wire_service import RecordReversalBody, check_days
+from timebank.api.wire import AwardRow
+from timebank.api.wire_service import check_days
 from timebank.db import Connection
 from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.domain.ledger import Account, AccountKind, Chain, Outcome
-from timebank.domain.rates import HIGHEST_RATE
+from timebank.domain.redemption import EVERYONE
 from timebank.domain.service import Caps
 from timebank.ledger.ids import derive_id
 from timebank.ledger.reversals import reverse
@@ -32,108 +45,16 @@ from timebank.people.grants import grant_role
 from timebank.people.parties import PartyKind, is_party, list_path_of
 from timebank.people.targets import check_reaches_party, check_reaches_person
 from timebank.people.vault import Purpose, erase_person
+from timebank.redemption.caps import (
+    check_cap,
+    check_override,
+    grant_override,
+    set_cap,
+)
 from timebank.service.awards import check_not_of_record, reverse_record
 from timebank.service.categories import get_category
 from timebank.service.rates import approve_rate, propose_rate, set_caps
 from timebank.service.records import get_record
-
-CapMinutes = Annotated[int, Meta(ge=0, le=24 * 60)]
-
-
-class AwardDeed(AwardBody, tag_field="deed", tag="award", forbid_unknown_fields=True):
-    """An award by hand."""
-
-
-class PoolTransferDeed(
-    TransferBody, tag_field="deed", tag="pool_transfer", forbid_unknown_fields=True
-):
-    """Give from a pool."""
-
-
-class BatchDeed(BatchBody, tag_field="deed", tag="batch", forbid_unknown_fields=True):
-    """Post many rows: all of them, or none."""
-
-
-class ReversalDeed(
-    ReversalBody, tag_field="deed", tag="reversal", forbid_unknown_fields=True, kw_only=True
-):
-    """Reverse a transfer with its chain."""
-
-    transfer_id: UUID
-
-
-class RoleGrantDeed(
-    Struct, tag_field="deed", tag="role_grant", forbid_unknown_fields=True, kw_only=True
-):
-    """Give a party a role for a branch and all below it; no branch is the whole bank."""
-
-    party_id: UUID
-    role: Role
-    branch_id: UUID | None = None
-    merchant_id: UUID | None = None
-
-
-class ErasureDeed(
-    Struct, tag_field="deed", tag="erasure", forbid_unknown_fields=True, kw_only=True
-):
-    """Destroy the key to a person's data, for good; the ledger keeps its ids and points."""
-
-    person_id: UUID
-
-
-class RateDeed(Struct, tag_field="deed", tag="rate", forbid_unknown_fields=True, kw_only=True):
-    """Let a category earn so many points for an hour from a local day on."""
-
-    category_id: UUID
-    points_per_hour: Annotated[int, Meta(ge=0, le=HIGHEST_RATE)]
-    effective_on: date
-
-
-class CapsDeed(Struct, tag_field="deed", tag="caps", forbid_unknown_fields=True, kw_only=True):
-    """Cap what is confirmed of a day, from a local day on; none is no cap."""
-
-    effective_on: date
-    minutes_per_activity: CapMinutes | None = None
-    minutes_per_day: CapMinutes | None = None
-
-
-class RecordReversalDeed(
-    RecordReversalBody,
-    tag_field="deed",
-    tag="record_reversal",
-    forbid_unknown_fields=True,
-    kw_only=True,
-):
-    """Take a confirmed record back with its hours and points."""
-
-    record_id: UUID
-
-
-Deed: TypeAlias = (
-    AwardDeed
-    | PoolTransferDeed
-    | BatchDeed
-    | ReversalDeed
-    | RoleGrantDeed
-    | RateDeed
-    | CapsDeed
-    | RecordReversalDeed
-    | ErasureDeed
-)
-
-
-_ACTIONS: Mapping[type[Deed], Action] = {
-    AwardDeed: Action.AWARD_BY_HAND,
-    PoolTransferDeed: Action.GIVE_BY_HAND,
-    BatchDeed: Action.POST_IN_BULK,
-    ReversalDeed: Action.REVERSE,
-    RoleGrantDeed: Action.GRANT_ROLE,
-    RateDeed: Action.SET_RATE,
-    CapsDeed: Action.SET_RATE,
-    RecordReversalDeed: Action.REVERSE_RECORD,
-    ErasureDeed: Action.ERASE,
-}
-"""What proposing and deciding a deed amounts to."""
 
 
 class Examined(Struct, frozen=True):
@@ -148,7 +69,7 @@ async def examine(request: Call, deed: Deed) -> Examined:
 
     ForbiddenError if their role may not, NotFoundError for what they do not reach.
     """
-    desk, principal, action = request.desk, request.user, _ACTIONS[type(deed)]
+    desk, principal, action = request.desk, request.user, ACTIONS[type(deed)]
     check_may(principal, action)
     match deed:
         case AwardDeed():
@@ -163,6 +84,14 @@ async def examine(request: Call, deed: Deed) -> Examined:
             owners = [account.owner_id for account, _ in touched]
         case RoleGrantDeed():
             owners = [await _check_grant(desk, principal, deed)]
+        case CapRuleDeed():
+            check_cap(deed.scope, deed.points)
+            await desk.check_reaches(principal, action, deed.subject_id)
+            owners = [deed.subject_id]
+        case PassCapDeed():
+            check_override(deed.terms())
+            await desk.check_reaches(principal, action, deed.subject_id)
+            owners = [deed.subject_id]
         case RateDeed() | CapsDeed():
             owners = []
             await _check_rules(desk, principal, deed)
@@ -191,16 +120,19 @@ async def perform(connection: Connection, request: Call, done: Approval, deed: D
         case ReversalDeed():
             raise_if_refused(await _reverse(connection, bank_id, done, deed))
         case RoleGrantDeed():
-            await grant_role(
+            await _grant(connection, bank_id, done, deed)
+        case CapRuleDeed():
+            subject_id = deed.subject_id or EVERYONE
+            await set_cap(
                 connection,
                 bank_id,
-                deed.party_id,
-                deed.role,
-                deed.branch_id,
-                merchant_id=deed.merchant_id,
-                granted_by=done.maker_id,
-                approved_by=done.checker_id or done.maker_id,
+                deed.scope,
+                deed.points,
+                subject_id=subject_id,
+                set_by=done.maker_id,
             )
+        case PassCapDeed():
+            await grant_override(connection, bank_id, done.approval_id, deed.terms())
         case RateDeed() | CapsDeed():
             await _set_rules(connection, bank_id, done, deed)
         case RecordReversalDeed():
@@ -215,6 +147,19 @@ async def perform(connection: Connection, request: Call, done: Approval, deed: D
         case ErasureDeed():
             access = access_of(request, Purpose.SUBJECT_ACCESS)
             await erase_person(connection, access, deed.person_id)
+
+
+async def _grant(connection: Connection, bank_id: int, done: Approval, deed: RoleGrantDeed) -> None:
+    await grant_role(
+        connection,
+        bank_id,
+        deed.party_id,
+        deed.role,
+        deed.branch_id,
+        merchant_id=deed.merchant_id,
+        granted_by=done.maker_id,
+        approved_by=done.checker_id or done.maker_id,
+    )
 
 
 async def _post(connection: Connection, bank_id: int, chains: list[Chain]) -> None:

@@ -19,11 +19,15 @@ View = TypeVar("View")
 
 
 class Deed(Struct, Generic[View], frozen=True):
-    """What was done: what the caller is answered, and the object it was done to."""
+    """What was done: what the caller is answered, and the object it was done to.
+
+    A refusal that must be remembered is committed too, with `is_done` False: the gate notes it.
+    """
 
     view: View
     object_id: UUID | None
     purpose: str | None = None
+    is_done: bool = True
 
 
 async def once(
@@ -37,7 +41,8 @@ async def once(
     async def in_transaction(connection: Connection) -> tuple[bytes, bool]:
         async def answer() -> bytes:
             deed = await work(connection)
-            await note_deed(connection, request, deed.object_id, deed.purpose)
+            if deed.is_done:
+                await note_deed(connection, request, deed.object_id, deed.purpose)
             return msgspec.json.encode(deed.view)
 
         return await answer_once(connection, request.user.bank_id, request.auth, answer)

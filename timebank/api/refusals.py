@@ -34,6 +34,7 @@ _RETRY_AFTER_SECONDS = {
     "outcome_unknown": "1",
     "database_unavailable": "2",
     "schema_mismatch": "60",
+    "too_many_wrong_codes": "900",
     "vault_key_missing": "60",
 }
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import signal
 import socket
 import sys
+from types import FrameType
 
 import click
 import uvicorn
@@ -39,12 +41,22 @@ def serve(host: str | None, port: int | None) -> None:
 
 async def _serve(settings: Settings, config: uvicorn.Config) -> None:
     """Find the database before the service does: so a refusal is one line and not a traceback."""
+    server = Server(config)
     async with find_database(settings):
-        await Server(config).serve()
+        await server.serve()
+    if server.is_interrupted:  # the event loop forgets a Ctrl-C that comes as its last task ends
+        raise KeyboardInterrupt
 
 
 class Server(uvicorn.Server):
-    """Says where it serves, once it does."""
+    """Says where it serves, once it does, and remembers a Ctrl-C."""
+
+    is_interrupted = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop as uvicorn does."""
+        self.is_interrupted |= sig == signal.SIGINT
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start as uvicorn does, spare the collector what stays for good, then tell."""

@@ -90,6 +90,11 @@ async def is_guardian(
 # ---- Minors ------------------------------------------------------------------------------------
 
 
+async def is_minor(connection: Connection, bank_id: int, resident_id: UUID) -> bool:
+    """Return whether a resident was a minor when last looked at: then ask `find_age_band`."""
+    return bool(await connection.fetchval(_QUERIES["is_minor"], bank_id, resident_id))
+
+
 async def find_age_band(
     pool: Pool, ring: KeyRing, access: Access, resident_id: UUID, today: date
 ) -> AgeBand:

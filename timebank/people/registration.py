@@ -27,7 +27,7 @@ from timebank.ledger.banks import Bank
 from timebank.ledger.ids import new_id
 from timebank.people.consents import ConsentKind, record_consents
 from timebank.people.kin import name_guardian
-from timebank.people.parties import PartyKind, place_party, register_parties
+from timebank.people.parties import PartyKind, list_path_of, place_party, register_parties
 from timebank.people.vault import Access, add_persons, find_persons
 from timebank.people.vault_keys import KeyRing
 
@@ -198,7 +198,9 @@ async def _note(
             sheet=application.sheet,
         )
     if application.branch_id:
-        await place_party(connection, bank_id, resident_id, application.branch_id)
+        here, *_ = await list_path_of(connection, bank_id, resident_id)
+        if here != application.branch_id:
+            await place_party(connection, bank_id, resident_id, application.branch_id)
 
 
 async def apply_for_membership(

@@ -13,13 +13,17 @@ from timebank.people.parties import PartyKind, is_party, list_path_of
 
 
 async def check_reaches_party(
-    connection: Connection, principal: Principal, action: Action, owner_id: UUID | None
+    connection: Connection,
+    principal: Principal,
+    action: Action,
+    owner_id: UUID | None,
+    merchant_id: UUID | None = None,
 ) -> None:
     """Raise NotFoundError unless the principal may do this to what the party owns.
 
-    `owner_id` None is the bank itself.
+    `owner_id` None is the bank itself; `merchant_id` is at whom it is, if at a merchant's.
     """
-    target = Target(owner_id=owner_id)
+    target = Target(owner_id=owner_id, merchant_id=merchant_id)
     if not needs_look(principal, action, owner_id):
         pass
     elif owner_id and reach_of(principal, action) is Reach.KIN:

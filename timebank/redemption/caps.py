@@ -45,6 +45,12 @@ class Override(OverrideTerms, frozen=True, kw_only=True):
     used_by: UUID | None
 
 
+def check_cap(scope: CapScope, points: int | None) -> None:
+    """Raise InvalidInputError for a cap that could not be set; before it is proposed."""
+    if scope in _OF_OFFERS or (points is not None and points < 0):
+        raise InvalidInputError("A cap is 0 or more points, not of an offer.", pointer="/points")
+
+
 async def set_cap(
     connection: Connection,
     bank_id: int,
@@ -58,9 +64,14 @@ async def set_cap(
 
     Caps of offers stand in the offers: InvalidInputError.
     """
-    if scope in _OF_OFFERS or (points is not None and points < 0):
-        raise InvalidInputError("A cap is 0 or more points, not of an offer.", pointer="/points")
+    check_cap(scope, points)
     await connection.execute(_QUERIES["set_cap"], bank_id, scope, subject_id, points, set_by)
+
+
+async def get_used_today(connection: Connection, bank_id: int, resident_id: UUID) -> int:
+    """Return the points a resident holds or has redeemed of this local day, whoever did it."""
+    used: int = await connection.fetchval(_QUERIES["get_used_today"], bank_id, resident_id)
+    return used
 
 
 async def list_caps(connection: Connection, bank_id: int) -> list[Cap]:

@@ -1,7 +1,9 @@
 """Merchants, their agreements and their shops; who acts for one is told by role grants."""
 
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
+
+from msgspec import Struct
 
 from timebank.db import Connection, as_struct, load_queries
 from timebank.domain.errors import NotFoundError
@@ -116,6 +118,25 @@ async def list_shops(connection: Connection, bank_id: int, merchant_id: UUID) ->
     """Return all shops of a merchant, closed ones too, in the order of their ids."""
     records = await connection.fetch(_QUERIES["list_shops"], bank_id, merchant_id)
     return [as_struct(record, Shop) for record in records]
+
+
+class Takings(Struct, frozen=True, kw_only=True):
+    """What a merchant took and gave back on a local day of the bank."""
+
+    taken_on: date
+    captures: int
+    points_captured: int
+    refunds: int
+    points_refunded: int
+
+
+async def get_takings(
+    connection: Connection, bank_id: int, merchant_id: UUID, actor_id: UUID | None = None
+) -> Takings:
+    """Return what the book says of today, of one actor if given; NotFoundError if no merchant."""
+    await get_merchant(connection, bank_id, merchant_id)
+    record = await connection.fetchrow(_QUERIES["read_takings"], bank_id, merchant_id, actor_id)
+    return as_struct(record, Takings)
 
 
 async def _must_change(

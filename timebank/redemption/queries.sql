@@ -118,6 +118,29 @@ ORDER BY hold_id DESC LIMIT $4;
 SELECT act_id, kind, status, cap, quantity, points, actor_id, reason, recorded_at
 FROM redemption_act WHERE bank_id = $1 AND hold_id = $2 ORDER BY recorded_at, act_id;
 
+-- name: read_takings
+WITH till AS (
+    SELECT a.account_id, b.seq,
+           date_trunc('day', clock_timestamp() AT TIME ZONE k.time_zone) AT TIME ZONE k.time_zone
+               AS since
+    FROM account a JOIN balance b USING (bank_id, account_id) JOIN bank k USING (bank_id)
+    WHERE a.bank_id = $1 AND a.owner_id = $2 AND (a.kind, a.unit) = ('merchant', 'points')
+), first AS (
+    SELECT account_id, since, find_last_seq($1, account_id, since, 'infinity') AS seq FROM till
+), line AS (
+    SELECT t.kind, p.amount
+    FROM first f JOIN posting p ON p.bank_id = $1 AND p.account_id = f.account_id AND p.seq > f.seq
+    JOIN transfer t ON (t.bank_id, t.transfer_id) = ($1, p.transfer_id)
+    WHERE $3::uuid IS NULL OR t.actor_id = $3
+)
+SELECT (SELECT (since AT TIME ZONE k.time_zone)::date FROM first, bank k WHERE k.bank_id = $1)
+           AS taken_on,
+       count(*) FILTER (WHERE kind = 'capture') AS captures,
+       coalesce(sum(amount) FILTER (WHERE kind = 'capture'), 0)::bigint AS points_captured,
+       count(*) FILTER (WHERE kind = 'refund') AS refunds,
+       coalesce(-sum(amount) FILTER (WHERE kind = 'refund'), 0)::bigint AS points_refunded
+FROM line;
+
 
 -- ── Codes ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -139,6 +162,12 @@ INSERT INTO cap_rule (bank_id, scope, subject_id, points, set_by) VALUES ($1, $2
 -- name: list_caps
 SELECT scope, subject_id, points, in_force_from, set_by
 FROM cap_rule WHERE bank_id = $1 ORDER BY scope, subject_id, in_force_from;
+
+-- name: get_used_today
+SELECT coalesce(sum(u.used), 0)::bigint
+FROM cap_use u JOIN bank b USING (bank_id)
+WHERE u.bank_id = $1 AND u.scope = 'person_day' AND u.subject_id = $2
+  AND u.used_on = (clock_timestamp() AT TIME ZONE b.time_zone)::date;
 
 -- name: grant_override
 SELECT grant_override($1, $2, $3, $4, $5, $6, $7, $8);

@@ -1,0 +1,112 @@
+"""What coordinators, auditors and administrators look at: caps, and what a human should look into.
+
+Caps are set, and passed once, as deeds of four eyes.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+from litestar import Router
+from litestar.params import FromQuery
+
+from timebank.api.call import Call
+from timebank.api.operations import get
+from timebank.api.problems import preferred_language
+from timebank.api.wire_redemption import AnomalyList, AnomalyView, CapList, CapView
+from timebank.db import Connection, transaction
+from timebank.people.access import Action
+from timebank.people.parties import list_path_of
+from timebank.redemption import caps
+from timebank.redemption.anomalies import Anomaly, AnomalyReason, list_anomalies
+
+_LOOK_BACK = timedelta(days=30)
+
+_WORDS: Mapping[AnomalyReason, Mapping[str, str]] = {
+    AnomalyReason.NEAR_CAP: {
+        "zh_hans": "有 {} 天几乎用满当日限额",
+        "zh_hant": "有 {} 天幾乎用滿當日限額",
+        "en": "On {} days nearly all of a day's cap was used",
+    },
+    AnomalyReason.SAME_PAIR: {
+        "zh_hans": "同一店员为同一储户兑换了 {} 次",
+        "zh_hant": "同一店員為同一儲戶兌換了 {} 次",
+        "en": "The same clerk served the same resident {} times",
+    },
+    AnomalyReason.FOR_ONESELF: {
+        "zh_hans": "为自己兑换了 {} 次",
+        "zh_hant": "為自己兌換了 {} 次",
+        "en": "Redeemed for themselves {} times",
+    },
+    AnomalyReason.REFUND_OF_ANOTHERS: {
+        "zh_hans": "退了别的店员办理的兑换 {} 次",
+        "zh_hant": "退了別的店員辦理的兌換 {} 次",
+        "en": "Refunded what another clerk had captured {} times",
+    },
+    AnomalyReason.REFUNDS_TO_ONE: {
+        "zh_hans": "向同一储户退还积分 {} 次",
+        "zh_hant": "向同一儲戶退還積分 {} 次",
+        "en": "Refunded to the same resident {} times",
+    },
+    AnomalyReason.GUESSED_CODES: {
+        "zh_hans": "输入错误兑换码 {} 次",
+        "zh_hant": "輸入錯誤兌換碼 {} 次",
+        "en": "Entered wrong codes {} times",
+    },
+}
+
+
+@get("/caps", opt={"action": Action.READ_CAPS}, operation_id="list_caps")
+async def list_caps(request: Call) -> CapList:
+    """List all versions of all caps; caps of an offer stand in the offer."""
+    async with transaction(request.desk.pool) as connection:
+        found = await caps.list_caps(connection, request.user.bank_id)
+    return CapList(
+        [
+            CapView(
+                scope=cap.scope,
+                subject_id=cap.subject_id,
+                points=cap.points,
+                in_force_from=cap.in_force_from,
+                set_by=cap.set_by,
+            )
+            for cap in found
+        ]
+    )
+
+
+@get("/anomalies", opt={"action": Action.READ_ANOMALIES}, operation_id="list_anomalies")
+async def read_anomalies(request: Call, since: FromQuery[date | None] = None) -> AnomalyList:
+    """List what a human should look at since a local day, 30 days ago if none is given.
+
+    Of a branch: what is about somebody of the branch or below it. Nothing is decided by it.
+    """
+    bank_id = request.user.bank_id
+    language = preferred_language(request.headers.get("accept-language", ""))
+    since = since or datetime.now(UTC).date() - _LOOK_BACK
+    async with transaction(request.desk.pool) as connection:
+        found = await list_anomalies(connection, bank_id, since)
+        if (within := request.user.branch_id) is not None:
+            found = [one for one in found if await _is_within(connection, bank_id, one, within)]
+    return AnomalyList(
+        [
+            AnomalyView(
+                reason=one.reason,
+                words=_WORDS[one.reason][language].format(one.times),
+                subject_id=one.subject_id,
+                other_id=one.other_id,
+                times=one.times,
+            )
+            for one in found
+        ]
+    )
+
+
+async def _is_within(
+    connection: Connection, bank_id: int, anomaly: Anomaly, branch_id: UUID
+) -> bool:
+    about = filter(None, (anomaly.subject_id, anomaly.other_id))
+    return any([branch_id in await list_path_of(connection, bank_id, party) for party in about])
+
+
+router = Router("/", route_handlers=[list_caps, read_anomalies])
