@@ -96,6 +96,7 @@ OPERATION_IDS = {
     "list_roster",
     "list_sheet_runs",
     "list_shifts",
+    "list_service_caps",
     "list_shops",
     "list_wishes",
     "log_in",
