@@ -52,7 +52,7 @@ async def list_rates(request: Call, category_id: FromPath[UUID]) -> RateList:
     operation_id="list_service_caps",
 )
 async def list_service_caps(request: Call) -> CapsList:
-    """List how many minutes of a day may be confirmed, by the day from which on."""
+    """List how much may be confirmed of a day, by the day from which on."""
     async with transaction(request.desk.pool) as connection:
         return CapsList(await rates.list_caps(connection, request.user.bank_id))
 
