@@ -10,10 +10,9 @@ import pytest
 from litestar import Litestar, Router, get
 
 import timebank.app
-from tests.api import matrix
 from tests.api.client import V1, Api, Caller, check_problem, new_key, token_for
+from tests.api.matrix import ROWS
 from tests.api.matrix_certificates import PUBLIC_CERTIFICATES
-from tests.api.matrix_redemption import REDEMPTION_ROWS
 from tests.api.rows import Row
 from tests.api.things import Things, Whose, World
 from tests.book import Book
@@ -40,8 +39,6 @@ PUBLIC = {
     "POST /api/v1/enrolments/completion",
     *PUBLIC_CERTIFICATES,
 }
-
-ROWS = [*matrix.ROWS, *REDEMPTION_ROWS]
 
 CELLS = [
     pytest.param(row, role, whose, id=f"{row.operation}-{role}-{whose}")

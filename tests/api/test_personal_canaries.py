@@ -27,10 +27,18 @@ from timebank.ledger.ids import new_id
 from timebank.people.access import Role
 
 LABELS = {
+    "POST /activities": {"title"},
     "POST /branches": {"name", "code", "community_type"},
     "POST /branches/{branch_id:uuid}/service-points": {"name"},
+    "POST /categories": {"code", "name"},
+    "POST /merchants": {"name", "agreement"},
+    "POST /merchants/{merchant_id:uuid}/agreements": {"reference"},
+    "POST /merchants/{merchant_id:uuid}/agreements/end": {"reference"},
+    "POST /merchants/{merchant_id:uuid}/shops": {"name"},
+    "POST /offers": {"title"},
+    "POST /wishes": {"title"},
 }
-"""Fields that name a place in public: what is sent there is meant to be read by everybody."""
+"""Fields that name a thing in public: what is sent there is meant to be read by everybody."""
 
 MAY_SHOW = {"GET /persons/{person_id:uuid}/personal", "GET /me", "POST /me/export"}
 """The only answers that hold personal data, for whoever may see it."""
@@ -286,8 +294,11 @@ async def test_the_canary_is_found_nowhere(server: Server, own_database: str, st
     assert found_in(log, stage.canary.forms) == []
     assert all(json.loads(line)["event"] for line in log.splitlines())
     async with login(server, own_database) as superuser:
-        assert found_in(await everything(superuser), stage.canary.forms) == []
+        left = await everything(superuser)
+        holding = [line for line in left.splitlines() if found_in(line, stage.canary.forms)]
+        assert holding == []
     told = read_log(server)
     assert b"vault.add_persons" in told
     assert b"look_up_residents" not in told  # nothing of HTTP stands there
-    assert found_in(told, stage.canary.forms) == []
+    holding = [line for line in told.splitlines() if found_in(line, stage.canary.forms)]
+    assert holding == []

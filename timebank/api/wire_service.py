@@ -3,6 +3,7 @@
 Local times of an activity's plan are times on the wall; everything else is an instant.
 """
 
+import re
 from datetime import date, datetime
 from typing import Annotated
 from uuid import UUID
@@ -30,6 +31,7 @@ LocalMinute = Annotated[
         description="By the clock on the wall, as 2026-01-02T09:00: it has no offset",
     ),
 ]
+_LONG_NUMBER = re.compile(r"(?:\d[\s-]*){10}")
 Title = Annotated[str, Meta(min_length=1, max_length=200, pattern=_PLAIN)]
 Short = Annotated[str, Meta(min_length=1, max_length=80, pattern=_PLAIN)]
 CategoryCode = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
@@ -157,7 +159,9 @@ class EvidenceBody(Struct, forbid_unknown_fields=True, kw_only=True):
     sheet_number: Annotated[str, Meta(min_length=1, max_length=64, pattern=_PLAIN)] | None = None
 
     def as_evidence(self) -> Evidence:
-        """Return the evidence."""
+        """Return the evidence; InvalidInputError for a telephone where a sheet's number belongs."""
+        if self.sheet_number and _LONG_NUMBER.search(self.sheet_number):
+            raise InvalidInputError("A sheet's number has 9 digits.", pointer="/sheet_number")
         sha256 = bytes.fromhex(self.sha256) if self.sha256 else None
         return Evidence(sha256=sha256, note=self.note, sheet_number=self.sheet_number)
 
