@@ -27,7 +27,7 @@ from timebank.api.cursors import make_cursor, read_cursor
 from timebank.api.logins import NO_STORE
 from timebank.api.once import note_deed
 from timebank.api.operations import get, post
-from timebank.api.paper import access_of
+from timebank.api.paper import access_of, check_paper, use_paper
 from timebank.api.wire_redemption import (
     ActView,
     CodeView,
@@ -51,6 +51,7 @@ from timebank.domain.redemption import (
     Answer,
     Channel,
     Code,
+    RedemptionStatus,
     Wish,
     check_reason,
 )
@@ -58,6 +59,7 @@ from timebank.ledger.accounts import get_account_of
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Role, SessionMethod
 from timebank.people.kin import check_may_redeem, find_age_band, is_minor
+from timebank.people.sheets import SheetKind
 from timebank.people.targets import check_reaches_party
 from timebank.people.vault import Purpose
 from timebank.redemption import codes, holds
@@ -98,8 +100,10 @@ async def place_hold(
     """Hold points, and stock, for goods at a merchant.
 
     With the printed card and PIN it is a hold at the counter, under the cap of a card's day, and
-    needs no pick-up code.
+    needs no pick-up code. At a service point the resident signs a sheet before a witness, and it is
+    entered in the same commit as the hold.
     """
+    check_paper(request, data.paper)
     wish = await _wish(request, Action.PLACE_HOLD, data.merchant_id, data.account_id, data)
     await _check_guardian(request, wish)
     hold_id = new_id()  # not made from the key: holds are listed by time
@@ -111,6 +115,16 @@ async def place_hold(
             connection, request.user.bank_id, hold_id, wish, actor_id=request.user.principal_id
         )
         pickup = placed.pickup
+        if placed.answer.status is RedemptionStatus.DONE and wish.resident_id:
+            # last: of a refusal nothing is recorded, and the sheet stays good
+            await use_paper(
+                connection,
+                request,
+                data.paper,
+                SheetKind.REDEMPTION,
+                wish.resident_id,
+                subject_id=hold_id,
+            )
         return placed.answer
 
     answer = await answer_act(request, act, hold_id)
