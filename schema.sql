@@ -1609,7 +1609,8 @@ GRANT EXECUTE ON FUNCTION decide_approval TO timebank_app;
 -- ── People ──────────────────────────────────────────────────────────────────────────────────────
 --
 -- Random ids and what rules ask for. Names, birthdays and the like stand in the vault, below.
--- lock order   A resident's row before anything that belongs to it; several by resident_id.
+-- lock order   A resident's row before anything that belongs to it; several by resident_id. A hold
+--              of a minor's points locks it before all that redemption locks (see below).
 
 CREATE TABLE resident (
     bank_id       integer NOT NULL,
@@ -1899,6 +1900,13 @@ COMMENT ON FUNCTION register_residents IS
     'Residents who apply for membership. One known by a pseudonym, or who comes back, keeps id, '
     'accounts and number.';
 
+CREATE FUNCTION lock_resident(p_bank integer, p_resident uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    SELECT FROM resident WHERE (bank_id, resident_id) = (p_bank, p_resident) FOR NO KEY UPDATE;
+$$;
+COMMENT ON FUNCTION lock_resident IS
+    'Before what a minor did today is counted and more is done: one after the other.';
+
 CREATE FUNCTION end_minority(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
@@ -1970,7 +1978,7 @@ GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     find_membership, has_consent, is_guardian, may_help, check_person
     TO timebank_app, timebank_auditor;
-GRANT EXECUTE ON FUNCTION register_residents, end_minority, issue_card, revoke_card
+GRANT EXECUTE ON FUNCTION register_residents, lock_resident, end_minority, issue_card, revoke_card
     TO timebank_app;
 
 
@@ -3618,7 +3626,8 @@ GRANT EXECUTE ON FUNCTION open_certificate, close_certificate, revoke_certificat
 --   hold         placed_at <= t < expires_at: half-open, by the database's clock.
 --   a day        The bank's local day. Caps count a hold on the day it was placed; what was not
 --                captured is given back to that day; a refund gives nothing back.
---   lock order   1 the hold's row (the sweeper passes over what others have)  2 code_attempts
+--   lock order   0 at a new hold of a minor's points the resident's row (lock_resident)
+--                1 the hold's row (the sweeper passes over what others have)  2 code_attempts
 --                3 the payment code  4 the override  5 stock by offer_id  6 cap_use by its key
 --                7 balances by account_id, all at once  8 new rows. Each act is one function and
 --                takes what it needs of these in this order; one act is one transaction.

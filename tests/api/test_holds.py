@@ -10,14 +10,12 @@ from tests.api.logins import Door
 from tests.people.desk import person
 from tests.places import open_branch, place
 from tests.redemption.market import INSTANT, open_merchant
-from timebank.domain.ages import MinorCap
 from timebank.domain.numbers import parse_sheet_number
 from timebank.domain.redemption import CapScope
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
-from timebank.people.kin import name_helper, set_minor_cap
+from timebank.people.kin import name_helper
 from timebank.people.sheets import find_sheet
-from timebank.redemption import caps
 from timebank.redemption.families import found_family
 
 RETURNED = {"points": 4, "reason": "goods_returned"}
@@ -297,27 +295,3 @@ async def test_a_card_and_its_pin_redeem_under_the_cap_of_a_card(door: Door) -> 
     assert (await counter.clerk.post(f"/holds/{hold_id}/captures", {})).status_code == 201
     by_code = door.caller(await holder.log_in_by_code())
     assert (await by_code.post("/holds", body)).status_code == 201
-
-
-async def test_a_minor_redeems_within_the_cap_and_the_guardian_the_rest(
-    door: Door,
-) -> None:
-    api, desk = door.api, door.desk
-    counter = await Counter.open(api)
-    guardian_id = await desk.person()
-    born_on = datetime.now(UTC).date() - timedelta(days=366 * 16)
-    minor_id = await desk.member(person(born_on), guardian_id=guardian_id)
-    minor, guardian = [
-        Caller(api.http, await token_for(api.book, Role.RESIDENT, party))
-        for party in (minor_id, guardian_id)
-    ]
-    wallet = str(await api.book.open_account(owner_id=minor_id, balance=100))
-    body = {"merchant_id": str(counter.market.merchant_id), "account_id": wallet, "points": 10}
-    check_problem(await minor.post("/holds", body), "guardian_needed")
-    async with desk.at() as connection:
-        await set_minor_cap(connection, api.book.bank_id, MinorCap(10, 15), set_by=guardian_id)
-        assert await caps.get_used_today(connection, api.book.bank_id, minor_id) == 0
-    assert (await minor.post("/holds", body)).status_code == 201
-    check_problem(await minor.post("/holds", body), "guardian_needed")
-    check_problem(await minor.post("/payment-codes", {}), "guardian_needed")
-    assert (await guardian.post("/holds", {**body, "points": 30})).status_code == 201
