@@ -3907,7 +3907,8 @@ COMMENT ON COLUMN redemption_act.act_id IS
 COMMENT ON COLUMN redemption_act.quantity IS
     'Units held, captured, given back or restocked (negative: taken out), or points if open.';
 COMMENT ON COLUMN redemption_act.points IS 'What it moved, or was asked to move.';
-COMMENT ON COLUMN redemption_act.fingerprint IS 'SHA-256 of all that was asked.';
+COMMENT ON COLUMN redemption_act.fingerprint IS
+    'SHA-256 of all that was asked; of a code by hash_code, so that nobody tries it out.';
 
 CREATE TABLE code_key (
     bank_id  integer PRIMARY KEY,
@@ -4131,7 +4132,7 @@ COMMENT ON FUNCTION find_cap_fault IS
 -- Codes
 
 CREATE FUNCTION hash_code(p_bank integer, p_code bytea) RETURNS bytea
-LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+LANGUAGE plpgsql STRICT SET search_path = timebank, pg_temp AS $$
 BEGIN
     INSERT INTO code_key (bank_id) SELECT p_bank
     WHERE NOT EXISTS (SELECT FROM code_key WHERE bank_id = p_bank)
@@ -4454,7 +4455,8 @@ CREATE FUNCTION place_hold(
 SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     asked    bytea := fingerprint_of(ROW('hold', p_resident, p_source, p_merchant, p_offer, p_shop,
-                         p_quantity, p_lifetime, p_channel, p_override, p_actor, p_code)::text);
+                         p_quantity, p_lifetime, p_channel, p_override, p_actor,
+                         hash_code(p_bank, p_code))::text);
     may_try  boolean := p_code IS NULL OR lock_attempts(p_bank, p_actor, p_merchant);
     code     payment_code := lock_payment_code(p_bank, p_code);
     wish     hold := new_wish(p_bank, p_hold, coalesce(p_resident, code.resident_id),
@@ -4576,7 +4578,7 @@ CREATE FUNCTION capture_hold(
 SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     asked     bytea := fingerprint_of(ROW('capture', p_hold, p_merchant, p_quantity, p_override,
-                                          p_actor, p_code)::text);
+                                          p_actor, hash_code(p_bank, p_code))::text);
     held      hold := lock_hold(p_bank, p_hold);
     may_try   boolean := p_code IS NULL OR lock_attempts(p_bank, p_actor, p_merchant);
     stamp     timestamptz := clock_timestamp();
