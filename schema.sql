@@ -4132,8 +4132,11 @@ COMMENT ON FUNCTION find_cap_fault IS
 -- Codes
 
 CREATE FUNCTION hash_code(p_bank integer, p_code bytea) RETURNS bytea
-LANGUAGE plpgsql STRICT SET search_path = timebank, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 BEGIN
+    IF p_code IS NULL THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO code_key (bank_id) SELECT p_bank
     WHERE NOT EXISTS (SELECT FROM code_key WHERE bank_id = p_bank)
     ON CONFLICT DO NOTHING;
