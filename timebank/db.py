@@ -75,6 +75,7 @@ Pool: TypeAlias = Any
 T = TypeVar("T")
 
 _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
+    "card_and_pin_by_two": SecondPersonNeededError,
     "card_is_of_member": NotAMemberError,
     "consent_by_self_or_guardian": GuardianNeededError,
     "guardian_is_adult_of_minor": GuardianNeededError,

@@ -333,6 +333,9 @@ FROM card c JOIN resident r USING (bank_id, resident_id)
 WHERE c.token_hash = $1 AND c.revoked_at IS NULL
   AND find_membership(c.bank_id, c.resident_id) = 'approved';
 
+-- name: hold_card
+SELECT hold_card($1, $2, $3);
+
 -- name: issue_sheets
 SELECT first_number, last_number, kind, issued_to, issued_by, issued_at
 FROM issue_sheets($1, $2, $3, $4, $5);
