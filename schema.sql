@@ -1659,7 +1659,8 @@ CREATE TABLE guardianship (
     named_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     ended_at     timestamptz,
     PRIMARY KEY (bank_id, minor_id, guardian_id, named_at),
-    CONSTRAINT guardian_is_another CHECK (guardian_id <> minor_id)
+    CONSTRAINT guardian_is_another CHECK (guardian_id <> minor_id),
+    CONSTRAINT guardian_named_by_another CHECK (guardian_id <> named_by)
 );
 COMMENT ON TABLE guardianship IS 'Who acts for a minor; it ends with the minority.';
 COMMENT ON COLUMN guardianship.sheet IS 'The paper that shows it.';
@@ -1716,6 +1717,7 @@ CREATE TABLE family_helper (
     ended_at     timestamptz,
     PRIMARY KEY (bank_id, resident_id, helper_id, named_at),
     CONSTRAINT helper_is_another CHECK (helper_id <> resident_id),
+    CONSTRAINT helper_named_by_another CHECK (helper_id <> named_by),
     CONSTRAINT helper_for_a_year_at_most CHECK (
         expires_at > named_at AND expires_at <= named_at + interval '8784 hours')
 );
@@ -1842,9 +1844,15 @@ BEGIN
         RAISE EXCEPTION 'a guardian is an adult and guards a minor'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'guardian_is_adult_of_minor';
     END IF;
+    IF EXISTS (SELECT FROM sheet WHERE bank_id = NEW.bank_id AND number = NEW.sheet
+               AND NEW.guardian_id IN (operator_id, witness_id)) THEN
+        RAISE EXCEPTION 'who saw the paper signed does not gain by it'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
+    END IF;
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION check_guardianship IS 'An adult guards a minor, whoever writes it.';
+COMMENT ON FUNCTION check_guardianship IS
+    'An adult guards a minor, whoever writes it, and witnessed no paper that makes them one.';
 CREATE TRIGGER guardianship_is_lawful BEFORE INSERT ON guardianship
     FOR EACH ROW EXECUTE FUNCTION check_guardianship();
 
@@ -1875,9 +1883,19 @@ BEGIN
         RAISE EXCEPTION 'a helper needs the resident''s consent'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'helper_is_consented_to';
     END IF;
+    IF NEW.helper_id IN (
+            SELECT unnest(ARRAY[c.recorded_by, s.operator_id, s.witness_id])
+            FROM (SELECT * FROM consent WHERE bank_id = NEW.bank_id AND kind = 'helper'
+                  AND party_id = NEW.resident_id
+                  ORDER BY recorded_at DESC, consent_id DESC LIMIT 1) AS c
+            LEFT JOIN sheet s ON (s.bank_id, s.number) = (c.bank_id, c.sheet)) THEN
+        RAISE EXCEPTION 'who saw the paper signed does not gain by it'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
+    END IF;
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION check_helper IS 'A family helper is a person whom the resident wants.';
+COMMENT ON FUNCTION check_helper IS
+    'A family helper is a person whom the resident wants, and neither recorded nor witnessed it.';
 CREATE TRIGGER family_helper_is_lawful BEFORE INSERT ON family_helper
     FOR EACH ROW EXECUTE FUNCTION check_helper();
 
@@ -2061,10 +2079,17 @@ BEGIN
         PERFORM check_person(NEW.bank_id, NEW.operator_id);
         PERFORM check_person(NEW.bank_id, NEW.witness_id);
         PERFORM check_person(NEW.bank_id, NEW.member_id);
+        IF EXISTS (SELECT FROM guardianship WHERE bank_id = NEW.bank_id AND sheet = NEW.number
+                   AND guardian_id IN (NEW.operator_id, NEW.witness_id)) THEN
+            RAISE EXCEPTION 'who saw the paper signed does not gain by it'
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
+        END IF;
     END IF;
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION check_sheet IS 'Only printed sheets are used, by persons of the bank.';
+COMMENT ON FUNCTION check_sheet IS
+    'Only printed sheets are used, by persons of the bank; at a registration, which is written '
+    'before its sheet, the guardian is not among them.';
 CREATE TRIGGER sheet_is_lawful BEFORE INSERT ON sheet
     FOR EACH ROW EXECUTE FUNCTION check_sheet();
 

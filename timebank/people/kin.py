@@ -56,7 +56,10 @@ async def name_guardian(
     named_by: UUID,
     sheet: int | None = None,
 ) -> None:
-    """Name a guardian; nothing happens if they are one. GuardianNeededError, NotFoundError."""
+    """Name a guardian; nothing happens if they are one.
+
+    GuardianNeededError, NotFoundError; SecondPersonNeededError for oneself or the sheet's witness.
+    """
     await connection.execute(
         _QUERIES["name_guardian"], bank_id, minor_id, guardian_id, sheet, named_by
     )
@@ -171,7 +174,7 @@ async def name_helper(
     """Name a family helper, and record the consent to it: the resident's, or a guardian's.
 
     Replaces an earlier naming of the same helper. HelperRefusedError, GuardianNeededError,
-    NotFoundError.
+    NotFoundError; SecondPersonNeededError for oneself or the sheet's witness.
     """
     await record_consents(
         connection,
