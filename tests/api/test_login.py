@@ -58,9 +58,7 @@ async def test_a_new_card_ends_what_the_old_one_could_do(door: Door) -> None:
     holder = await door.card_holder()
     old = [door.caller(await holder.log_in()), door.caller(await holder.log_in_by_code())]
     async with door.desk.at() as connection:
-        token = await open_session(
-            connection, door.book.bank_id, holder.resident_id, Role.RESIDENT
-        )
+        token = await open_session(connection, door.book.bank_id, holder.resident_id, Role.RESIDENT)
         new = await issue_card(
             connection, door.book.bank_id, holder.resident_id, issued_by=door.desk.clerk
         )

@@ -173,7 +173,7 @@ async def test_a_pin_that_is_changed_meanwhile_opens_nothing(desk: Desk) -> None
 
 
 async def test_nobody_else_holds_both_halves_of_a_login(desk: Desk) -> None:
-    """Who issued a card has seen it: they give no secret to it, whichever of the two comes first."""
+    """Who issued a card has seen it: they give no secret to it, in either order."""
     hasher, bank_id, resident_id = hasher_of(desk), desk.bank_id, await desk.member()
     async with desk.at() as connection:
         await issue_card(connection, bank_id, resident_id, issued_by=desk.clerk)
