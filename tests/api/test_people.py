@@ -336,7 +336,7 @@ async def test_a_coordinator_is_no_kin_by_their_own_deed(desk: CounterDesk) -> N
         check_problem(answer, "second_person_needed")
     branch_id = await open_branch(desk.api.book, await open_branch(desk.api.book))
     here = await CounterDesk.open(desk.api, branch_id)
-    check_problem(await here.apply(child, guardian_id=guardian), "not_found")
+    check_problem(await here.apply(person(CHILD), guardian_id=guardian), "not_found")
 
 
 async def test_every_sheet_is_accounted_for(desk: CounterDesk) -> None:
