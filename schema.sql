@@ -1620,6 +1620,7 @@ CREATE TABLE resident (
                               member_number ~ '^[1-9][0-9]{9}$' AND
                               member_number::bigint % 97 = 1),
     is_minor      boolean NOT NULL DEFAULT false,
+    age_looked_on date,
     PRIMARY KEY (bank_id, resident_id),
     CONSTRAINT resident_source_ref_unique UNIQUE (bank_id, source_ref),
     CONSTRAINT resident_member_number_unique UNIQUE (bank_id, member_number)
@@ -1630,6 +1631,8 @@ COMMENT ON COLUMN resident.source_ref IS
 COMMENT ON COLUMN resident.member_number IS 'Random, with two check digits; null for a pseudonym.';
 COMMENT ON COLUMN resident.is_minor IS
     'Was under 18 when last looked at: the rules for minors then ask the vault for the birthday.';
+COMMENT ON COLUMN resident.age_looked_on IS 'When a job last looked whether a minor still is one.';
+CREATE INDEX resident_minor ON resident (bank_id, resident_id) WHERE is_minor;
 
 CREATE TYPE membership_state AS ENUM (
     'applied',   -- -> approved, rejected, left
@@ -1917,6 +1920,19 @@ COMMENT ON FUNCTION register_residents IS
     'Residents who apply for membership. One known by a pseudonym, or who comes back, keeps id, '
     'accounts and number.';
 
+CREATE FUNCTION claim_minors(p_bank integer, p_today date, p_limit integer) RETURNS SETOF uuid
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    UPDATE resident SET age_looked_on = p_today
+    WHERE bank_id = p_bank AND resident_id IN (
+        SELECT resident_id FROM resident
+        WHERE bank_id = p_bank AND is_minor
+          AND (age_looked_on IS NULL OR age_looked_on < p_today)
+        ORDER BY resident_id LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED)
+    RETURNING resident_id;
+$$;
+COMMENT ON FUNCTION claim_minors IS
+    'Minors at whose birthday nobody looked today; from now on somebody has. Locks their rows.';
+
 CREATE FUNCTION end_minority(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
@@ -2013,7 +2029,7 @@ GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     find_membership, has_consent, is_guardian, may_help, check_person
     TO timebank_app, timebank_auditor;
-GRANT EXECUTE ON FUNCTION register_residents, end_minority, issue_card, revoke_card, hold_card
+GRANT EXECUTE ON FUNCTION register_residents, claim_minors, end_minority, issue_card, revoke_card, hold_card
     TO timebank_app;
 
 

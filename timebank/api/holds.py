@@ -145,11 +145,13 @@ async def _wish(
 async def _check_guardian(request: Call, wish: Wish) -> None:
     """Raise GuardianNeededError for what a minor's guardian has to redeem.
 
-    The cap counts all that the minor holds today, whoever did it.
+    The cap counts all that the minor holds today, whoever did it. Who turned out to have come of
+    age has no guardian any more: NotFoundError.
     """
     bank_id, resident_id = request.user.bank_id, wish.resident_id
     band = AgeBand.ADULT if resident_id is None else await _find_band(request, resident_id)
     if resident_id is None or band is AgeBand.ADULT:
+        await request.desk.check_reaches(request.user, Action.PLACE_HOLD, resident_id)
         return
     async with transaction(request.desk.pool) as connection:
         quoted = await holds.quote(connection, bank_id, wish)

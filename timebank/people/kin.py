@@ -121,6 +121,12 @@ async def find_age_band(
     return band
 
 
+async def claim_minors(connection: Connection, bank_id: int, today: date, limit: int) -> list[UUID]:
+    """Return minors whose age nobody has looked at on this day, for `find_age_band`; once a day."""
+    records = await connection.fetch(_QUERIES["claim_minors"], bank_id, today, limit)
+    return [record["resident_id"] for record in records]
+
+
 async def check_may_redeem(
     connection: Connection,
     bank_id: int,

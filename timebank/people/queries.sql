@@ -288,6 +288,9 @@ SELECT is_guardian($1, $2, $3);
 -- name: is_minor
 SELECT is_minor FROM resident WHERE bank_id = $1 AND resident_id = $2;
 
+-- name: claim_minors
+SELECT claim_minors($1, $2, $3) AS resident_id;
+
 -- name: end_minority
 SELECT end_minority($1, $2);
 
