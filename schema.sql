@@ -2029,7 +2029,8 @@ GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     find_membership, has_consent, is_guardian, may_help, check_person
     TO timebank_app, timebank_auditor;
-GRANT EXECUTE ON FUNCTION register_residents, claim_minors, end_minority, issue_card, revoke_card, hold_card
+GRANT EXECUTE ON FUNCTION register_residents, claim_minors, end_minority, issue_card, revoke_card,
+    hold_card
     TO timebank_app;
 
 
@@ -2247,7 +2248,7 @@ CREATE TABLE login_secret (
     CONSTRAINT password_set_by_oneself CHECK (kind <> 'password' OR set_by = party_id)
 );
 COMMENT ON TABLE login_secret IS 'The PIN and the password in force, as sealed Argon2id hashes.';
-COMMENT ON COLUMN login_secret.set_by IS 'Who knows it: its person, or who typed in a PIN for them.';
+COMMENT ON COLUMN login_secret.set_by IS 'Its person, or who typed in a PIN for them.';
 
 CREATE TABLE one_time_code (
     bank_id      integer     NOT NULL,
