@@ -14,7 +14,7 @@ from timebank.domain.numbers import parse_sheet_number
 from timebank.domain.redemption import CapScope
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
-from timebank.people.kin import name_helper
+from timebank.people.kin import name_guardian, name_helper
 from timebank.people.sheets import find_sheet
 from timebank.redemption.families import found_family
 
@@ -295,3 +295,23 @@ async def test_a_card_and_its_pin_redeem_under_the_cap_of_a_card(door: Door) -> 
     assert (await counter.clerk.post(f"/holds/{hold_id}/captures", {})).status_code == 201
     by_code = door.caller(await holder.log_in_by_code())
     assert (await by_code.post("/holds", body)).status_code == 201
+
+
+async def test_who_has_come_of_age_has_no_guardian_any_more(door: Door) -> None:
+    """Though nobody asked for the birthday since: it is looked at before anything is held."""
+    api, desk = door.api, door.desk
+    counter = await Counter.open(api)
+    guardian_id = await desk.person()
+    born_on = datetime.now(UTC).date() - timedelta(days=366 * 19)
+    grown_id = await desk.member(person(born_on))
+    async with desk.at() as connection:
+        await door.admin.execute(
+            "UPDATE resident SET is_minor = true WHERE resident_id = $1", grown_id
+        )
+        await name_guardian(connection, desk.bank_id, grown_id, guardian_id, named_by=desk.clerk)
+    guardian = Caller(api.http, await token_for(api.book, Role.RESIDENT, guardian_id))
+    wallet = str(await api.book.open_account(owner_id=grown_id, balance=100))
+    assert (await guardian.get(f"/accounts/{wallet}")).status_code == 200
+    body = {"merchant_id": str(counter.market.merchant_id), "account_id": wallet, "points": 10}
+    check_problem(await guardian.post("/holds", body), "not_found")
+    check_problem(await guardian.get(f"/accounts/{wallet}"), "not_found")

@@ -161,10 +161,12 @@ async def _check_guardian(connection: Connection, request: Call, wish: Wish, ban
     """Raise GuardianNeededError for what a minor's guardian has to redeem.
 
     The cap counts all that the minor holds today, whoever did it. Call it first in the transaction
-    of the hold: the lock on the resident makes holds of one minor take turns.
+    of the hold: the lock on the resident makes holds of one minor take turns. Who turned out to
+    have come of age has no guardian any more: NotFoundError.
     """
     bank_id, resident_id = request.user.bank_id, wish.resident_id
     if resident_id is None or band is AgeBand.ADULT:
+        await check_reaches_party(connection, request.user, Action.PLACE_HOLD, resident_id)
         return
     await lock_resident(connection, bank_id, resident_id)
     quoted = await holds.quote(connection, bank_id, wish)

@@ -56,7 +56,10 @@ async def name_guardian(
     named_by: UUID,
     sheet: int | None = None,
 ) -> None:
-    """Name a guardian; nothing happens if they are one. GuardianNeededError, NotFoundError."""
+    """Name a guardian; nothing happens if they are one.
+
+    GuardianNeededError, NotFoundError; SecondPersonNeededError for oneself or the sheet's witness.
+    """
     await connection.execute(
         _QUERIES["name_guardian"], bank_id, minor_id, guardian_id, sheet, named_by
     )
@@ -123,6 +126,12 @@ async def find_age_band(
     return band
 
 
+async def claim_minors(connection: Connection, bank_id: int, today: date, limit: int) -> list[UUID]:
+    """Return minors whose age nobody has looked at on this day, for `find_age_band`; once a day."""
+    records = await connection.fetch(_QUERIES["claim_minors"], bank_id, today, limit)
+    return [record["resident_id"] for record in records]
+
+
 async def check_may_redeem(
     connection: Connection,
     bank_id: int,
@@ -177,7 +186,7 @@ async def name_helper(
     """Name a family helper, and record the consent to it: the resident's, or a guardian's.
 
     Replaces an earlier naming of the same helper. HelperRefusedError, GuardianNeededError,
-    NotFoundError.
+    NotFoundError; SecondPersonNeededError for oneself or the sheet's witness.
     """
     await record_consents(
         connection,

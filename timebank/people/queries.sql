@@ -290,6 +290,8 @@ SELECT is_minor FROM resident WHERE bank_id = $1 AND resident_id = $2;
 
 -- name: lock_resident
 SELECT lock_resident($1, $2);
+-- name: claim_minors
+SELECT claim_minors($1, $2, $3) AS resident_id;
 
 -- name: end_minority
 SELECT end_minority($1, $2);
@@ -335,6 +337,9 @@ SELECT c.bank_id, c.resident_id, c.card_id, r.member_number
 FROM card c JOIN resident r USING (bank_id, resident_id)
 WHERE c.token_hash = $1 AND c.revoked_at IS NULL
   AND find_membership(c.bank_id, c.resident_id) = 'approved';
+
+-- name: hold_card
+SELECT hold_card($1, $2, $3);
 
 -- name: issue_sheets
 SELECT first_number, last_number, kind, issued_to, issued_by, issued_at
