@@ -4,7 +4,7 @@ A deed is examined when it is proposed and again when it is decided, for the per
 both must reach what it touches.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from msgspec import Struct
@@ -33,7 +33,7 @@ from timebank.api.wire import AwardRow
 from timebank.api.wire_service import check_days
 from timebank.db import Connection
 from timebank.domain.errors import InvalidInputError, NotFoundError
-from timebank.domain.ledger import Account, AccountKind, Chain, Outcome
+from timebank.domain.ledger import AccountKind, Chain, Outcome, TransferStatus, Unit
 from timebank.domain.redemption import EVERYONE
 from timebank.domain.service import Caps
 from timebank.ledger.ids import derive_id
@@ -64,6 +64,13 @@ class Examined(Struct, frozen=True):
     beneficiaries: frozenset[UUID]
 
 
+class Touched(Struct, frozen=True):
+    """Whose accounts a reversal touches, and what it takes back: each transfer once."""
+
+    owners: frozenset[UUID | None]
+    amounts: Sequence[tuple[Unit, int]]
+
+
 async def examine(request: Call, deed: Deed) -> Examined:
     """Return where the deed belongs and whom it serves, for a caller who may have it done.
 
@@ -81,7 +88,7 @@ async def examine(request: Call, deed: Deed) -> Examined:
             owners = await _owners(desk, principal, action, _accounts_of(deed))
         case ReversalDeed():
             touched = await check_reaches_chain(desk, principal, deed.transfer_id)
-            owners = [account.owner_id for account, _ in touched]
+            owners = list(touched.owners)
         case RoleGrantDeed():
             owners = [await _check_grant(desk, principal, deed)]
         case CapRuleDeed():
@@ -201,23 +208,24 @@ async def _owners(
     ]
 
 
-async def check_reaches_chain(
-    desk: Desk, principal: Principal, transfer_id: UUID
-) -> list[tuple[Account, int]]:
-    """Return the accounts that reversing a transfer and its chain touches, each with an amount.
+async def check_reaches_chain(desk: Desk, principal: Principal, transfer_id: UUID) -> Touched:
+    """Return what reversing a transfer and its chain touches.
 
     Issuance accounts are left out: they are nobody's. NotFoundError unless the caller reaches all.
     """
     async with desk.pool.acquire() as connection:
         chain = await list_chain(connection, principal.bank_id, transfer_id)
-    touched = []
+    owners: set[UUID | None] = set()
+    amounts = []
     for entry in chain:
         for account_id in (entry.credit_account_id, entry.debit_account_id):
             account = await desk.find_account(principal.bank_id, account_id)
             if account and account.kind is not AccountKind.ISSUANCE:
                 await desk.check_reaches(principal, Action.REVERSE, account.owner_id)
-                touched.append((account, entry.amount))
-    return touched
+                owners.add(account.owner_id)
+        if account and entry.status is TransferStatus.POSTED:
+            amounts.append((account.unit, entry.amount))
+    return Touched(frozenset(owners), amounts)
 
 
 async def _check_grant(desk: Desk, principal: Principal, deed: RoleGrantDeed) -> UUID:

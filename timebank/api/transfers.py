@@ -171,11 +171,7 @@ async def read_trial_balance(request: Call) -> TrialBalanceView:
 
 async def _check_may_reverse_alone(request: Call, transfer_id: UUID) -> None:
     touched = await check_reaches_chain(request.desk, request.user, transfer_id)
-    check_reversal_alone(
-        request.user.principal_id,
-        [account.owner_id for account, _ in touched],
-        [(account.unit, amount) for account, amount in touched],
-    )
+    check_reversal_alone(request.user.principal_id, touched.owners, touched.amounts)
 
 
 async def _check_may_read(request: Call, entry: JournalEntry) -> None:

@@ -4,6 +4,7 @@ Persons are compared, not logins. Whoever decides names the hash of the content 
 and doing are one transaction: the caller does the deed after `decide` and before the commit.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -69,8 +70,14 @@ _REFUSALS: Mapping[str, type[TimebankError]] = {
 def check_reversal_alone(
     actor_id: UUID, owners: Collection[UUID | None], amounts: Collection[tuple[Unit, int]]
 ) -> None:
-    """Raise SecondPersonNeededError for a large reversal, or one of one's own things."""
-    if actor_id in owners or any(amount > REVERSED_ALONE[unit] for unit, amount in amounts):
+    """Raise SecondPersonNeededError for a large reversal, or one of one's own things.
+
+    `amounts` are all that one reversal takes back, each once: large is what they sum up to.
+    """
+    sums: Counter[Unit] = Counter()
+    for unit, amount in amounts:
+        sums[unit] += amount
+    if actor_id in owners or any(taken > REVERSED_ALONE[unit] for unit, taken in sums.items()):
         raise SecondPersonNeededError
 
 
