@@ -5,9 +5,17 @@ from uuid import UUID
 
 import pytest
 
-from tests.api.client import Api, check_problem
+from tests.api.client import Api, check_problem, token_for
+from tests.api.service import key_file
 from tests.api.test_approvals import coordinators, decided, person, proposed
+from tests.people.desk import Desk
+from tests.people.test_kin import child_of
+from timebank.domain.ledger import AccountKind
+from timebank.ledger.ids import new_id
 from timebank.people.access import Role
+from timebank.people.kin import name_guardian
+from timebank.people.parties import PartyKind, register_parties
+from timebank.redemption.families import found_family
 
 
 async def chained(api: Api, *points: int) -> tuple[list[UUID], str]:
@@ -51,3 +59,58 @@ async def test_a_transfer_between_two_owners_counts_once(api: Api) -> None:
     path = f"/transfers/{transfer_id}/reversal"
     answer = await coordinator.caller.post(path, {"reason": "duplicate"})
     assert answer.status_code == 201, answer.text
+
+
+async def test_kin_family_and_staff_are_served_with_the_owner(api: Api) -> None:
+    """A guardian by their child, a family by its pool, a clerk by their merchant."""
+    book = api.book
+    desk = await Desk.open(book, key_file().parent)
+    guardian, member, (other, checker) = (
+        await person(api, Role.COORDINATOR),
+        await person(api, Role.COORDINATOR),
+        await coordinators(api),
+    )
+    clerk, merchant_id = await person(api, Role.COORDINATOR), new_id()
+    await token_for(book, Role.CLERK, clerk.party_id, merchant_id=merchant_id)
+    child_id = await child_of(desk, guardian.party_id)
+    async with book.pool.acquire() as connection:
+        await register_parties(connection, book.bank_id, PartyKind.MERCHANT, [merchant_id])
+        pool = await found_family(
+            connection, book.bank_id, new_id(), {member.party_id: False, child_id: False}
+        )
+    wallet = await book.open_account(owner_id=child_id)
+    takings = await book.open_account(AccountKind.MERCHANT, owner_id=merchant_id)
+    for account_id, served in (
+        (wallet, [guardian]),
+        (pool, [member, guardian]),
+        (takings, [clerk]),
+    ):
+        award = {"deed": "award", "account_id": str(account_id), "points": 1}
+        proposal = await proposed(other, award)
+        for somebody in served:
+            check_problem(await somebody.caller.post("/approvals", award), "second_person_needed")
+            check_problem(await decided(somebody, proposal), "second_person_needed")
+        answer = await decided(checker, proposal, decision="rejected")
+        assert answer.status_code == 200, answer.text
+    small = book.award(wallet, 1)
+    await book.post_all(small)
+    path = f"/transfers/{small.transfer_id}/reversal"
+    check_problem(await guardian.caller.post(path, {"reason": "abuse"}), "second_person_needed")
+
+
+async def test_who_comes_to_be_served_after_the_proposal_has_no_part_in_it(api: Api) -> None:
+    desk = await Desk.open(api.book, key_file().parent)
+    maker, checker = await coordinators(api)
+    child_id = await child_of(desk, (await person(api, Role.AUDITOR)).party_id)
+    wallet = await api.book.open_account(owner_id=child_id)
+    award = {"deed": "award", "account_id": str(wallet), "points": 1}
+    by_maker, by_checker = await proposed(maker, award), await proposed(checker, award)
+    async with api.book.pool.acquire() as connection:
+        await name_guardian(
+            connection, api.book.bank_id, child_id, maker.party_id, named_by=checker.party_id
+        )
+    check_problem(await decided(maker, by_checker), "second_person_needed")
+    check_problem(await decided(checker, by_maker), "second_person_needed")
+    assert await api.book.balance(wallet) == 0
+    answer = await decided(checker, by_maker, decision="rejected")
+    assert answer.status_code == 200

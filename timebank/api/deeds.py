@@ -42,7 +42,7 @@ from timebank.ledger.transfers import list_chain, post
 from timebank.people.access import Action, Principal, Role, check_may
 from timebank.people.approvals import Approval
 from timebank.people.grants import grant_role
-from timebank.people.parties import PartyKind, is_party, list_path_of
+from timebank.people.parties import PartyKind, is_party, list_path_of, list_persons_behind
 from timebank.people.targets import check_reaches_party, check_reaches_person
 from timebank.people.vault import Purpose, erase_person
 from timebank.redemption.caps import (
@@ -110,7 +110,8 @@ async def examine(request: Call, deed: Deed) -> Examined:
             owners = [deed.person_id]
     async with desk.pool.acquire() as connection:
         path = await list_path_of(connection, principal.bank_id, owners[0] if owners else None)
-    return Examined(path[0], frozenset(owner for owner in owners if owner))
+        served = await list_persons_behind(connection, principal.bank_id, owners)
+    return Examined(path[0], served)
 
 
 async def perform(connection: Connection, request: Call, done: Approval, deed: Deed) -> None:
@@ -284,4 +285,5 @@ async def _examine_record(desk: Desk, principal: Principal, deed: RecordReversal
         place = await place_of_record(connection, bank_id, record)
         await check_reaches_party(connection, principal, Action.REVERSE_RECORD, place)
         path = await list_path_of(connection, bank_id, place)
-    return Examined(path[0], frozenset({record.person_id}))
+        served = await list_persons_behind(connection, bank_id, [record.person_id])
+    return Examined(path[0], served)

@@ -39,6 +39,7 @@ from timebank.ledger.reversals import reverse
 from timebank.ledger.transfers import get_transfer
 from timebank.people.access import Action, Role
 from timebank.people.approvals import check_reversal_alone
+from timebank.people.parties import list_persons_behind
 from timebank.service.awards import check_not_of_record
 
 
@@ -171,7 +172,9 @@ async def read_trial_balance(request: Call) -> TrialBalanceView:
 
 async def _check_may_reverse_alone(request: Call, transfer_id: UUID) -> None:
     touched = await check_reaches_chain(request.desk, request.user, transfer_id)
-    check_reversal_alone(request.user.principal_id, touched.owners, touched.amounts)
+    async with request.desk.pool.acquire() as connection:
+        served = await list_persons_behind(connection, request.user.bank_id, touched.owners)
+    check_reversal_alone(request.user.principal_id, served, touched.amounts)
 
 
 async def _check_may_read(request: Call, entry: JournalEntry) -> None:

@@ -68,16 +68,16 @@ _REFUSALS: Mapping[str, type[TimebankError]] = {
 
 
 def check_reversal_alone(
-    actor_id: UUID, owners: Collection[UUID | None], amounts: Collection[tuple[Unit, int]]
+    actor_id: UUID, served: Collection[UUID], amounts: Collection[tuple[Unit, int]]
 ) -> None:
-    """Raise SecondPersonNeededError for a large reversal, or one of one's own things.
+    """Raise SecondPersonNeededError for a large reversal, or one that serves the actor.
 
     `amounts` are all that one reversal takes back, each once: large is what they sum up to.
     """
     sums: Counter[Unit] = Counter()
     for unit, amount in amounts:
         sums[unit] += amount
-    if actor_id in owners or any(taken > REVERSED_ALONE[unit] for unit, taken in sums.items()):
+    if actor_id in served or any(taken > REVERSED_ALONE[unit] for unit, taken in sums.items()):
         raise SecondPersonNeededError
 
 

@@ -57,3 +57,15 @@ async def list_path_of(
     """Return the branch a party hangs on now and all above it; None is the bank itself."""
     path: Sequence[UUID] = await connection.fetchval(_QUERIES["list_path_of"], bank_id, party_id)
     return path
+
+
+async def list_persons_behind(
+    connection: Connection, bank_id: int, party_ids: Iterable[UUID | None]
+) -> frozenset[UUID]:
+    """Return whom it serves to do something to what the parties own; None is the bank, nobody.
+
+    Themselves, a family's members, who works for a merchant, and the guardians of all these.
+    """
+    owners = sorted({party_id for party_id in party_ids if party_id})
+    records = await connection.fetch(_QUERIES["list_persons_behind"], bank_id, owners)
+    return frozenset(record["behind"] for record in records)

@@ -21,6 +21,10 @@ SELECT place_party($1, $2, $3);
 -- name: list_path_of
 SELECT list_branch_path($1, find_branch_of($1, $2, 'infinity'), 'infinity');
 
+-- name: list_persons_behind
+SELECT DISTINCT behind
+FROM unnest($2::uuid[]) AS party_id, list_persons_behind($1, party_id) AS behind;
+
 -- name: grant_role
 WITH made AS (
     INSERT INTO role_grant (bank_id, grant_id, party_id, role, branch_id, merchant_id,
