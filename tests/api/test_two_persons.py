@@ -10,9 +10,11 @@ from tests.api.service import key_file
 from tests.api.test_approvals import coordinators, decided, person, proposed
 from tests.people.desk import Desk
 from tests.people.test_kin import child_of
+from tests.places import open_branch, place
 from timebank.domain.ledger import AccountKind
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
+from timebank.people.grants import list_grants, revoke_grant
 from timebank.people.kin import name_guardian
 from timebank.people.parties import PartyKind, register_parties
 from timebank.redemption.families import found_family
@@ -114,3 +116,29 @@ async def test_who_comes_to_be_served_after_the_proposal_has_no_part_in_it(api: 
     assert await api.book.balance(wallet) == 0
     answer = await decided(checker, by_maker, decision="rejected")
     assert answer.status_code == 200
+
+
+async def revoke_roles(api: Api, party_id: UUID) -> None:
+    async with api.book.pool.acquire() as connection:
+        for grant in await list_grants(connection, api.book.bank_id, party_id):
+            await revoke_grant(connection, api.book.bank_id, grant.grant_id)
+
+
+async def test_a_proposal_does_not_outlive_its_makers_role(api: Api) -> None:
+    """Neither a role that may not have it done counts, nor one of another branch."""
+    here, there = await open_branch(api.book), await open_branch(api.book)
+    maker, checker = await coordinators(api, here)
+    resident = await api.resident()
+    await place(api.book, resident.resident_id, here)
+    award = {"deed": "award", "account_id": str(resident.wallet), "points": 1}
+    approved, rejected = await proposed(maker, award), await proposed(maker, award)
+    await revoke_roles(api, maker.party_id)
+    check_problem(await decided(checker, approved), "approval_lapsed")
+    await token_for(api.book, Role.ADMINISTRATOR, maker.party_id)
+    await token_for(api.book, Role.COORDINATOR, maker.party_id, branch_id=there)
+    check_problem(await decided(checker, approved), "approval_lapsed")
+    assert (await decided(checker, rejected, decision="rejected")).status_code == 200
+    assert await api.book.balance(resident.wallet) == 0
+    await token_for(api.book, Role.COORDINATOR, maker.party_id)  # the whole bank reaches it too
+    assert (await decided(checker, approved)).status_code == 200
+    assert await api.book.balance(resident.wallet) == 1

@@ -24,6 +24,7 @@ from timebank.domain.errors import (
 )
 from timebank.domain.ledger import Unit
 from timebank.ledger.ids import new_id
+from timebank.people.policy import Role
 
 _QUERIES = load_queries(__package__)
 _AFTER_ALL = UUID(int=2**128 - 1)
@@ -140,17 +141,25 @@ async def decide(
     checker_id: UUID,
     content_hash: bytes,
     state: ApprovalState,
+    roles: Collection[Role],
 ) -> None:
     """Approve or reject, once; the row stays locked until the transaction ends.
 
     ApprovalDecidedError, ApprovalLapsedError, ApprovalContentDiffersError; SecondPersonNeededError
-    if the checker made the proposal or is served by it.
+    if the checker made the proposal or is served by it. What is approved lapsed too unless its
+    maker holds one of `roles` there; that grant is not revoked before the transaction ends.
     """
     answer = await connection.fetchval(
         _QUERIES["decide_approval"], bank_id, approval_id, checker_id, content_hash, state
     )
     if answer in _REFUSALS:
         raise _REFUSALS[answer]
+    if state is ApprovalState.APPROVED:
+        grants = await connection.fetch(
+            _QUERIES["hold_grant_of_maker"], bank_id, approval_id, list(roles)
+        )
+        if not grants:
+            raise ApprovalLapsedError
 
 
 def _as_approval(record: Mapping[str, object]) -> Approval:
