@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.api.client import Api, check_problem, token_for
+from tests.api.client import Api, Caller, check_problem, token_for
 from tests.api.service import key_file
 from tests.api.test_approvals import coordinators, decided, person, proposed
 from tests.people.desk import Desk
@@ -13,7 +13,7 @@ from tests.people.test_kin import child_of
 from tests.places import open_branch, place
 from timebank.domain.ledger import AccountKind
 from timebank.ledger.ids import new_id
-from timebank.people.access import Role
+from timebank.people.access import Action, Role
 from timebank.people.grants import list_grants, revoke_grant
 from timebank.people.kin import name_guardian
 from timebank.people.parties import PartyKind, register_parties
@@ -142,3 +142,25 @@ async def test_a_proposal_does_not_outlive_its_makers_role(api: Api) -> None:
     await token_for(api.book, Role.COORDINATOR, maker.party_id)  # the whole bank reaches it too
     assert (await decided(checker, approved)).status_code == 200
     assert await api.book.balance(resident.wallet) == 1
+
+
+async def test_a_batch_passes_no_scope(api: Api) -> None:
+    """A system that may award only gives from no pool by way of a batch."""
+    pool, wallet = await api.pool(points=5), await api.book.open_account()
+    award = {"type": "award", "account_id": str(wallet), "points": 1}
+    give = {
+        "type": "transfer",
+        "from_account_id": str(pool),
+        "to_account_id": str(wallet),
+        "points": 5,
+    }
+    scopes = [Action.AWARD, Action.TRANSFER_FROM_POOL]
+    awards, both = [
+        Caller(api.http, await token_for(api.book, Role.INTEGRATOR, scopes=some))
+        for some in (scopes[:1], scopes)
+    ]
+    check_problem(await awards.post("/batches", {"rows": [award, give]}), "forbidden")
+    assert await api.book.balance(wallet) == 0
+    assert (await awards.post("/batches", {"rows": [award]})).status_code == 200
+    assert (await both.post("/batches", {"rows": [give]})).status_code == 200
+    assert await api.book.balance(wallet) == 6
