@@ -164,3 +164,40 @@ async def test_a_batch_passes_no_scope(api: Api) -> None:
     assert (await awards.post("/batches", {"rows": [award]})).status_code == 200
     assert (await both.post("/batches", {"rows": [give]})).status_code == 200
     assert await api.book.balance(wallet) == 6
+
+
+async def test_a_deed_is_filed_where_all_that_it_touches_hangs(api: Api) -> None:
+    """Who reaches one of several owners sees nothing of the others."""
+    street = await open_branch(api.book)
+    here, there = [await open_branch(api.book, street) for _ in range(2)]
+    residents = [await api.resident() for _ in range(2)]
+    for resident, branch_id in zip(residents, (here, there), strict=True):
+        await place(api.book, resident.resident_id, branch_id)
+    pool = await api.book.open_account(AccountKind.POOL, balance=9, owner_id=street)
+    of_bank = await api.pool(points=9)
+    maker = await person(api, Role.COORDINATOR)
+    awards = [
+        {"type": "award", "account_id": str(resident.wallet), "points": 1} for resident in residents
+    ]
+    give = {"deed": "pool_transfer", "to_account_id": str(residents[0].wallet), "points": 1}
+    for deed, branch_id in (
+        ({"deed": "batch", "rows": awards[:1]}, here),
+        ({"deed": "batch", "rows": awards}, street),
+        ({**give, "from_account_id": str(pool)}, street),
+        ({**give, "from_account_id": str(of_bank)}, api.book.bank.root_id),
+    ):
+        assert (await proposed(maker, deed))["branch_id"] == str(branch_id)
+    near = await person(api, Role.COORDINATOR, here)
+    seen = (await near.caller.get("/approvals")).json()["data"]
+    assert [proposal["branch_id"] for proposal in seen] == [str(here)]
+
+
+async def test_a_role_for_the_bank_is_filed_at_its_root(api: Api) -> None:
+    here = await open_branch(api.book)
+    maker, newcomer = await person(api, Role.ADMINISTRATOR), await person(api, Role.AUDITOR)
+    await place(api.book, newcomer.party_id, here)
+    grant = {"deed": "role_grant", "party_id": str(newcomer.party_id), "role": "coordinator"}
+    for branch_id in (here, None):
+        deed = {**grant, "branch_id": branch_id and str(branch_id)}
+        filed = (await proposed(maker, deed))["branch_id"]
+        assert filed == str(branch_id or api.book.bank.root_id)

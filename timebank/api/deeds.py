@@ -42,7 +42,13 @@ from timebank.ledger.transfers import list_chain, post
 from timebank.people.access import Action, Principal, Role, check_may
 from timebank.people.approvals import Approval
 from timebank.people.grants import grant_role
-from timebank.people.parties import PartyKind, is_party, list_path_of, list_persons_behind
+from timebank.people.parties import (
+    PartyKind,
+    find_common_branch,
+    is_party,
+    list_path_of,
+    list_persons_behind,
+)
 from timebank.people.targets import check_reaches_party, check_reaches_person
 from timebank.people.vault import Purpose, erase_person
 from timebank.redemption.caps import (
@@ -78,6 +84,7 @@ async def examine(request: Call, deed: Deed) -> Examined:
     """
     desk, principal, action = request.desk, request.user, ACTIONS[type(deed)]
     check_may(principal, action)
+    places: list[UUID | None] = []
     match deed:
         case AwardDeed():
             owners = await _owners(desk, principal, action, [deed.account_id])
@@ -91,6 +98,7 @@ async def examine(request: Call, deed: Deed) -> Examined:
             owners = list(touched.owners)
         case RoleGrantDeed():
             owners = [await _check_grant(desk, principal, deed)]
+            places = [deed.branch_id]  # a role for the whole bank is granted at its root
         case CapRuleDeed():
             check_cap(deed.scope, deed.points)
             await desk.check_reaches(principal, action, deed.subject_id)
@@ -109,9 +117,9 @@ async def examine(request: Call, deed: Deed) -> Examined:
                 await check_reaches_person(connection, principal, action, deed.person_id)
             owners = [deed.person_id]
     async with desk.pool.acquire() as connection:
-        path = await list_path_of(connection, principal.bank_id, owners[0] if owners else None)
+        branch_id = await find_common_branch(connection, principal.bank_id, [*owners, *places])
         served = await list_persons_behind(connection, principal.bank_id, owners)
-    return Examined(path[0], served)
+    return Examined(branch_id, served)
 
 
 async def perform(connection: Connection, request: Call, done: Approval, deed: Deed) -> None:

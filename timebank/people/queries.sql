@@ -21,6 +21,11 @@ SELECT place_party($1, $2, $3);
 -- name: list_path_of
 SELECT list_branch_path($1, find_branch_of($1, $2, 'infinity'), 'infinity');
 
+-- name: list_paths_of
+SELECT list_branch_path($1, branch_id, 'infinity') AS path
+FROM (SELECT DISTINCT find_branch_of($1, party_id, 'infinity') AS branch_id
+      FROM unnest($2::uuid[]) AS party_id) AS places;
+
 -- name: list_persons_behind
 SELECT DISTINCT behind
 FROM unnest($2::uuid[]) AS party_id, list_persons_behind($1, party_id) AS behind;
