@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.api.client import Api, Caller, check_problem, token_for
+from tests.api.client import Api, Caller, check_only_fault, check_problem, token_for
 from tests.api.service import key_file
 from tests.api.test_approvals import coordinators, decided, person, proposed
 from tests.people.desk import Desk
@@ -201,3 +201,42 @@ async def test_a_role_for_the_bank_is_filed_at_its_root(api: Api) -> None:
         deed = {**grant, "branch_id": branch_id and str(branch_id)}
         filed = (await proposed(maker, deed))["branch_id"]
         assert filed == str(branch_id or api.book.bank.root_id)
+
+
+@pytest.mark.parametrize("role", [Role.AUDITOR, Role.ADMINISTRATOR])
+@pytest.mark.parametrize("path", ["/audit-log", "/trial-balance"])
+async def test_a_role_of_a_branch_does_not_see_the_whole_bank(
+    api: Api, role: Role, path: str
+) -> None:
+    of_branch = await person(api, role, await open_branch(api.book))
+    check_problem(await of_branch.caller.get(path), "forbidden")
+    assert (await (await person(api, role)).caller.get(path)).status_code == 200
+
+
+async def test_an_integrator_is_of_the_whole_bank_and_a_clerk_of_a_merchant(api: Api) -> None:
+    here, there = [await open_branch(api.book) for _ in range(2)]
+    root = await person(api, Role.ADMINISTRATOR)
+    local = await person(api, Role.ADMINISTRATOR, here)
+    system, clerk, merchant, abroad = [new_id() for _ in range(4)]
+    async with api.book.pool.acquire() as connection:
+        for kind, party_ids in (
+            (PartyKind.SYSTEM, [system]),
+            (PartyKind.PERSON, [clerk]),
+            (PartyKind.MERCHANT, [merchant, abroad]),
+        ):
+            await register_parties(connection, api.book.bank_id, kind, party_ids)
+    for party_id, branch_id in ((clerk, here), (merchant, here), (abroad, there), (system, here)):
+        await place(api.book, party_id, branch_id)
+    integrator = {"deed": "role_grant", "party_id": str(system), "role": "integrator"}
+    for somebody in (root, local):
+        answer = await somebody.caller.post("/approvals", {**integrator, "branch_id": str(here)})
+        check_only_fault(answer, "/branch_id")
+    await proposed(root, integrator)
+    at_till = {"deed": "role_grant", "party_id": str(clerk), "role": "clerk"}
+    at_till["branch_id"] = str(here)
+    for no_merchant in (new_id(), clerk):
+        answer = await root.caller.post("/approvals", {**at_till, "merchant_id": str(no_merchant)})
+        check_problem(answer, "not_found")
+    answer = await local.caller.post("/approvals", {**at_till, "merchant_id": str(abroad)})
+    check_problem(answer, "not_found")
+    await proposed(local, {**at_till, "merchant_id": str(merchant)})

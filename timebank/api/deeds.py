@@ -249,6 +249,12 @@ async def _check_grant(desk: Desk, principal: Principal, deed: RoleGrantDeed) ->
         if not await is_party(connection, bank.bank_id, deed.party_id, kind):
             raise NotFoundError
         place = deed.branch_id or bank.root_id
+        if deed.role is Role.INTEGRATOR and place != bank.root_id:
+            raise InvalidInputError("An integrator is of the whole bank.", pointer="/branch_id")
+        if deed.merchant_id and not await is_party(
+            connection, bank.bank_id, deed.merchant_id, PartyKind.MERCHANT
+        ):
+            raise NotFoundError
         for party_id in filter(None, (deed.party_id, place, deed.merchant_id)):
             await check_reaches_party(connection, principal, Action.GRANT_ROLE, party_id)
     return deed.party_id
