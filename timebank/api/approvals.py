@@ -15,7 +15,7 @@ from timebank.api.cursors import make_cursor, read_cursor
 from timebank.api.deed_kinds import ACTIONS
 from timebank.api.deed_kinds import Deed as ProposedDeed
 from timebank.api.deeds import examine, perform
-from timebank.api.once import Deed, once
+from timebank.api.once import Deed, once, was_answered
 from timebank.api.operations import get, post
 from timebank.db import Connection, transaction
 from timebank.people.access import POLICY, Action
@@ -99,7 +99,8 @@ async def decide_a_proposal(
     bank_id = request.user.bank_id
     proposed = await _get_seen(request, approval_id, Action.DECIDE)
     deed = msgspec.json.decode(proposed.content, type=ProposedDeed)
-    await examine(request, deed)
+    if not await was_answered(request):  # what was done may be out of reach now, as who is erased
+        await examine(request, deed)
 
     async def work(connection: Connection) -> Deed[ApprovalView]:
         await decide(
