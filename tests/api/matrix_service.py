@@ -192,7 +192,7 @@ RECORDS = [
 
 RULES = [
     Row("GET /categories/{category_id:uuid}/rates", SEEING_THE_WALL),
-    Row("GET /caps", ON_THE_WALL),
+    Row("GET /service-caps", ON_THE_WALL),
     Row(
         "GET /what-if",
         {Role.ADMINISTRATOR: "bank", Role.AUDITOR: "bank"},

@@ -95,6 +95,7 @@ OPERATION_IDS = {
     "list_role_grants",
     "list_roster",
     "list_sheet_runs",
+    "list_service_caps",
     "list_shifts",
     "list_shops",
     "list_wishes",

@@ -22,9 +22,12 @@ from schemathesis.specs.openapi.checks import content_type_conformance
 from tests.api.client import Caller, new_key, token_for
 from tests.api.counter import Counter
 from tests.api.operation_ids import OPERATION_IDS
-from tests.api.things import Things
+from tests.api.things import MAKERS, Things
+from tests.api.things_service import SERVICE_MAKERS
 from timebank.domain.ledger import AccountKind
 from timebank.people.access import Role
+
+MAKERS.update(SERVICE_MAKERS)
 
 IN_PUBLIC = {"begin_enrolment", "complete_enrolment", "log_in"}
 

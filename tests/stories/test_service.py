@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from tests.api.client import Api, Caller, Resident, check_only_fault, check_problem, token_for
+from tests.people.desk import Desk
 from tests.places import open_branch, place
 from timebank.audit.reconcile import reconcile
 from timebank.audit.snapshot import open_snapshot
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
+from timebank.people.cards import issue_card
 
 POINTS_PER_HOUR = 25
 
@@ -324,6 +327,25 @@ async def test_a_shift_with_a_waiting_list_and_the_code_on_the_wall(api: Api) ->
     check_problem(
         await here.maker.post(f"{path}/cancellation", {"reason": "weather"}), "shift_closed"
     )
+
+
+async def test_a_card_checks_in_and_a_dead_one_does_not(api: Api, tmp_path: Path) -> None:
+    here, desk = await Community.open(api), await Desk.open(api.book, tmp_path)
+    member = await desk.member()
+    async with desk.at() as connection:
+        dead = await issue_card(connection, desk.bank_id, member, issued_by=desk.clerk)
+    async with desk.at() as connection:
+        card = await issue_card(connection, desk.bank_id, member, issued_by=desk.clerk)
+    [shift] = await here.plan(datetime.now(UTC) - timedelta(minutes=10))
+    path = f"/shifts/{shift['shift_id']}"
+    check_problem(await here.maker.post(f"{path}/check-ins", {"card": dead}), "not_found")
+    scanned = {"card": f"https://example.cn/p/{card.lower()}"}
+    came = made(await here.maker.post(f"{path}/check-ins", scanned))
+    assert came["person_id"] == str(member)
+    offline = {**scans_of(shift, await here.resident(), 0)[0], "card": dead}
+    del offline["resident_id"]
+    [result] = made(await here.maker.post("/scans", {"scans": [offline]}))["data"]
+    assert result["outcome"] == "person_not_found"
 
 
 async def test_a_forgotten_check_out_waits_for_a_review(api: Api) -> None:

@@ -99,7 +99,9 @@ class RateDeed(Struct, tag_field="deed", tag="rate", forbid_unknown_fields=True,
     effective_on: date
 
 
-class CapsDeed(Struct, tag_field="deed", tag="caps", forbid_unknown_fields=True, kw_only=True):
+class CapsDeed(
+    Struct, tag_field="deed", tag="service_caps", forbid_unknown_fields=True, kw_only=True
+):
     """Cap what is confirmed of a day, from a local day on; none is no cap."""
 
     effective_on: date

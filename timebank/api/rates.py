@@ -46,8 +46,12 @@ async def list_rates(request: Call, category_id: FromPath[UUID]) -> RateList:
     return RateList(found)
 
 
-@get("/caps", opt={"action": Action.READ_PROGRAMME}, operation_id="list_caps")
-async def list_caps(request: Call) -> CapsList:
+@get(
+    "/service-caps",
+    opt={"action": Action.READ_PROGRAMME},
+    operation_id="list_service_caps",
+)
+async def list_service_caps(request: Call) -> CapsList:
     """List how much may be confirmed of a day, by the day from which on."""
     async with transaction(request.desk.pool) as connection:
         return CapsList(await rates.list_caps(connection, request.user.bank_id))
@@ -80,4 +84,4 @@ def _read_rate(text: str) -> tuple[UUID, int]:
     return category_id, per_hour
 
 
-router = Router("/", route_handlers=[list_rates, list_caps, ask_what_if])
+router = Router("/", route_handlers=[list_rates, list_service_caps, ask_what_if])
