@@ -1620,7 +1620,8 @@ GRANT EXECUTE ON FUNCTION decide_approval TO timebank_app;
 -- ── People ──────────────────────────────────────────────────────────────────────────────────────
 --
 -- Random ids and what rules ask for. Names, birthdays and the like stand in the vault, below.
--- lock order   A resident's row before anything that belongs to it; several by resident_id.
+-- lock order   A resident's row before anything that belongs to it; several by resident_id. A hold
+--              of a minor's points locks it before all that redemption locks (see below).
 
 CREATE TABLE resident (
     bank_id       integer NOT NULL,
@@ -1910,6 +1911,13 @@ COMMENT ON FUNCTION register_residents IS
     'Residents who apply for membership. One known by a pseudonym, or who comes back, keeps id, '
     'accounts and number.';
 
+CREATE FUNCTION lock_resident(p_bank integer, p_resident uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    SELECT FROM resident WHERE (bank_id, resident_id) = (p_bank, p_resident) FOR NO KEY UPDATE;
+$$;
+COMMENT ON FUNCTION lock_resident IS
+    'Before what a minor did today is counted and more is done: one after the other.';
+
 CREATE FUNCTION end_minority(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
@@ -1981,7 +1989,7 @@ GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     find_membership, has_consent, is_guardian, may_help, check_person
     TO timebank_app, timebank_auditor;
-GRANT EXECUTE ON FUNCTION register_residents, end_minority, issue_card, revoke_card
+GRANT EXECUTE ON FUNCTION register_residents, lock_resident, end_minority, issue_card, revoke_card
     TO timebank_app;
 
 
@@ -3629,7 +3637,8 @@ GRANT EXECUTE ON FUNCTION open_certificate, close_certificate, revoke_certificat
 --   hold         placed_at <= t < expires_at: half-open, by the database's clock.
 --   a day        The bank's local day. Caps count a hold on the day it was placed; what was not
 --                captured is given back to that day; a refund gives nothing back.
---   lock order   1 the hold's row (the sweeper passes over what others have)  2 code_attempts
+--   lock order   0 at a new hold of a minor's points the resident's row (lock_resident)
+--                1 the hold's row (the sweeper passes over what others have)  2 code_attempts
 --                3 the payment code  4 the override  5 stock by offer_id  6 cap_use by its key
 --                7 balances by account_id, all at once  8 new rows. Each act is one function and
 --                takes what it needs of these in this order; one act is one transaction.
@@ -3909,7 +3918,8 @@ COMMENT ON COLUMN redemption_act.act_id IS
 COMMENT ON COLUMN redemption_act.quantity IS
     'Units held, captured, given back or restocked (negative: taken out), or points if open.';
 COMMENT ON COLUMN redemption_act.points IS 'What it moved, or was asked to move.';
-COMMENT ON COLUMN redemption_act.fingerprint IS 'SHA-256 of all that was asked.';
+COMMENT ON COLUMN redemption_act.fingerprint IS
+    'SHA-256 of all that was asked; of a code by hash_code, so that nobody tries it out.';
 
 CREATE TABLE code_key (
     bank_id  integer PRIMARY KEY,
@@ -4135,6 +4145,9 @@ COMMENT ON FUNCTION find_cap_fault IS
 CREATE FUNCTION hash_code(p_bank integer, p_code bytea) RETURNS bytea
 LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 BEGIN
+    IF p_code IS NULL THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO code_key (bank_id) SELECT p_bank
     WHERE NOT EXISTS (SELECT FROM code_key WHERE bank_id = p_bank)
     ON CONFLICT DO NOTHING;
@@ -4456,7 +4469,8 @@ CREATE FUNCTION place_hold(
 SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     asked    bytea := fingerprint_of(ROW('hold', p_resident, p_source, p_merchant, p_offer, p_shop,
-                         p_quantity, p_lifetime, p_channel, p_override, p_actor, p_code)::text);
+                         p_quantity, p_lifetime, p_channel, p_override, p_actor,
+                         hash_code(p_bank, p_code))::text);
     may_try  boolean := p_code IS NULL OR lock_attempts(p_bank, p_actor, p_merchant);
     code     payment_code := lock_payment_code(p_bank, p_code);
     wish     hold := new_wish(p_bank, p_hold, coalesce(p_resident, code.resident_id),
@@ -4578,7 +4592,7 @@ CREATE FUNCTION capture_hold(
 SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     asked     bytea := fingerprint_of(ROW('capture', p_hold, p_merchant, p_quantity, p_override,
-                                          p_actor, p_code)::text);
+                                          p_actor, hash_code(p_bank, p_code))::text);
     held      hold := lock_hold(p_bank, p_hold);
     may_try   boolean := p_code IS NULL OR lock_attempts(p_bank, p_actor, p_merchant);
     stamp     timestamptz := clock_timestamp();

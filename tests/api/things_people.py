@@ -166,6 +166,7 @@ PEOPLE_MAKERS: Mapping[str, Maker] = {
     "member_number": _member_number,
     "minor_id": _minor,
     "person_id": _resident,
+    "redemption_paper": _paper(SheetKind.REDEMPTION),
     "registration_paper": _paper(SheetKind.REGISTRATION),
     "resident_id": _resident,
 }

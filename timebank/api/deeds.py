@@ -18,6 +18,7 @@ from timebank.api.deed_kinds import (
     CapsDeed,
     Deed,
     ErasureDeed,
+    MinorCapDeed,
     PassCapDeed,
     PoolTransferDeed,
     RateDeed,
@@ -32,6 +33,7 @@ from timebank.api.reaching import place_of_record
 from timebank.api.wire import AwardRow
 from timebank.api.wire_service import check_days
 from timebank.db import Connection
+from timebank.domain.ages import MinorCap
 from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.domain.ledger import AccountKind, Chain, Outcome, TransferStatus, Unit
 from timebank.domain.redemption import EVERYONE
@@ -42,6 +44,7 @@ from timebank.ledger.transfers import list_chain, post
 from timebank.people.access import Action, Principal, Role, check_may
 from timebank.people.approvals import Approval
 from timebank.people.grants import grant_role
+from timebank.people.kin import set_minor_cap
 from timebank.people.parties import (
     PartyKind,
     find_common_branch,
@@ -103,6 +106,11 @@ async def examine(request: Call, deed: Deed) -> Examined:
             check_cap(deed.scope, deed.points)
             await desk.check_reaches(principal, action, deed.subject_id)
             owners = [deed.subject_id]
+        case MinorCapDeed():
+            owners = []
+            if deed.points_at_once > deed.points_a_day:
+                raise InvalidInputError("At once is at most a day's.", pointer="/points_at_once")
+            await desk.check_reaches(principal, action, None)
         case PassCapDeed():
             check_override(deed.terms())
             await desk.check_reaches(principal, action, deed.subject_id)
@@ -147,6 +155,9 @@ async def perform(connection: Connection, request: Call, done: Approval, deed: D
                 subject_id=subject_id,
                 set_by=done.maker_id,
             )
+        case MinorCapDeed():
+            cap = MinorCap(deed.points_at_once, deed.points_a_day)
+            await set_minor_cap(connection, bank_id, cap, set_by=done.maker_id)
         case PassCapDeed():
             await grant_override(connection, bank_id, done.approval_id, deed.terms())
         case RateDeed() | CapsDeed():

@@ -38,8 +38,13 @@ async def use_paper(
     paper: PaperBody | None,
     kind: SheetKind,
     member_id: UUID,
+    *,
+    subject_id: UUID | None = None,
 ) -> int | None:
-    """Enter the sheet for this member and return its number; None where there is none."""
+    """Enter the sheet for this member and return its number; None where there is none.
+
+    `subject_id` is what was recorded from it.
+    """
     if paper is None:
         return None
     number = parse_sheet_number(paper.sheet)
@@ -51,5 +56,6 @@ async def use_paper(
         member_id=member_id,
         operator_id=request.user.principal_id,
         witness_id=paper.witness_id,
+        subject_id=subject_id,
     )
     return number

@@ -95,6 +95,11 @@ async def is_minor(connection: Connection, bank_id: int, resident_id: UUID) -> b
     return bool(await connection.fetchval(_QUERIES["is_minor"], bank_id, resident_id))
 
 
+async def lock_resident(connection: Connection, bank_id: int, resident_id: UUID) -> None:
+    """Let others who lock them wait until the commit: what is counted until then stays true."""
+    await connection.execute(_QUERIES["lock_resident"], bank_id, resident_id)
+
+
 async def find_age_band(
     pool: Pool, ring: KeyRing, access: Access, resident_id: UUID, today: date
 ) -> AgeBand:
@@ -130,7 +135,8 @@ async def check_may_redeem(
 ) -> None:
     """Raise GuardianNeededError for points that a minor's guardian has to redeem.
 
-    `redeemed_today` are the points that the minor redeemed alone on this local day already.
+    `redeemed_today` are the points that the minor redeemed alone on this local day already, counted
+    after `lock_resident` in the transaction that redeems more.
     """
     cap = await find_minor_cap(connection, bank_id)
     if not needs_guardian(band, points, redeemed_today, cap):

@@ -228,7 +228,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.PLACE_HOLD: _KIN_AND_COORDINATORS,
     Action.READ_HOLD: {**_KIN_AND_COORDINATORS, **_BY_TILLS, Role.AUDITOR: Reach.BRANCH},
     Action.RELEASE_HOLD: {**_KIN_AND_COORDINATORS, **_BY_TILLS},
-    Action.RENEW_PICKUP_CODE: _KIN_AND_COORDINATORS,
+    Action.RENEW_PICKUP_CODE: {Role.RESIDENT: Reach.KIN},
     Action.ISSUE_PAYMENT_CODE: {Role.RESIDENT: Reach.OWN},
     Action.CHARGE: _BY_TILLS,
     Action.CAPTURE: _BY_TILLS,

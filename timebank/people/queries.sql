@@ -297,6 +297,9 @@ SELECT is_guardian($1, $2, $3);
 -- name: is_minor
 SELECT is_minor FROM resident WHERE bank_id = $1 AND resident_id = $2;
 
+-- name: lock_resident
+SELECT lock_resident($1, $2);
+
 -- name: end_minority
 SELECT end_minority($1, $2);
 
