@@ -1470,6 +1470,8 @@ COMMENT ON COLUMN role_grant.approved_by IS
     'Another person than granted_by; both are the operator where a command made the grant.';
 CREATE UNIQUE INDEX role_granted_once ON role_grant
     (bank_id, party_id, role, branch_id, merchant_id) NULLS NOT DISTINCT WHERE revoked_at IS NULL;
+CREATE INDEX role_grant_at_merchant ON role_grant (bank_id, merchant_id)
+    WHERE revoked_at IS NULL AND merchant_id IS NOT NULL;
 
 CREATE TYPE session_method AS ENUM (
     'token',     -- issued by a command or as an API key
@@ -1579,7 +1581,8 @@ CREATE FUNCTION decide_approval(
     p_bank integer, p_approval uuid, p_checker uuid, p_content_hash bytea, p_state approval_state
 ) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 DECLARE
-    found approval;
+    found  approval;
+    served uuid[];
 BEGIN
     SELECT * INTO found FROM approval WHERE (bank_id, approval_id) = (p_bank, p_approval)
     FOR NO KEY UPDATE;
@@ -1590,13 +1593,21 @@ BEGIN
     ELSIF found.content_hash <> p_content_hash THEN
         RETURN 'content_differs';
     END IF;
+    served := ARRAY(SELECT list_persons_behind(p_bank, party_id)
+                    FROM unnest(found.beneficiaries) AS party_id);
+    IF p_checker = ANY (served) THEN
+        PERFORM refuse('approval_checker_is_not_beneficiary', 'it serves who decides');
+    ELSIF p_state = 'approved' AND found.maker_id = ANY (served) THEN
+        PERFORM refuse('approval_maker_is_not_beneficiary', 'it serves who made it');
+    END IF;
     UPDATE approval SET state = p_state, checker_id = p_checker, decided_at = clock_timestamp()
     WHERE (bank_id, approval_id) = (p_bank, p_approval);
     RETURN p_state;
 END $$;
 COMMENT ON FUNCTION decide_approval IS
     'Decides a proposal once, before it lapses, by its content; returns the state, or why not. '
-    'Whoever made it or is served by it cannot: the constraints of the table say so.';
+    'Whoever made it or was served by it when it was made cannot: the constraints of the table say '
+    'so; nor who is behind a beneficiary now, and nothing is approved that now serves its maker.';
 
 GRANT INSERT ON role_grant, session, audit_log TO timebank_app;
 GRANT INSERT (bank_id, approval_id, deed, content, content_hash, branch_id, maker_id,
@@ -5298,6 +5309,28 @@ COMMENT ON FUNCTION give_points IS
     'A gift (wallet), a reissue (merchant) or an allocation (pool), under the cap of the giver''s '
     'day; an allocation has none, but four eyes at the edge.';
 
+CREATE FUNCTION list_persons_behind(p_bank integer, p_party uuid) RETURNS SETOF uuid
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    WITH named AS (
+        SELECT p_party AS party_id
+        UNION
+        SELECT member_id FROM family_member
+        WHERE bank_id = p_bank AND family_id = p_party AND left_at IS NULL
+        UNION
+        SELECT party_id FROM role_grant
+        WHERE bank_id = p_bank AND merchant_id = p_party AND revoked_at IS NULL
+    )
+    SELECT party_id FROM named
+    UNION
+    SELECT g.guardian_id FROM named n
+    JOIN guardianship g ON g.bank_id = p_bank AND g.minor_id = n.party_id
+    WHERE g.ended_at IS NULL;
+$$;
+COMMENT ON FUNCTION list_persons_behind IS
+    'Whom it serves now if something is done to what a party owns: the party, a family''s members, '
+    'who works for a merchant, and the guardians of all these.';
+
+GRANT EXECUTE ON FUNCTION list_persons_behind TO timebank_app;
 GRANT INSERT ON family_member TO timebank_app;
 GRANT UPDATE (left_at) ON family_member TO timebank_app;
 GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
