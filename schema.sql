@@ -342,6 +342,7 @@ LANGUAGE sql SECURITY DEFINER
 SET search_path = timebank, pg_temp
 SET enable_nestloop = off  -- both tables by sorted keys, not a probe of account for each balance
 SET enable_seqscan = off   -- also in a plan that was made while they were empty
+SET enable_bitmapscan = off  -- the index gives the rows in their order: nothing to sort
 AS $$
     SELECT array_agg(account_id), array_agg(unit), array_agg(kind), array_agg(balance),
            array_agg(seq), array_agg(floor), array_agg(ceiling), array_agg(occurred_latest),
