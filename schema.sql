@@ -342,6 +342,7 @@ LANGUAGE sql SECURITY DEFINER
 SET search_path = timebank, pg_temp
 SET enable_nestloop = off  -- both tables by sorted keys, not a probe of account for each balance
 SET enable_seqscan = off   -- also in a plan that was made while they were empty
+SET enable_bitmapscan = off  -- the index gives the rows in their order: nothing to sort
 AS $$
     SELECT array_agg(account_id), array_agg(unit), array_agg(kind), array_agg(balance),
            array_agg(seq), array_agg(floor), array_agg(ceiling), array_agg(occurred_latest),
@@ -1470,6 +1471,8 @@ COMMENT ON COLUMN role_grant.approved_by IS
     'Another person than granted_by; both are the operator where a command made the grant.';
 CREATE UNIQUE INDEX role_granted_once ON role_grant
     (bank_id, party_id, role, branch_id, merchant_id) NULLS NOT DISTINCT WHERE revoked_at IS NULL;
+CREATE INDEX role_grant_at_merchant ON role_grant (bank_id, merchant_id)
+    WHERE revoked_at IS NULL AND merchant_id IS NOT NULL;
 
 CREATE TYPE session_method AS ENUM (
     'token',     -- issued by a command or as an API key
@@ -1579,7 +1582,8 @@ CREATE FUNCTION decide_approval(
     p_bank integer, p_approval uuid, p_checker uuid, p_content_hash bytea, p_state approval_state
 ) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 DECLARE
-    found approval;
+    found  approval;
+    served uuid[];
 BEGIN
     SELECT * INTO found FROM approval WHERE (bank_id, approval_id) = (p_bank, p_approval)
     FOR NO KEY UPDATE;
@@ -1590,13 +1594,21 @@ BEGIN
     ELSIF found.content_hash <> p_content_hash THEN
         RETURN 'content_differs';
     END IF;
+    served := ARRAY(SELECT list_persons_behind(p_bank, party_id)
+                    FROM unnest(found.beneficiaries) AS party_id);
+    IF p_checker = ANY (served) THEN
+        PERFORM refuse('approval_checker_is_not_beneficiary', 'it serves who decides');
+    ELSIF p_state = 'approved' AND found.maker_id = ANY (served) THEN
+        PERFORM refuse('approval_maker_is_not_beneficiary', 'it serves who made it');
+    END IF;
     UPDATE approval SET state = p_state, checker_id = p_checker, decided_at = clock_timestamp()
     WHERE (bank_id, approval_id) = (p_bank, p_approval);
     RETURN p_state;
 END $$;
 COMMENT ON FUNCTION decide_approval IS
     'Decides a proposal once, before it lapses, by its content; returns the state, or why not. '
-    'Whoever made it or is served by it cannot: the constraints of the table say so.';
+    'Whoever made it or was served by it when it was made cannot: the constraints of the table say '
+    'so; nor who is behind a beneficiary now, and nothing is approved that now serves its maker.';
 
 GRANT INSERT ON role_grant, session, audit_log TO timebank_app;
 GRANT INSERT (bank_id, approval_id, deed, content, content_hash, branch_id, maker_id,
@@ -1609,7 +1621,8 @@ GRANT EXECUTE ON FUNCTION decide_approval TO timebank_app;
 -- ── People ──────────────────────────────────────────────────────────────────────────────────────
 --
 -- Random ids and what rules ask for. Names, birthdays and the like stand in the vault, below.
--- lock order   A resident's row before anything that belongs to it; several by resident_id.
+-- lock order   A resident's row before anything that belongs to it; several by resident_id. A hold
+--              of a minor's points locks it before all that redemption locks (see below).
 
 CREATE TABLE resident (
     bank_id       integer NOT NULL,
@@ -1620,6 +1633,7 @@ CREATE TABLE resident (
                               member_number ~ '^[1-9][0-9]{9}$' AND
                               member_number::bigint % 97 = 1),
     is_minor      boolean NOT NULL DEFAULT false,
+    age_looked_on date,
     PRIMARY KEY (bank_id, resident_id),
     CONSTRAINT resident_source_ref_unique UNIQUE (bank_id, source_ref),
     CONSTRAINT resident_member_number_unique UNIQUE (bank_id, member_number)
@@ -1630,6 +1644,8 @@ COMMENT ON COLUMN resident.source_ref IS
 COMMENT ON COLUMN resident.member_number IS 'Random, with two check digits; null for a pseudonym.';
 COMMENT ON COLUMN resident.is_minor IS
     'Was under 18 when last looked at: the rules for minors then ask the vault for the birthday.';
+COMMENT ON COLUMN resident.age_looked_on IS 'When a job last looked whether a minor still is one.';
+CREATE INDEX resident_minor ON resident (bank_id, resident_id) WHERE is_minor;
 
 CREATE TYPE membership_state AS ENUM (
     'applied',   -- -> approved, rejected, left
@@ -1659,7 +1675,8 @@ CREATE TABLE guardianship (
     named_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     ended_at     timestamptz,
     PRIMARY KEY (bank_id, minor_id, guardian_id, named_at),
-    CONSTRAINT guardian_is_another CHECK (guardian_id <> minor_id)
+    CONSTRAINT guardian_is_another CHECK (guardian_id <> minor_id),
+    CONSTRAINT guardian_named_by_another CHECK (guardian_id <> named_by)
 );
 COMMENT ON TABLE guardianship IS 'Who acts for a minor; it ends with the minority.';
 COMMENT ON COLUMN guardianship.sheet IS 'The paper that shows it.';
@@ -1716,6 +1733,7 @@ CREATE TABLE family_helper (
     ended_at     timestamptz,
     PRIMARY KEY (bank_id, resident_id, helper_id, named_at),
     CONSTRAINT helper_is_another CHECK (helper_id <> resident_id),
+    CONSTRAINT helper_named_by_another CHECK (helper_id <> named_by),
     CONSTRAINT helper_for_a_year_at_most CHECK (
         expires_at > named_at AND expires_at <= named_at + interval '8784 hours')
 );
@@ -1842,9 +1860,15 @@ BEGIN
         RAISE EXCEPTION 'a guardian is an adult and guards a minor'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'guardian_is_adult_of_minor';
     END IF;
+    IF EXISTS (SELECT FROM sheet WHERE bank_id = NEW.bank_id AND number = NEW.sheet
+               AND NEW.guardian_id IN (operator_id, witness_id)) THEN
+        RAISE EXCEPTION 'who saw the paper signed does not gain by it'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
+    END IF;
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION check_guardianship IS 'An adult guards a minor, whoever writes it.';
+COMMENT ON FUNCTION check_guardianship IS
+    'An adult guards a minor, whoever writes it, and witnessed no paper that makes them one.';
 CREATE TRIGGER guardianship_is_lawful BEFORE INSERT ON guardianship
     FOR EACH ROW EXECUTE FUNCTION check_guardianship();
 
@@ -1875,9 +1899,19 @@ BEGIN
         RAISE EXCEPTION 'a helper needs the resident''s consent'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'helper_is_consented_to';
     END IF;
+    IF NEW.helper_id IN (
+            SELECT unnest(ARRAY[c.recorded_by, s.operator_id, s.witness_id])
+            FROM (SELECT * FROM consent WHERE bank_id = NEW.bank_id AND kind = 'helper'
+                  AND party_id = NEW.resident_id
+                  ORDER BY recorded_at DESC, consent_id DESC LIMIT 1) AS c
+            LEFT JOIN sheet s ON (s.bank_id, s.number) = (c.bank_id, c.sheet)) THEN
+        RAISE EXCEPTION 'who saw the paper signed does not gain by it'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
+    END IF;
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION check_helper IS 'A family helper is a person whom the resident wants.';
+COMMENT ON FUNCTION check_helper IS
+    'A family helper is a person whom the resident wants, and neither recorded nor witnessed it.';
 CREATE TRIGGER family_helper_is_lawful BEFORE INSERT ON family_helper
     FOR EACH ROW EXECUTE FUNCTION check_helper();
 
@@ -1899,6 +1933,25 @@ COMMENT ON FUNCTION register_residents IS
     'Residents who apply for membership. One known by a pseudonym, or who comes back, keeps id, '
     'accounts and number.';
 
+CREATE FUNCTION lock_resident(p_bank integer, p_resident uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    SELECT FROM resident WHERE (bank_id, resident_id) = (p_bank, p_resident) FOR NO KEY UPDATE;
+$$;
+COMMENT ON FUNCTION lock_resident IS
+    'Before what a minor did today is counted and more is done: one after the other.';
+CREATE FUNCTION claim_minors(p_bank integer, p_today date, p_limit integer) RETURNS SETOF uuid
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    UPDATE resident SET age_looked_on = p_today
+    WHERE bank_id = p_bank AND resident_id IN (
+        SELECT resident_id FROM resident
+        WHERE bank_id = p_bank AND is_minor
+          AND (age_looked_on IS NULL OR age_looked_on < p_today)
+        ORDER BY resident_id LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED)
+    RETURNING resident_id;
+$$;
+COMMENT ON FUNCTION claim_minors IS
+    'Minors at whose birthday nobody looked today; from now on somebody has. Locks their rows.';
+
 CREATE FUNCTION end_minority(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
@@ -1918,21 +1971,46 @@ BEGIN
         RAISE EXCEPTION 'a card is for approved members'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'card_is_of_member';
     END IF;
+    IF EXISTS (SELECT FROM login_secret WHERE bank_id = p_bank AND party_id = p_resident
+               AND kind = 'pin' AND set_by = p_issuer) THEN
+        PERFORM refuse('card_and_pin_by_two', 'who set the PIN issues no card to it');
+    END IF;
     PERFORM revoke_card(p_bank, p_resident);
+    UPDATE one_time_code SET used_at = clock_timestamp()
+    WHERE bank_id = p_bank AND party_id = p_resident AND used_at IS NULL;
     INSERT INTO card (bank_id, card_id, resident_id, token_hash, issued_by)
     VALUES (p_bank, p_card, p_resident, p_token_hash, p_issuer);
 END $$;
-COMMENT ON FUNCTION issue_card IS 'A new card for a member; the old one dies in the same commit.';
+COMMENT ON FUNCTION issue_card IS
+    'A new card for a member; the old one and an open one-time code die in the same commit. Nobody '
+    'but the resident ever holds both halves of a login: who set the PIN issues no card to it. '
+    'Locks the resident''s row, the card, the code, then sessions.';
 
 CREATE FUNCTION revoke_card(p_bank integer, p_resident uuid) RETURNS boolean
-LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
-    WITH dead AS (
-        UPDATE card SET revoked_at = clock_timestamp()
-        WHERE bank_id = p_bank AND resident_id = p_resident AND revoked_at IS NULL
-        RETURNING card_id)
-    SELECT EXISTS (SELECT FROM dead);
-$$;
-COMMENT ON FUNCTION revoke_card IS 'Ends the card in use; whether there was one.';
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    had boolean;
+BEGIN
+    UPDATE card SET revoked_at = clock_timestamp()
+    WHERE bank_id = p_bank AND resident_id = p_resident AND revoked_at IS NULL;
+    had := FOUND;
+    UPDATE session SET revoked_at = clock_timestamp()  -- sees what hold_card let commit before
+    WHERE bank_id = p_bank AND party_id = p_resident AND role = 'resident'
+      AND method IN ('pin', 'code') AND revoked_at IS NULL;
+    RETURN had;
+END $$;
+COMMENT ON FUNCTION revoke_card IS
+    'Ends the card in use and the sessions that cards opened; whether there was a card.';
+
+CREATE FUNCTION hold_card(p_bank integer, p_resident uuid, p_token_hash bytea) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM card WHERE bank_id = p_bank AND resident_id = p_resident
+    AND token_hash = p_token_hash AND revoked_at IS NULL FOR SHARE;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION hold_card IS
+    'Whether this card is in use; if so, it is until the transaction ends.';
 
 CREATE FUNCTION erase_party(p_bank integer, p_party uuid, p_actor uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -1970,7 +2048,8 @@ GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     find_membership, has_consent, is_guardian, may_help, check_person
     TO timebank_app, timebank_auditor;
-GRANT EXECUTE ON FUNCTION register_residents, end_minority, issue_card, revoke_card
+GRANT EXECUTE ON FUNCTION register_residents, lock_resident, claim_minors, end_minority,
+    issue_card, revoke_card, hold_card
     TO timebank_app;
 
 
@@ -2036,10 +2115,17 @@ BEGIN
         PERFORM check_person(NEW.bank_id, NEW.operator_id);
         PERFORM check_person(NEW.bank_id, NEW.witness_id);
         PERFORM check_person(NEW.bank_id, NEW.member_id);
+        IF EXISTS (SELECT FROM guardianship WHERE bank_id = NEW.bank_id AND sheet = NEW.number
+                   AND guardian_id IN (NEW.operator_id, NEW.witness_id)) THEN
+            RAISE EXCEPTION 'who saw the paper signed does not gain by it'
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
+        END IF;
     END IF;
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION check_sheet IS 'Only printed sheets are used, by persons of the bank.';
+COMMENT ON FUNCTION check_sheet IS
+    'Only printed sheets are used, by persons of the bank; at a registration, which is written '
+    'before its sheet, the guardian is not among them.';
 CREATE TRIGGER sheet_is_lawful BEFORE INSERT ON sheet
     FOR EACH ROW EXECUTE FUNCTION check_sheet();
 
@@ -2175,10 +2261,13 @@ CREATE TABLE login_secret (
     party_id     uuid        NOT NULL,
     kind         secret_kind NOT NULL,
     sealed_hash  bytea       NOT NULL,
+    set_by       uuid        NOT NULL,
     set_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (bank_id, party_id, kind)
+    PRIMARY KEY (bank_id, party_id, kind),
+    CONSTRAINT password_set_by_oneself CHECK (kind <> 'password' OR set_by = party_id)
 );
 COMMENT ON TABLE login_secret IS 'The PIN and the password in force, as sealed Argon2id hashes.';
+COMMENT ON COLUMN login_secret.set_by IS 'Its person, or who typed in a PIN for them.';
 
 CREATE TABLE one_time_code (
     bank_id      integer     NOT NULL,
@@ -2304,18 +2393,51 @@ COMMENT ON FUNCTION charge_login IS
     'Returns the seconds still to wait, and then counts nothing; 0: go on. Locks the row; then two '
     'that were unused for a day go, unless somebody holds them.';
 
+CREATE FUNCTION refuse_both_halves(p_bank integer, p_party uuid, p_by uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM resident WHERE (bank_id, resident_id) = (p_bank, p_party) FOR NO KEY UPDATE;
+    IF p_by <> p_party AND EXISTS (
+            SELECT FROM card WHERE bank_id = p_bank AND resident_id = p_party
+            AND issued_by = p_by AND revoked_at IS NULL) THEN
+        PERFORM refuse('card_and_pin_by_two', 'who issued the card gives no secret to it');
+    END IF;
+END $$;
+COMMENT ON FUNCTION refuse_both_halves IS
+    'Refuses who issued the card in use: they have seen it, and with code or PIN could log in as '
+    'the resident. Locks the resident''s row, as issue_card does.';
+
 CREATE FUNCTION issue_one_time_code(
     p_bank integer, p_party uuid, p_code uuid, p_sealed_hash bytea, p_by uuid, p_lifetime interval
-) RETURNS timestamptz LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+) RETURNS timestamptz LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    until timestamptz := clock_timestamp() + p_lifetime;
+BEGIN
+    PERFORM refuse_both_halves(p_bank, p_party, p_by);
     INSERT INTO one_time_code (bank_id, party_id, code_id, sealed_hash, issued_by, expires_at)
-    VALUES (p_bank, p_party, p_code, p_sealed_hash, p_by, clock_timestamp() + p_lifetime)
+    VALUES (p_bank, p_party, p_code, p_sealed_hash, p_by, until)
     ON CONFLICT (bank_id, party_id) DO UPDATE
     SET code_id = excluded.code_id, sealed_hash = excluded.sealed_hash,
         issued_by = excluded.issued_by, issued_at = excluded.issued_at,
-        expires_at = excluded.expires_at, used_at = NULL
-    RETURNING expires_at;
-$$;
-COMMENT ON FUNCTION issue_one_time_code IS 'A new code, in the place of an earlier one.';
+        expires_at = excluded.expires_at, used_at = NULL;
+    RETURN until;
+END $$;
+COMMENT ON FUNCTION issue_one_time_code IS
+    'A new code, in the place of an earlier one, by another than issued the card in use.';
+
+CREATE FUNCTION set_secret(
+    p_bank integer, p_party uuid, p_kind secret_kind, p_sealed_hash bytea, p_by uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_kind = 'pin' THEN
+        PERFORM refuse_both_halves(p_bank, p_party, p_by);
+    END IF;
+    INSERT INTO login_secret VALUES (p_bank, p_party, p_kind, p_sealed_hash, p_by)
+    ON CONFLICT (bank_id, party_id, kind) DO UPDATE
+    SET sealed_hash = excluded.sealed_hash, set_by = excluded.set_by, set_at = clock_timestamp();
+END $$;
+COMMENT ON FUNCTION set_secret IS
+    'Puts a PIN or password in force; a PIN by its person or another than issued the card in use.';
 
 CREATE FUNCTION use_one_time_code(p_bank integer, p_party uuid, p_code uuid) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -2363,7 +2485,8 @@ BEGIN
     SET sealed_secret = excluded.sealed_secret, last_step = excluded.last_step,
         enrolled_at = clock_timestamp()
     RETURNING s.staff_number INTO number;
-    INSERT INTO login_secret VALUES (p_bank, spent.party_id, 'password', p_sealed_hash)
+    INSERT INTO login_secret
+    VALUES (p_bank, spent.party_id, 'password', p_sealed_hash, spent.party_id)
     ON CONFLICT (bank_id, party_id, kind) DO UPDATE
     SET sealed_hash = excluded.sealed_hash, set_at = clock_timestamp();
     RETURN number;
@@ -2409,14 +2532,14 @@ SELECT make_sealed('login_secret', 'sealed_hash',
        make_sealed('staff_login', 'sealed_secret',
                    $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$);
 
-GRANT INSERT ON login_secret, enrolment, api_key TO timebank_app;
-GRANT UPDATE (sealed_hash, set_at) ON login_secret TO timebank_app;
+GRANT INSERT ON enrolment, api_key TO timebank_app;
+GRANT UPDATE (set_at) ON login_secret TO timebank_app;  -- what holding a row in force asks for
 GRANT UPDATE (sealed_secret) ON enrolment TO timebank_app;
 GRANT UPDATE (revoked_at) ON api_key TO timebank_app;
 GRANT DELETE ON login_failure TO timebank_app;
 GRANT EXECUTE ON FUNCTION
-    charge_login, issue_one_time_code, use_one_time_code, use_time_step, complete_enrolment,
-    rotate_api_key TO timebank_app;
+    charge_login, issue_one_time_code, set_secret, use_one_time_code, use_time_step,
+    complete_enrolment, rotate_api_key TO timebank_app;
 
 
 -- ── Counter: how often somebody may ask ─────────────────────────────────────────────────────────
@@ -3618,7 +3741,8 @@ GRANT EXECUTE ON FUNCTION open_certificate, close_certificate, revoke_certificat
 --   hold         placed_at <= t < expires_at: half-open, by the database's clock.
 --   a day        The bank's local day. Caps count a hold on the day it was placed; what was not
 --                captured is given back to that day; a refund gives nothing back.
---   lock order   1 the hold's row (the sweeper passes over what others have)  2 code_attempts
+--   lock order   0 at a new hold of a minor's points the resident's row (lock_resident)
+--                1 the hold's row (the sweeper passes over what others have)  2 code_attempts
 --                3 the payment code  4 the override  5 stock by offer_id  6 cap_use by its key
 --                7 balances by account_id, all at once  8 new rows. Each act is one function and
 --                takes what it needs of these in this order; one act is one transaction.
@@ -3898,7 +4022,8 @@ COMMENT ON COLUMN redemption_act.act_id IS
 COMMENT ON COLUMN redemption_act.quantity IS
     'Units held, captured, given back or restocked (negative: taken out), or points if open.';
 COMMENT ON COLUMN redemption_act.points IS 'What it moved, or was asked to move.';
-COMMENT ON COLUMN redemption_act.fingerprint IS 'SHA-256 of all that was asked.';
+COMMENT ON COLUMN redemption_act.fingerprint IS
+    'SHA-256 of all that was asked; of a code by hash_code, so that nobody tries it out.';
 
 CREATE TABLE code_key (
     bank_id  integer PRIMARY KEY,
@@ -4124,6 +4249,9 @@ COMMENT ON FUNCTION find_cap_fault IS
 CREATE FUNCTION hash_code(p_bank integer, p_code bytea) RETURNS bytea
 LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 BEGIN
+    IF p_code IS NULL THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO code_key (bank_id) SELECT p_bank
     WHERE NOT EXISTS (SELECT FROM code_key WHERE bank_id = p_bank)
     ON CONFLICT DO NOTHING;
@@ -4445,7 +4573,8 @@ CREATE FUNCTION place_hold(
 SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     asked    bytea := fingerprint_of(ROW('hold', p_resident, p_source, p_merchant, p_offer, p_shop,
-                         p_quantity, p_lifetime, p_channel, p_override, p_actor, p_code)::text);
+                         p_quantity, p_lifetime, p_channel, p_override, p_actor,
+                         hash_code(p_bank, p_code))::text);
     may_try  boolean := p_code IS NULL OR lock_attempts(p_bank, p_actor, p_merchant);
     code     payment_code := lock_payment_code(p_bank, p_code);
     wish     hold := new_wish(p_bank, p_hold, coalesce(p_resident, code.resident_id),
@@ -4567,7 +4696,7 @@ CREATE FUNCTION capture_hold(
 SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     asked     bytea := fingerprint_of(ROW('capture', p_hold, p_merchant, p_quantity, p_override,
-                                          p_actor, p_code)::text);
+                                          p_actor, hash_code(p_bank, p_code))::text);
     held      hold := lock_hold(p_bank, p_hold);
     may_try   boolean := p_code IS NULL OR lock_attempts(p_bank, p_actor, p_merchant);
     stamp     timestamptz := clock_timestamp();
@@ -5181,6 +5310,28 @@ COMMENT ON FUNCTION give_points IS
     'A gift (wallet), a reissue (merchant) or an allocation (pool), under the cap of the giver''s '
     'day; an allocation has none, but four eyes at the edge.';
 
+CREATE FUNCTION list_persons_behind(p_bank integer, p_party uuid) RETURNS SETOF uuid
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    WITH named AS (
+        SELECT p_party AS party_id
+        UNION
+        SELECT member_id FROM family_member
+        WHERE bank_id = p_bank AND family_id = p_party AND left_at IS NULL
+        UNION
+        SELECT party_id FROM role_grant
+        WHERE bank_id = p_bank AND merchant_id = p_party AND revoked_at IS NULL
+    )
+    SELECT party_id FROM named
+    UNION
+    SELECT g.guardian_id FROM named n
+    JOIN guardianship g ON g.bank_id = p_bank AND g.minor_id = n.party_id
+    WHERE g.ended_at IS NULL;
+$$;
+COMMENT ON FUNCTION list_persons_behind IS
+    'Whom it serves now if something is done to what a party owns: the party, a family''s members, '
+    'who works for a merchant, and the guardians of all these.';
+
+GRANT EXECUTE ON FUNCTION list_persons_behind TO timebank_app;
 GRANT INSERT ON family_member TO timebank_app;
 GRANT UPDATE (left_at) ON family_member TO timebank_app;
 GRANT EXECUTE ON FUNCTION give_points TO timebank_app;

@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         async with open_database(settings) as pool:
             app.state.desk = Desk(pool, settings)
             try:
-                async with running_jobs(pool, settings.job_seconds):
+                async with running_jobs(pool, app.state.desk.ring, settings.job_seconds):
                     yield
             finally:
                 app.state.desk.close()

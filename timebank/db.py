@@ -75,12 +75,16 @@ Pool: TypeAlias = Any
 T = TypeVar("T")
 
 _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
+    "card_and_pin_by_two": SecondPersonNeededError,
     "card_is_of_member": NotAMemberError,
     "consent_by_self_or_guardian": GuardianNeededError,
     "guardian_is_adult_of_minor": GuardianNeededError,
     "guardian_is_another": GuardianNeededError,
+    "guardian_named_by_another": SecondPersonNeededError,
     "helper_for_a_year_at_most": HelperRefusedError,
     "helper_is_another": HelperRefusedError,
+    "helper_named_by_another": SecondPersonNeededError,
+    "witness_is_no_kin": SecondPersonNeededError,
     "helper_is_consented_to": ConsentMissingError,
     "membership_decided_by_another": SecondPersonNeededError,
     "membership_is_consented_to": ConsentMissingError,

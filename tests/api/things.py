@@ -129,8 +129,10 @@ async def _service_point(things: Things) -> UUID:
 
 
 async def _approval(things: Things) -> Approval:
-    """An award that somebody else has proposed."""
+    """An award that another coordinator of the branch has proposed."""
     content = {"deed": "award", "account_id": await things.get("account_id"), "points": 1}
+    maker_id = new_id()
+    await token_for(things.book, Role.COORDINATOR, maker_id, branch_id=things.branch_id)
     async with things.book.pool.acquire() as connection:
         return await propose(
             connection,
@@ -138,7 +140,7 @@ async def _approval(things: Things) -> Approval:
             deed="award",
             content=msgspec.json.encode(content),
             branch_id=things.branch_id,
-            maker_id=new_id(),
+            maker_id=maker_id,
             beneficiaries=[things.owner_id],
         )
 

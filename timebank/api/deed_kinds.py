@@ -16,6 +16,7 @@ from timebank.people.access import Action, Role
 from timebank.redemption.caps import OverrideTerms
 
 CapMinutes = Annotated[int, Meta(ge=0, le=24 * 60)]
+CapPoints = Annotated[int, Meta(ge=0, le=LARGEST_AMOUNT)]
 
 
 class AwardDeed(AwardBody, tag_field="deed", tag="award", forbid_unknown_fields=True):
@@ -57,8 +58,17 @@ class CapRuleDeed(
     """Put a cap in force, for one subject or for all without one of their own; null is no cap."""
 
     scope: CapScope
-    points: Annotated[int, Meta(ge=0, le=LARGEST_AMOUNT)] | None
+    points: CapPoints | None
     subject_id: UUID | None = None
+
+
+class MinorCapDeed(
+    Struct, tag_field="deed", tag="minor_cap", forbid_unknown_fields=True, kw_only=True
+):
+    """Say what residents from 14 to 17 may redeem without their guardian; 0 is nothing."""
+
+    points_at_once: CapPoints
+    points_a_day: CapPoints
 
 
 class PassCapDeed(
@@ -128,6 +138,7 @@ Deed: TypeAlias = (
     | ReversalDeed
     | RoleGrantDeed
     | CapRuleDeed
+    | MinorCapDeed
     | PassCapDeed
     | RateDeed
     | CapsDeed
@@ -143,6 +154,7 @@ ACTIONS: Mapping[type[Deed], Action] = {
     ReversalDeed: Action.REVERSE,
     RoleGrantDeed: Action.GRANT_ROLE,
     CapRuleDeed: Action.SET_CAP,
+    MinorCapDeed: Action.SET_CAP,
     PassCapDeed: Action.PASS_CAP,
     RateDeed: Action.SET_RATE,
     CapsDeed: Action.SET_RATE,

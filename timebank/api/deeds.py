@@ -4,7 +4,7 @@ A deed is examined when it is proposed and again when it is decided, for the per
 both must reach what it touches.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from msgspec import Struct
@@ -18,6 +18,7 @@ from timebank.api.deed_kinds import (
     CapsDeed,
     Deed,
     ErasureDeed,
+    MinorCapDeed,
     PassCapDeed,
     PoolTransferDeed,
     RateDeed,
@@ -32,8 +33,9 @@ from timebank.api.reaching import place_of_record
 from timebank.api.wire import AwardRow
 from timebank.api.wire_service import check_days
 from timebank.db import Connection
+from timebank.domain.ages import MinorCap
 from timebank.domain.errors import InvalidInputError, NotFoundError
-from timebank.domain.ledger import Account, AccountKind, Chain, Outcome
+from timebank.domain.ledger import AccountKind, Chain, Outcome, TransferStatus, Unit
 from timebank.domain.redemption import EVERYONE
 from timebank.domain.service import Caps
 from timebank.ledger.ids import derive_id
@@ -42,7 +44,14 @@ from timebank.ledger.transfers import list_chain, post
 from timebank.people.access import Action, Principal, Role, check_may
 from timebank.people.approvals import Approval
 from timebank.people.grants import grant_role
-from timebank.people.parties import PartyKind, is_party, list_path_of
+from timebank.people.kin import set_minor_cap
+from timebank.people.parties import (
+    PartyKind,
+    find_common_branch,
+    is_party,
+    list_path_of,
+    list_persons_behind,
+)
 from timebank.people.targets import check_reaches_party, check_reaches_person
 from timebank.people.vault import Purpose, erase_person
 from timebank.redemption.caps import (
@@ -64,6 +73,13 @@ class Examined(Struct, frozen=True):
     beneficiaries: frozenset[UUID]
 
 
+class Touched(Struct, frozen=True):
+    """Whose accounts a reversal touches, and what it takes back: each transfer once."""
+
+    owners: frozenset[UUID | None]
+    amounts: Sequence[tuple[Unit, int]]
+
+
 async def examine(request: Call, deed: Deed) -> Examined:
     """Return where the deed belongs and whom it serves, for a caller who may have it done.
 
@@ -71,6 +87,7 @@ async def examine(request: Call, deed: Deed) -> Examined:
     """
     desk, principal, action = request.desk, request.user, ACTIONS[type(deed)]
     check_may(principal, action)
+    places: list[UUID | None] = []
     match deed:
         case AwardDeed():
             owners = await _owners(desk, principal, action, [deed.account_id])
@@ -81,13 +98,19 @@ async def examine(request: Call, deed: Deed) -> Examined:
             owners = await _owners(desk, principal, action, _accounts_of(deed))
         case ReversalDeed():
             touched = await check_reaches_chain(desk, principal, deed.transfer_id)
-            owners = [account.owner_id for account, _ in touched]
+            owners = list(touched.owners)
         case RoleGrantDeed():
             owners = [await _check_grant(desk, principal, deed)]
+            places = [deed.branch_id]  # a role for the whole bank is granted at its root
         case CapRuleDeed():
             check_cap(deed.scope, deed.points)
             await desk.check_reaches(principal, action, deed.subject_id)
             owners = [deed.subject_id]
+        case MinorCapDeed():
+            owners = []
+            if deed.points_at_once > deed.points_a_day:
+                raise InvalidInputError("At once is at most a day's.", pointer="/points_at_once")
+            await desk.check_reaches(principal, action, None)
         case PassCapDeed():
             check_override(deed.terms())
             await desk.check_reaches(principal, action, deed.subject_id)
@@ -102,8 +125,9 @@ async def examine(request: Call, deed: Deed) -> Examined:
                 await check_reaches_person(connection, principal, action, deed.person_id)
             owners = [deed.person_id]
     async with desk.pool.acquire() as connection:
-        path = await list_path_of(connection, principal.bank_id, owners[0] if owners else None)
-    return Examined(path[0], frozenset(owner for owner in owners if owner))
+        branch_id = await find_common_branch(connection, principal.bank_id, [*owners, *places])
+        served = await list_persons_behind(connection, principal.bank_id, owners)
+    return Examined(branch_id, served)
 
 
 async def perform(connection: Connection, request: Call, done: Approval, deed: Deed) -> None:
@@ -131,6 +155,9 @@ async def perform(connection: Connection, request: Call, done: Approval, deed: D
                 subject_id=subject_id,
                 set_by=done.maker_id,
             )
+        case MinorCapDeed():
+            cap = MinorCap(deed.points_at_once, deed.points_a_day)
+            await set_minor_cap(connection, bank_id, cap, set_by=done.maker_id)
         case PassCapDeed():
             await grant_override(connection, bank_id, done.approval_id, deed.terms())
         case RateDeed() | CapsDeed():
@@ -201,23 +228,24 @@ async def _owners(
     ]
 
 
-async def check_reaches_chain(
-    desk: Desk, principal: Principal, transfer_id: UUID
-) -> list[tuple[Account, int]]:
-    """Return the accounts that reversing a transfer and its chain touches, each with an amount.
+async def check_reaches_chain(desk: Desk, principal: Principal, transfer_id: UUID) -> Touched:
+    """Return what reversing a transfer and its chain touches.
 
     Issuance accounts are left out: they are nobody's. NotFoundError unless the caller reaches all.
     """
     async with desk.pool.acquire() as connection:
         chain = await list_chain(connection, principal.bank_id, transfer_id)
-    touched = []
+    owners: set[UUID | None] = set()
+    amounts = []
     for entry in chain:
         for account_id in (entry.credit_account_id, entry.debit_account_id):
             account = await desk.find_account(principal.bank_id, account_id)
             if account and account.kind is not AccountKind.ISSUANCE:
                 await desk.check_reaches(principal, Action.REVERSE, account.owner_id)
-                touched.append((account, entry.amount))
-    return touched
+                owners.add(account.owner_id)
+        if account and entry.status is TransferStatus.POSTED:
+            amounts.append((account.unit, entry.amount))
+    return Touched(frozenset(owners), amounts)
 
 
 async def _check_grant(desk: Desk, principal: Principal, deed: RoleGrantDeed) -> UUID:
@@ -232,6 +260,12 @@ async def _check_grant(desk: Desk, principal: Principal, deed: RoleGrantDeed) ->
         if not await is_party(connection, bank.bank_id, deed.party_id, kind):
             raise NotFoundError
         place = deed.branch_id or bank.root_id
+        if deed.role is Role.INTEGRATOR and place != bank.root_id:
+            raise InvalidInputError("An integrator is of the whole bank.", pointer="/branch_id")
+        if deed.merchant_id and not await is_party(
+            connection, bank.bank_id, deed.merchant_id, PartyKind.MERCHANT
+        ):
+            raise NotFoundError
         for party_id in filter(None, (deed.party_id, place, deed.merchant_id)):
             await check_reaches_party(connection, principal, Action.GRANT_ROLE, party_id)
     return deed.party_id
@@ -276,4 +310,5 @@ async def _examine_record(desk: Desk, principal: Principal, deed: RecordReversal
         place = await place_of_record(connection, bank_id, record)
         await check_reaches_party(connection, principal, Action.REVERSE_RECORD, place)
         path = await list_path_of(connection, bank_id, place)
-    return Examined(path[0], frozenset({record.person_id}))
+        served = await list_persons_behind(connection, bank_id, [record.person_id])
+    return Examined(path[0], served)

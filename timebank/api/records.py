@@ -30,7 +30,7 @@ from timebank.domain.ledger import Unit
 from timebank.domain.service import Claim, ServiceRecord
 from timebank.people.access import Action
 from timebank.people.approvals import check_reversal_alone
-from timebank.people.parties import check_persons
+from timebank.people.parties import check_persons, list_persons_behind
 from timebank.service import records
 from timebank.service.awards import AwardReversal, confirm_records, find_award, reverse_record
 
@@ -179,7 +179,7 @@ async def reverse_a_record(
         points = award.points if award else 0
         check_reversal_alone(
             user.principal_id,
-            [record.person_id],
+            await list_persons_behind(connection, user.bank_id, [record.person_id]),
             [(Unit.HOURS, record.minutes), (Unit.POINTS, points)],
         )
         taken_back = await reverse_record(

@@ -64,12 +64,14 @@ class Target(Struct, frozen=True, kw_only=True):
 
 
 def reach_of(principal: Principal, action: Action) -> Reach:
-    """Return how far the principal reaches; ForbiddenError if their role may not do this at all.
+    """Return how far the principal reaches; ForbiddenError if their role may not do this there.
 
     StrongerLoginNeededError where the role may and this session may not.
     """
     reach = POLICY.get(action, {}).get(principal.role)
     if reach is None or (principal.scopes is not None and action not in principal.scopes):
+        raise ForbiddenError
+    if reach is Reach.ROOT and principal.branch_id is not None:
         raise ForbiddenError
     if principal.method is SessionMethod.PIN and action not in LOW_VALUE:
         raise StrongerLoginNeededError
@@ -94,6 +96,7 @@ def check_reaches(principal: Principal, action: Action, target: Target) -> None:
         and target.merchant_id == principal.merchant_id,
         Reach.BRANCH: principal.branch_id is None or principal.branch_id in target.path,
         Reach.BANK: True,
+        Reach.ROOT: True,
     }
     if not reached[reach_of(principal, action)]:
         raise NotFoundError

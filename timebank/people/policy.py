@@ -36,6 +36,7 @@ class Reach(StrEnum):
     MERCHANT = "merchant"  # what belongs to the merchant one works for
     BRANCH = "branch"  # what hangs on the branch of one's role, or below it
     BANK = "bank"  # everything of the programme
+    ROOT = "root"  # the same, and only by a role for the whole of it
 
 
 class Action(StrEnum):
@@ -164,9 +165,9 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
         Role.INTEGRATOR: Reach.BANK,
     },
     Action.READ_TRIAL_BALANCE: {
-        Role.AUDITOR: Reach.BANK,
-        Role.ADMINISTRATOR: Reach.BANK,
-        Role.INTEGRATOR: Reach.BANK,
+        Role.AUDITOR: Reach.ROOT,
+        Role.ADMINISTRATOR: Reach.ROOT,
+        Role.INTEGRATOR: Reach.ROOT,
     },
     Action.READ_BRANCH: {
         **_BY_COORDINATORS,
@@ -211,7 +212,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.GRANT_ROLE: _BY_ADMINISTRATORS,
     Action.REVOKE_ROLE: _BY_ADMINISTRATORS,
     Action.READ_ROLES: {**_BY_ADMINISTRATORS, Role.AUDITOR: Reach.BRANCH},
-    Action.READ_AUDIT_LOG: {Role.AUDITOR: Reach.BANK, Role.ADMINISTRATOR: Reach.BANK},
+    Action.READ_AUDIT_LOG: {Role.AUDITOR: Reach.ROOT, Role.ADMINISTRATOR: Reach.ROOT},
     Action.READ_CATALOGUE: dict.fromkeys(Role, Reach.BANK),
     Action.ENROL_MERCHANT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.READ_AGREEMENTS: {
@@ -227,7 +228,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.PLACE_HOLD: _KIN_AND_COORDINATORS,
     Action.READ_HOLD: {**_KIN_AND_COORDINATORS, **_BY_TILLS, Role.AUDITOR: Reach.BRANCH},
     Action.RELEASE_HOLD: {**_KIN_AND_COORDINATORS, **_BY_TILLS},
-    Action.RENEW_PICKUP_CODE: _KIN_AND_COORDINATORS,
+    Action.RENEW_PICKUP_CODE: {Role.RESIDENT: Reach.KIN},
     Action.ISSUE_PAYMENT_CODE: {Role.RESIDENT: Reach.OWN},
     Action.CHARGE: _BY_TILLS,
     Action.CAPTURE: _BY_TILLS,
