@@ -18,7 +18,7 @@ from timebank import jobs
 from timebank.db import Pool
 from timebank.domain.redemption import HoldState
 from timebank.embedded import Server
-from timebank.jobs import run_jobs
+from timebank.jobs import OpenRing, run_jobs
 from timebank.ledger.banks import Bank
 from timebank.people.kin import is_guardian
 from timebank.people.registration import local_today
@@ -49,9 +49,9 @@ async def test_overdue_holds_end_and_forgotten_check_outs_close(
     came = {"shift_id": shift.shift_id, "person_id": new_person()}
     await programme.run(check_in, MAKER, now=at("2026-01-02 09:00"), **came)
     done = {"end_overdue_holds": 1, "close_forgotten_attendances": 1, "end_minorities": 0}
-    assert await run_jobs(own_book.pool, ring) == done
+    assert await run_jobs(own_book.pool, lambda: ring) == done
     assert (await market.get(hold_id)).state is HoldState.EXPIRED
-    assert await run_jobs(own_book.pool, ring) == dict.fromkeys(done, 0)
+    assert await run_jobs(own_book.pool, lambda: ring) == dict.fromkeys(done, 0)
 
 
 async def test_a_guardians_part_ends_with_the_minority(
@@ -76,23 +76,23 @@ async def test_a_guardians_part_ends_with_the_minority(
 
     for days, ended, guarded in ((0, 0, [True, True]), (800, 1, [True, False])):
         monkeypatch.setattr(jobs, "local_today", lambda _, days=days: today + timedelta(days=days))
-        assert (await run_jobs(own_book.pool, desk.ring))["end_minorities"] == ended
+        assert (await run_jobs(own_book.pool, lambda: desk.ring))["end_minorities"] == ended
         assert await left() == guarded
         before = await looks()
-        assert (await run_jobs(own_book.pool, desk.ring))["end_minorities"] == 0
+        assert (await run_jobs(own_book.pool, lambda: desk.ring))["end_minorities"] == 0
         assert await looks() == before > 0
 
 
 async def test_a_job_that_fails_is_logged_and_the_others_run(
     own_book: Book, ring: KeyRing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(pool: Pool, ring: KeyRing, bank: Bank) -> int:
+    async def fail(pool: Pool, open_ring: OpenRing, bank: Bank) -> int:
         raise asyncpg.PostgresError("the disk is full")
 
     market, hold_id = await overdue_hold(own_book)
     monkeypatch.setattr(jobs, "JOBS", {"fails": fail, **jobs.JOBS})
     with capture_logs() as logged:
-        assert (await run_jobs(own_book.pool, ring))["end_overdue_holds"] == 1
+        assert (await run_jobs(own_book.pool, lambda: ring))["end_overdue_holds"] == 1
     assert [(line["event"], line["job"]) for line in logged] == [("job_failed", "fails")]
     assert (await market.get(hold_id)).state is HoldState.EXPIRED
 

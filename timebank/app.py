@@ -64,12 +64,12 @@ def create_app(settings: Settings | None = None) -> Litestar:
     @asynccontextmanager
     async def with_desk(app: Litestar) -> AsyncIterator[None]:
         async with open_database(settings) as pool:
-            app.state.desk = Desk(pool, settings)
+            app.state.desk = desk = Desk(pool, settings)
             try:
-                async with running_jobs(pool, app.state.desk.ring, settings.job_seconds):
+                async with running_jobs(pool, lambda: desk.ring, settings.job_seconds):
                     yield
             finally:
-                app.state.desk.close()
+                desk.close()
 
     v1 = Router(
         "/api/v1",
