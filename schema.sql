@@ -1471,6 +1471,8 @@ COMMENT ON COLUMN role_grant.approved_by IS
     'Another person than granted_by; both are the operator where a command made the grant.';
 CREATE UNIQUE INDEX role_granted_once ON role_grant
     (bank_id, party_id, role, branch_id, merchant_id) NULLS NOT DISTINCT WHERE revoked_at IS NULL;
+CREATE INDEX role_grant_at_merchant ON role_grant (bank_id, merchant_id)
+    WHERE revoked_at IS NULL AND merchant_id IS NOT NULL;
 
 CREATE TYPE session_method AS ENUM (
     'token',     -- issued by a command or as an API key
@@ -1580,7 +1582,8 @@ CREATE FUNCTION decide_approval(
     p_bank integer, p_approval uuid, p_checker uuid, p_content_hash bytea, p_state approval_state
 ) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 DECLARE
-    found approval;
+    found  approval;
+    served uuid[];
 BEGIN
     SELECT * INTO found FROM approval WHERE (bank_id, approval_id) = (p_bank, p_approval)
     FOR NO KEY UPDATE;
@@ -1591,13 +1594,21 @@ BEGIN
     ELSIF found.content_hash <> p_content_hash THEN
         RETURN 'content_differs';
     END IF;
+    served := ARRAY(SELECT list_persons_behind(p_bank, party_id)
+                    FROM unnest(found.beneficiaries) AS party_id);
+    IF p_checker = ANY (served) THEN
+        PERFORM refuse('approval_checker_is_not_beneficiary', 'it serves who decides');
+    ELSIF p_state = 'approved' AND found.maker_id = ANY (served) THEN
+        PERFORM refuse('approval_maker_is_not_beneficiary', 'it serves who made it');
+    END IF;
     UPDATE approval SET state = p_state, checker_id = p_checker, decided_at = clock_timestamp()
     WHERE (bank_id, approval_id) = (p_bank, p_approval);
     RETURN p_state;
 END $$;
 COMMENT ON FUNCTION decide_approval IS
     'Decides a proposal once, before it lapses, by its content; returns the state, or why not. '
-    'Whoever made it or is served by it cannot: the constraints of the table say so.';
+    'Whoever made it or was served by it when it was made cannot: the constraints of the table say '
+    'so; nor who is behind a beneficiary now, and nothing is approved that now serves its maker.';
 
 GRANT INSERT ON role_grant, session, audit_log TO timebank_app;
 GRANT INSERT (bank_id, approval_id, deed, content, content_hash, branch_id, maker_id,
@@ -1610,7 +1621,8 @@ GRANT EXECUTE ON FUNCTION decide_approval TO timebank_app;
 -- ── People ──────────────────────────────────────────────────────────────────────────────────────
 --
 -- Random ids and what rules ask for. Names, birthdays and the like stand in the vault, below.
--- lock order   A resident's row before anything that belongs to it; several by resident_id.
+-- lock order   A resident's row before anything that belongs to it; several by resident_id. A hold
+--              of a minor's points locks it before all that redemption locks (see below).
 
 CREATE TABLE resident (
     bank_id       integer NOT NULL,
@@ -1621,6 +1633,7 @@ CREATE TABLE resident (
                               member_number ~ '^[1-9][0-9]{9}$' AND
                               member_number::bigint % 97 = 1),
     is_minor      boolean NOT NULL DEFAULT false,
+    age_looked_on date,
     PRIMARY KEY (bank_id, resident_id),
     CONSTRAINT resident_source_ref_unique UNIQUE (bank_id, source_ref),
     CONSTRAINT resident_member_number_unique UNIQUE (bank_id, member_number)
@@ -1631,6 +1644,8 @@ COMMENT ON COLUMN resident.source_ref IS
 COMMENT ON COLUMN resident.member_number IS 'Random, with two check digits; null for a pseudonym.';
 COMMENT ON COLUMN resident.is_minor IS
     'Was under 18 when last looked at: the rules for minors then ask the vault for the birthday.';
+COMMENT ON COLUMN resident.age_looked_on IS 'When a job last looked whether a minor still is one.';
+CREATE INDEX resident_minor ON resident (bank_id, resident_id) WHERE is_minor;
 
 CREATE TYPE membership_state AS ENUM (
     'applied',   -- -> approved, rejected, left
@@ -1660,7 +1675,8 @@ CREATE TABLE guardianship (
     named_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     ended_at     timestamptz,
     PRIMARY KEY (bank_id, minor_id, guardian_id, named_at),
-    CONSTRAINT guardian_is_another CHECK (guardian_id <> minor_id)
+    CONSTRAINT guardian_is_another CHECK (guardian_id <> minor_id),
+    CONSTRAINT guardian_named_by_another CHECK (guardian_id <> named_by)
 );
 COMMENT ON TABLE guardianship IS 'Who acts for a minor; it ends with the minority.';
 COMMENT ON COLUMN guardianship.sheet IS 'The paper that shows it.';
@@ -1717,6 +1733,7 @@ CREATE TABLE family_helper (
     ended_at     timestamptz,
     PRIMARY KEY (bank_id, resident_id, helper_id, named_at),
     CONSTRAINT helper_is_another CHECK (helper_id <> resident_id),
+    CONSTRAINT helper_named_by_another CHECK (helper_id <> named_by),
     CONSTRAINT helper_for_a_year_at_most CHECK (
         expires_at > named_at AND expires_at <= named_at + interval '8784 hours')
 );
@@ -1843,9 +1860,15 @@ BEGIN
         RAISE EXCEPTION 'a guardian is an adult and guards a minor'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'guardian_is_adult_of_minor';
     END IF;
+    IF EXISTS (SELECT FROM sheet WHERE bank_id = NEW.bank_id AND number = NEW.sheet
+               AND NEW.guardian_id IN (operator_id, witness_id)) THEN
+        RAISE EXCEPTION 'who saw the paper signed does not gain by it'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
+    END IF;
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION check_guardianship IS 'An adult guards a minor, whoever writes it.';
+COMMENT ON FUNCTION check_guardianship IS
+    'An adult guards a minor, whoever writes it, and witnessed no paper that makes them one.';
 CREATE TRIGGER guardianship_is_lawful BEFORE INSERT ON guardianship
     FOR EACH ROW EXECUTE FUNCTION check_guardianship();
 
@@ -1876,9 +1899,19 @@ BEGIN
         RAISE EXCEPTION 'a helper needs the resident''s consent'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'helper_is_consented_to';
     END IF;
+    IF NEW.helper_id IN (
+            SELECT unnest(ARRAY[c.recorded_by, s.operator_id, s.witness_id])
+            FROM (SELECT * FROM consent WHERE bank_id = NEW.bank_id AND kind = 'helper'
+                  AND party_id = NEW.resident_id
+                  ORDER BY recorded_at DESC, consent_id DESC LIMIT 1) AS c
+            LEFT JOIN sheet s ON (s.bank_id, s.number) = (c.bank_id, c.sheet)) THEN
+        RAISE EXCEPTION 'who saw the paper signed does not gain by it'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
+    END IF;
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION check_helper IS 'A family helper is a person whom the resident wants.';
+COMMENT ON FUNCTION check_helper IS
+    'A family helper is a person whom the resident wants, and neither recorded nor witnessed it.';
 CREATE TRIGGER family_helper_is_lawful BEFORE INSERT ON family_helper
     FOR EACH ROW EXECUTE FUNCTION check_helper();
 
@@ -1900,6 +1933,25 @@ COMMENT ON FUNCTION register_residents IS
     'Residents who apply for membership. One known by a pseudonym, or who comes back, keeps id, '
     'accounts and number.';
 
+CREATE FUNCTION lock_resident(p_bank integer, p_resident uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    SELECT FROM resident WHERE (bank_id, resident_id) = (p_bank, p_resident) FOR NO KEY UPDATE;
+$$;
+COMMENT ON FUNCTION lock_resident IS
+    'Before what a minor did today is counted and more is done: one after the other.';
+CREATE FUNCTION claim_minors(p_bank integer, p_today date, p_limit integer) RETURNS SETOF uuid
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    UPDATE resident SET age_looked_on = p_today
+    WHERE bank_id = p_bank AND resident_id IN (
+        SELECT resident_id FROM resident
+        WHERE bank_id = p_bank AND is_minor
+          AND (age_looked_on IS NULL OR age_looked_on < p_today)
+        ORDER BY resident_id LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED)
+    RETURNING resident_id;
+$$;
+COMMENT ON FUNCTION claim_minors IS
+    'Minors at whose birthday nobody looked today; from now on somebody has. Locks their rows.';
+
 CREATE FUNCTION end_minority(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
@@ -1919,21 +1971,46 @@ BEGIN
         RAISE EXCEPTION 'a card is for approved members'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'card_is_of_member';
     END IF;
+    IF EXISTS (SELECT FROM login_secret WHERE bank_id = p_bank AND party_id = p_resident
+               AND kind = 'pin' AND set_by = p_issuer) THEN
+        PERFORM refuse('card_and_pin_by_two', 'who set the PIN issues no card to it');
+    END IF;
     PERFORM revoke_card(p_bank, p_resident);
+    UPDATE one_time_code SET used_at = clock_timestamp()
+    WHERE bank_id = p_bank AND party_id = p_resident AND used_at IS NULL;
     INSERT INTO card (bank_id, card_id, resident_id, token_hash, issued_by)
     VALUES (p_bank, p_card, p_resident, p_token_hash, p_issuer);
 END $$;
-COMMENT ON FUNCTION issue_card IS 'A new card for a member; the old one dies in the same commit.';
+COMMENT ON FUNCTION issue_card IS
+    'A new card for a member; the old one and an open one-time code die in the same commit. Nobody '
+    'but the resident ever holds both halves of a login: who set the PIN issues no card to it. '
+    'Locks the resident''s row, the card, the code, then sessions.';
 
 CREATE FUNCTION revoke_card(p_bank integer, p_resident uuid) RETURNS boolean
-LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
-    WITH dead AS (
-        UPDATE card SET revoked_at = clock_timestamp()
-        WHERE bank_id = p_bank AND resident_id = p_resident AND revoked_at IS NULL
-        RETURNING card_id)
-    SELECT EXISTS (SELECT FROM dead);
-$$;
-COMMENT ON FUNCTION revoke_card IS 'Ends the card in use; whether there was one.';
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    had boolean;
+BEGIN
+    UPDATE card SET revoked_at = clock_timestamp()
+    WHERE bank_id = p_bank AND resident_id = p_resident AND revoked_at IS NULL;
+    had := FOUND;
+    UPDATE session SET revoked_at = clock_timestamp()  -- sees what hold_card let commit before
+    WHERE bank_id = p_bank AND party_id = p_resident AND role = 'resident'
+      AND method IN ('pin', 'code') AND revoked_at IS NULL;
+    RETURN had;
+END $$;
+COMMENT ON FUNCTION revoke_card IS
+    'Ends the card in use and the sessions that cards opened; whether there was a card.';
+
+CREATE FUNCTION hold_card(p_bank integer, p_resident uuid, p_token_hash bytea) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM card WHERE bank_id = p_bank AND resident_id = p_resident
+    AND token_hash = p_token_hash AND revoked_at IS NULL FOR SHARE;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION hold_card IS
+    'Whether this card is in use; if so, it is until the transaction ends.';
 
 CREATE FUNCTION erase_party(p_bank integer, p_party uuid, p_actor uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -1971,7 +2048,8 @@ GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     find_membership, has_consent, is_guardian, may_help, check_person
     TO timebank_app, timebank_auditor;
-GRANT EXECUTE ON FUNCTION register_residents, end_minority, issue_card, revoke_card
+GRANT EXECUTE ON FUNCTION register_residents, lock_resident, claim_minors, end_minority,
+    issue_card, revoke_card, hold_card
     TO timebank_app;
 
 
@@ -2037,10 +2115,17 @@ BEGIN
         PERFORM check_person(NEW.bank_id, NEW.operator_id);
         PERFORM check_person(NEW.bank_id, NEW.witness_id);
         PERFORM check_person(NEW.bank_id, NEW.member_id);
+        IF EXISTS (SELECT FROM guardianship WHERE bank_id = NEW.bank_id AND sheet = NEW.number
+                   AND guardian_id IN (NEW.operator_id, NEW.witness_id)) THEN
+            RAISE EXCEPTION 'who saw the paper signed does not gain by it'
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
+        END IF;
     END IF;
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION check_sheet IS 'Only printed sheets are used, by persons of the bank.';
+COMMENT ON FUNCTION check_sheet IS
+    'Only printed sheets are used, by persons of the bank; at a registration, which is written '
+    'before its sheet, the guardian is not among them.';
 CREATE TRIGGER sheet_is_lawful BEFORE INSERT ON sheet
     FOR EACH ROW EXECUTE FUNCTION check_sheet();
 
@@ -2176,10 +2261,13 @@ CREATE TABLE login_secret (
     party_id     uuid        NOT NULL,
     kind         secret_kind NOT NULL,
     sealed_hash  bytea       NOT NULL,
+    set_by       uuid        NOT NULL,
     set_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (bank_id, party_id, kind)
+    PRIMARY KEY (bank_id, party_id, kind),
+    CONSTRAINT password_set_by_oneself CHECK (kind <> 'password' OR set_by = party_id)
 );
 COMMENT ON TABLE login_secret IS 'The PIN and the password in force, as sealed Argon2id hashes.';
+COMMENT ON COLUMN login_secret.set_by IS 'Its person, or who typed in a PIN for them.';
 
 CREATE TABLE one_time_code (
     bank_id      integer     NOT NULL,
@@ -2305,18 +2393,51 @@ COMMENT ON FUNCTION charge_login IS
     'Returns the seconds still to wait, and then counts nothing; 0: go on. Locks the row; then two '
     'that were unused for a day go, unless somebody holds them.';
 
+CREATE FUNCTION refuse_both_halves(p_bank integer, p_party uuid, p_by uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM resident WHERE (bank_id, resident_id) = (p_bank, p_party) FOR NO KEY UPDATE;
+    IF p_by <> p_party AND EXISTS (
+            SELECT FROM card WHERE bank_id = p_bank AND resident_id = p_party
+            AND issued_by = p_by AND revoked_at IS NULL) THEN
+        PERFORM refuse('card_and_pin_by_two', 'who issued the card gives no secret to it');
+    END IF;
+END $$;
+COMMENT ON FUNCTION refuse_both_halves IS
+    'Refuses who issued the card in use: they have seen it, and with code or PIN could log in as '
+    'the resident. Locks the resident''s row, as issue_card does.';
+
 CREATE FUNCTION issue_one_time_code(
     p_bank integer, p_party uuid, p_code uuid, p_sealed_hash bytea, p_by uuid, p_lifetime interval
-) RETURNS timestamptz LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+) RETURNS timestamptz LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    until timestamptz := clock_timestamp() + p_lifetime;
+BEGIN
+    PERFORM refuse_both_halves(p_bank, p_party, p_by);
     INSERT INTO one_time_code (bank_id, party_id, code_id, sealed_hash, issued_by, expires_at)
-    VALUES (p_bank, p_party, p_code, p_sealed_hash, p_by, clock_timestamp() + p_lifetime)
+    VALUES (p_bank, p_party, p_code, p_sealed_hash, p_by, until)
     ON CONFLICT (bank_id, party_id) DO UPDATE
     SET code_id = excluded.code_id, sealed_hash = excluded.sealed_hash,
         issued_by = excluded.issued_by, issued_at = excluded.issued_at,
-        expires_at = excluded.expires_at, used_at = NULL
-    RETURNING expires_at;
-$$;
-COMMENT ON FUNCTION issue_one_time_code IS 'A new code, in the place of an earlier one.';
+        expires_at = excluded.expires_at, used_at = NULL;
+    RETURN until;
+END $$;
+COMMENT ON FUNCTION issue_one_time_code IS
+    'A new code, in the place of an earlier one, by another than issued the card in use.';
+
+CREATE FUNCTION set_secret(
+    p_bank integer, p_party uuid, p_kind secret_kind, p_sealed_hash bytea, p_by uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_kind = 'pin' THEN
+        PERFORM refuse_both_halves(p_bank, p_party, p_by);
+    END IF;
+    INSERT INTO login_secret VALUES (p_bank, p_party, p_kind, p_sealed_hash, p_by)
+    ON CONFLICT (bank_id, party_id, kind) DO UPDATE
+    SET sealed_hash = excluded.sealed_hash, set_by = excluded.set_by, set_at = clock_timestamp();
+END $$;
+COMMENT ON FUNCTION set_secret IS
+    'Puts a PIN or password in force; a PIN by its person or another than issued the card in use.';
 
 CREATE FUNCTION use_one_time_code(p_bank integer, p_party uuid, p_code uuid) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -2364,7 +2485,8 @@ BEGIN
     SET sealed_secret = excluded.sealed_secret, last_step = excluded.last_step,
         enrolled_at = clock_timestamp()
     RETURNING s.staff_number INTO number;
-    INSERT INTO login_secret VALUES (p_bank, spent.party_id, 'password', p_sealed_hash)
+    INSERT INTO login_secret
+    VALUES (p_bank, spent.party_id, 'password', p_sealed_hash, spent.party_id)
     ON CONFLICT (bank_id, party_id, kind) DO UPDATE
     SET sealed_hash = excluded.sealed_hash, set_at = clock_timestamp();
     RETURN number;
@@ -2410,14 +2532,14 @@ SELECT make_sealed('login_secret', 'sealed_hash',
        make_sealed('staff_login', 'sealed_secret',
                    $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$);
 
-GRANT INSERT ON login_secret, enrolment, api_key TO timebank_app;
-GRANT UPDATE (sealed_hash, set_at) ON login_secret TO timebank_app;
+GRANT INSERT ON enrolment, api_key TO timebank_app;
+GRANT UPDATE (set_at) ON login_secret TO timebank_app;  -- what holding a row in force asks for
 GRANT UPDATE (sealed_secret) ON enrolment TO timebank_app;
 GRANT UPDATE (revoked_at) ON api_key TO timebank_app;
 GRANT DELETE ON login_failure TO timebank_app;
 GRANT EXECUTE ON FUNCTION
-    charge_login, issue_one_time_code, use_one_time_code, use_time_step, complete_enrolment,
-    rotate_api_key TO timebank_app;
+    charge_login, issue_one_time_code, set_secret, use_one_time_code, use_time_step,
+    complete_enrolment, rotate_api_key TO timebank_app;
 
 
 -- ── Counter: how often somebody may ask ─────────────────────────────────────────────────────────
@@ -3257,6 +3379,357 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION find_rate TO timebank_auditor;
 
 
+-- ── Honours: stars by hours and quality, honours by nomination ─────────────────────────────────
+
+CREATE TABLE star_rule (
+    bank_id       integer     NOT NULL,
+    effective_on  date        NOT NULL,
+    hours         integer[]   NOT NULL CONSTRAINT star_rule_has_steps
+                              CHECK (cardinality(hours) BETWEEN 1 AND 10 AND 0 < ALL (hours)),
+    grades        integer[]   NOT NULL CONSTRAINT star_rule_grades_sane
+                              CHECK (0 <= ALL (grades) AND 500 >= ALL (grades)),
+    set_by        uuid        NOT NULL,
+    set_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT star_rule_one_a_day PRIMARY KEY (bank_id, effective_on),
+    CONSTRAINT star_rule_grade_for_each_star CHECK (cardinality(grades) = cardinality(hours))
+);
+COMMENT ON TABLE star_rule IS
+    'What a star takes, from a local day on: the nth needs hours[n] confirmed hours and a mean '
+    'grade of grades[n]. Append-only.';
+COMMENT ON COLUMN star_rule.grades IS 'In hundredths of a grade from 1 to 5; 0 asks for none.';
+
+CREATE TABLE record_grade (
+    bank_id    integer     NOT NULL,
+    record_id  uuid        NOT NULL,
+    person_id  uuid        NOT NULL,
+    grade      integer     NOT NULL CONSTRAINT grade_from_1_to_5 CHECK (grade BETWEEN 1 AND 5),
+    graded_by  uuid        NOT NULL
+                           CONSTRAINT grade_is_by_another CHECK (graded_by <> person_id),
+    graded_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT grade_given_once PRIMARY KEY (bank_id, record_id)
+);
+COMMENT ON TABLE record_grade IS
+    'How well a confirmed record was served; of a reversed record it no longer counts. '
+    'Append-only.';
+CREATE INDEX grade_of_person ON record_grade (bank_id, person_id);
+
+CREATE TABLE honour_title (
+    bank_id   integer NOT NULL,
+    title_id  uuid    NOT NULL,
+    code      text    NOT NULL CONSTRAINT honour_title_code_plain
+                      CHECK (code ~ '^[a-z][a-z0-9-]{0,31}$'),
+    name      text    NOT NULL CONSTRAINT honour_title_name_short
+                      CHECK (length(name) BETWEEN 1 AND 80),
+    PRIMARY KEY (bank_id, title_id),
+    CONSTRAINT honour_title_code_unique UNIQUE (bank_id, code)
+);
+COMMENT ON TABLE honour_title IS 'A named honour (榜样, 先锋): data, not code.';
+
+CREATE TYPE honour_status AS ENUM ('nominated', 'awarded', 'declined', 'withdrawn');
+
+CREATE TABLE honour (
+    bank_id       integer       NOT NULL,
+    honour_id     uuid          NOT NULL,
+    title_id      uuid          NOT NULL,
+    person_id     uuid          NOT NULL,
+    year          integer       NOT NULL
+                                CONSTRAINT honour_year_sane CHECK (year BETWEEN 2000 AND 2999),
+    status        honour_status NOT NULL DEFAULT 'nominated',
+    nominated_by  uuid          NOT NULL CONSTRAINT honour_nominator_is_another
+                                CHECK (nominated_by <> person_id),
+    nominated_at  timestamptz   NOT NULL DEFAULT clock_timestamp(),
+    decided_by    uuid          CONSTRAINT honour_decider_is_another CHECK (
+                                decided_by NOT IN (nominated_by, person_id)),
+    decided_at    timestamptz,
+    withdrawn_by  uuid          CONSTRAINT honour_withdrawer_is_another
+                                CHECK (withdrawn_by <> person_id),
+    withdrawn_at  timestamptz,
+    PRIMARY KEY (bank_id, honour_id),
+    CONSTRAINT honour_decided_by_somebody CHECK (
+        (status = 'nominated') = (decided_by IS NULL)
+        AND (decided_by IS NULL) = (decided_at IS NULL)),
+    CONSTRAINT honour_withdrawn_by_somebody CHECK (
+        (status = 'withdrawn') = (withdrawn_by IS NOT NULL)
+        AND (withdrawn_by IS NULL) = (withdrawn_at IS NULL))
+);
+CREATE UNIQUE INDEX honour_once_a_year ON honour (bank_id, title_id, person_id, year)
+    WHERE status IN ('nominated', 'awarded');
+CREATE INDEX honour_of_person ON honour (bank_id, person_id);
+CREATE TRIGGER honour_step BEFORE INSERT OR UPDATE OF status ON honour FOR EACH ROW
+    EXECUTE FUNCTION check_step('>nominated', 'nominated>awarded', 'nominated>declined',
+                                'awarded>withdrawn');
+ALTER TABLE honour ENABLE ALWAYS TRIGGER honour_step;
+COMMENT ON TABLE honour IS
+    'A named honour for a year: nominated by one person, decided by another, about a third; apart '
+    'from stars, and no hours, points or spending change it.';
+
+SELECT make_append_only('star_rule'), make_append_only('record_grade');
+
+CREATE FUNCTION grade_record(p_bank integer, p_record uuid, p_actor uuid, p_grade integer)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_records(p_bank, ARRAY[p_record], '{confirmed}');
+    INSERT INTO record_grade (bank_id, record_id, person_id, grade, graded_by)
+    SELECT p_bank, p_record, person_id, p_grade, p_actor
+    FROM service_record WHERE (bank_id, record_id) = (p_bank, p_record);
+END $$;
+COMMENT ON FUNCTION grade_record IS 'Grades a confirmed record, once and for good.';
+
+CREATE FUNCTION decide_honour(
+    p_bank integer, p_honour uuid, p_actor uuid, p_status honour_status
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_status = 'withdrawn' THEN
+        UPDATE honour SET status = p_status, withdrawn_by = p_actor,
+                          withdrawn_at = clock_timestamp()
+        WHERE (bank_id, honour_id) = (p_bank, p_honour);
+    ELSE
+        UPDATE honour SET status = p_status, decided_by = p_actor, decided_at = clock_timestamp()
+        WHERE (bank_id, honour_id) = (p_bank, p_honour);
+    END IF;
+    PERFORM refuse('honour_exists', p_honour::text) WHERE NOT FOUND;
+END $$;
+COMMENT ON FUNCTION decide_honour IS
+    'Awards or declines what was nominated, or withdraws what was awarded.';
+
+GRANT INSERT ON star_rule, honour_title TO timebank_app;
+GRANT INSERT (bank_id, honour_id, title_id, person_id, year, nominated_by)
+    ON honour TO timebank_app;
+GRANT EXECUTE ON FUNCTION grade_record, decide_honour TO timebank_app;
+
+
+-- ── Abuse: an activity is held while it is examined ─────────────────────────────────────────────
+-- lock order   The activity alone: an award holds its row for key share, holding it for update.
+
+CREATE TABLE activity_hold (
+    bank_id      integer     NOT NULL,
+    hold_id      uuid        NOT NULL,
+    activity_id  uuid        NOT NULL,
+    reason       text        NOT NULL CONSTRAINT activity_hold_reason_is_a_code
+                             CHECK (reason ~ '^[a-z][a-z_]{0,63}$'),
+    held_by      uuid        NOT NULL,
+    held_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    proposed_by  uuid,
+    proposed_at  timestamptz,
+    released_by  uuid,
+    released_at  timestamptz,
+    PRIMARY KEY (bank_id, hold_id),
+    CONSTRAINT hold_released_by_another CHECK (released_by <> proposed_by),
+    CONSTRAINT hold_released_after_a_proposal CHECK (
+        (proposed_by IS NULL) = (proposed_at IS NULL)
+        AND (released_by IS NULL) = (released_at IS NULL)
+        AND (released_by IS NULL OR proposed_by IS NOT NULL))
+);
+CREATE UNIQUE INDEX activity_held_once ON activity_hold (bank_id, activity_id)
+    WHERE released_at IS NULL;
+COMMENT ON TABLE activity_hold IS
+    'While a row is not released, no record of the activity is confirmed: no points come of it. '
+    'One may hold, two release.';
+
+CREATE FUNCTION refuse_held() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NEW.status = 'confirmed' AND NEW.activity_id IS NOT NULL THEN
+        PERFORM FROM activity WHERE (bank_id, activity_id) = (NEW.bank_id, NEW.activity_id)
+        FOR KEY SHARE;
+        PERFORM refuse('activity_is_not_held', activity_id::text) FROM activity_hold
+        WHERE bank_id = NEW.bank_id AND activity_id = NEW.activity_id AND released_at IS NULL;
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION refuse_held IS 'Refuses to confirm a record whose activity is held.';
+CREATE TRIGGER record_of_held_activity_waits BEFORE UPDATE OF status ON service_record
+    FOR EACH ROW EXECUTE FUNCTION refuse_held();
+ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_of_held_activity_waits;
+
+CREATE FUNCTION hold_activity(
+    p_bank integer, p_hold uuid, p_activity uuid, p_actor uuid, p_reason text
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM activity WHERE (bank_id, activity_id) = (p_bank, p_activity) FOR UPDATE;
+    PERFORM refuse('activity_exists', p_activity::text) WHERE NOT FOUND;
+    INSERT INTO activity_hold (bank_id, hold_id, activity_id, reason, held_by)
+    VALUES (p_bank, p_hold, p_activity, p_reason, p_actor)
+    ON CONFLICT (bank_id, activity_id) WHERE released_at IS NULL DO NOTHING;
+END $$;
+COMMENT ON FUNCTION hold_activity IS
+    'Holds an activity; one that is held stays so, for its first reason. Awards under way in it '
+    'end first.';
+
+CREATE FUNCTION release_activity(p_bank integer, p_activity uuid, p_actor uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM refuse('hold_released_by_another', p_actor::text)
+    FROM activity WHERE (bank_id, activity_id, made_by) = (p_bank, p_activity, p_actor);
+    PERFORM refuse('hold_released_by_another', record_id::text)
+    FROM service_record
+    WHERE bank_id = p_bank AND activity_id = p_activity AND p_actor IN (person_id, made_by)
+    LIMIT 1;
+    UPDATE activity_hold
+    SET proposed_by = coalesce(proposed_by, p_actor),
+        proposed_at = coalesce(proposed_at, clock_timestamp()),
+        released_by = CASE WHEN proposed_by IS NOT NULL THEN p_actor END,
+        released_at = CASE WHEN proposed_by IS NOT NULL THEN clock_timestamp() END
+    WHERE bank_id = p_bank AND activity_id = p_activity AND released_at IS NULL;
+    PERFORM refuse('hold_is_open', p_activity::text) WHERE NOT FOUND;
+END $$;
+COMMENT ON FUNCTION release_activity IS
+    'Proposes the release, or as a second person releases; neither made the activity, wrote a '
+    'record of it, or has one.';
+
+GRANT EXECUTE ON FUNCTION hold_activity, release_activity TO timebank_app;
+
+
+-- ── Certificates ────────────────────────────────────────────────────────────────────────────────
+-- The name and the document are not here: they are read from the vault at issue, printed, and
+-- kept as a salted hash whose salt only the printed certificate has.
+-- lock order   Records by record_id (for share), then certificates.
+
+CREATE TABLE signing_key (
+    bank_id     integer     NOT NULL,
+    key_id      text        NOT NULL
+                            CONSTRAINT signing_key_id_plain CHECK (key_id ~ '^[0-9a-f]{16}$'),
+    public_key  bytea       NOT NULL
+                            CONSTRAINT public_key_is_ed25519 CHECK (length(public_key) = 32),
+    made_by     uuid        NOT NULL,
+    made_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (bank_id, key_id)
+);
+COMMENT ON TABLE signing_key IS
+    'What certificates of a bank are verified with; the latest signs what is new. Append-only.';
+
+CREATE TABLE signing_secret (
+    bank_id  integer NOT NULL,
+    key_id   text    NOT NULL,
+    sealed   bytea   NOT NULL,
+    PRIMARY KEY (bank_id, key_id)
+);
+COMMENT ON TABLE signing_secret IS 'The private half of a signing key, sealed by the service.';
+SELECT make_sealed('signing_secret', 'sealed',
+                   $$'timebank signing key|' || bank_id || '|' || key_id$$);
+
+CREATE TYPE certificate_status AS ENUM ('valid', 'revoked', 'superseded');
+
+CREATE TABLE certificate (
+    bank_id         integer            NOT NULL,
+    certificate_id  uuid               NOT NULL,
+    code            text               NOT NULL CONSTRAINT certificate_code_is_random
+                                       CHECK (code ~ '^[0-9A-HJKMNP-TV-Z]{16}$'),
+    person_id       uuid               NOT NULL,
+    from_on         date               NOT NULL,
+    until_on        date               NOT NULL,
+    minutes         bigint             NOT NULL
+                                       CONSTRAINT certificate_of_some_service CHECK (minutes > 0),
+    statement       text               NOT NULL,
+    key_id          text               NOT NULL,
+    signature       bytea              NOT NULL CONSTRAINT certificate_is_signed
+                                       CHECK (length(signature) = 64),
+    issued_by       uuid               NOT NULL CONSTRAINT certificate_issuer_is_another
+                                       CHECK (issued_by <> person_id),
+    issued_at       timestamptz        NOT NULL DEFAULT clock_timestamp(),
+    status          certificate_status NOT NULL DEFAULT 'valid',
+    ended_by        uuid,
+    ended_at        timestamptz,
+    PRIMARY KEY (bank_id, certificate_id),
+    CONSTRAINT certificate_code_unique UNIQUE (bank_id, code),
+    CONSTRAINT certificate_period_runs_forward CHECK (from_on <= until_on),
+    CONSTRAINT certificate_ended_at_its_time CHECK ((status = 'valid') = (ended_at IS NULL))
+);
+CREATE INDEX certificate_of_person ON certificate (bank_id, person_id);
+CREATE TRIGGER certificate_step BEFORE INSERT OR UPDATE OF status ON certificate FOR EACH ROW
+    EXECUTE FUNCTION check_step('>valid', 'valid>revoked', 'valid>superseded');
+ALTER TABLE certificate ENABLE ALWAYS TRIGGER certificate_step;
+COMMENT ON TABLE certificate IS
+    '志愿服务记录证明: what was certified, as it was signed. Its number is the code of the bank '
+    'and 80 random bits: nobody guesses one.';
+COMMENT ON COLUMN certificate.statement IS 'The canonical JSON that the signature is over.';
+
+CREATE TABLE certificate_line (
+    bank_id         integer NOT NULL,
+    certificate_id  uuid    NOT NULL,
+    record_id       uuid    NOT NULL,
+    minutes         bigint  NOT NULL,
+    PRIMARY KEY (bank_id, certificate_id, record_id)
+);
+CREATE INDEX certificate_line_of_record ON certificate_line (bank_id, record_id);
+COMMENT ON TABLE certificate_line IS 'The records that a certificate adds up. Append-only.';
+
+SELECT make_append_only('signing_key'), make_append_only('certificate_line');
+
+CREATE FUNCTION open_certificate(p_bank integer, p_person uuid, p_from date, p_until date)
+RETURNS TABLE (record_id uuid, served_on date, minutes bigint, content text)
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    SELECT r.record_id, r.served_on, r.minutes, coalesce(a.title, c.name)
+    FROM service_record r
+    JOIN category c USING (bank_id, category_id)
+    LEFT JOIN activity a ON a.bank_id = r.bank_id AND a.activity_id = r.activity_id
+    WHERE r.bank_id = p_bank AND r.person_id = p_person AND r.status = 'confirmed'
+      AND r.served_on BETWEEN p_from AND p_until
+    ORDER BY r.record_id FOR SHARE OF r;
+$$;
+COMMENT ON FUNCTION open_certificate IS
+    'What a certificate would add up; none of it is reversed before the commit.';
+
+CREATE FUNCTION close_certificate(
+    p_bank integer, p_certificate uuid, p_code text, p_person uuid, p_from date, p_until date,
+    p_records uuid[], p_statement text, p_key text, p_signature bytea, p_actor uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    total bigint;
+    counted integer;
+BEGIN
+    PERFORM FROM service_record WHERE bank_id = p_bank AND record_id = ANY (p_records)
+    ORDER BY record_id FOR SHARE;
+    SELECT sum(minutes), count(*) INTO total, counted FROM service_record
+    WHERE bank_id = p_bank AND record_id = ANY (p_records) AND person_id = p_person
+      AND status = 'confirmed' AND served_on BETWEEN p_from AND p_until;
+    PERFORM refuse('certificate_of_confirmed_records', p_person::text)
+    WHERE counted = 0 OR counted <> cardinality(p_records)
+       OR total IS DISTINCT FROM (p_statement::jsonb ->> 'minutes')::bigint;
+    INSERT INTO certificate (bank_id, certificate_id, code, person_id, from_on, until_on, minutes,
+                             statement, key_id, signature, issued_by)
+    VALUES (p_bank, p_certificate, p_code, p_person, p_from, p_until, total,
+            p_statement, p_key, p_signature, p_actor);
+    INSERT INTO certificate_line (bank_id, certificate_id, record_id, minutes)
+    SELECT p_bank, p_certificate, record_id, minutes FROM service_record
+    WHERE bank_id = p_bank AND record_id = ANY (p_records);
+END $$;
+COMMENT ON FUNCTION close_certificate IS
+    'Writes a certificate of confirmed records of one person; its total is theirs and that of '
+    'the signed statement.';
+
+CREATE FUNCTION revoke_certificate(p_bank integer, p_certificate uuid, p_actor uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM certificate WHERE (bank_id, certificate_id) = (p_bank, p_certificate)
+    FOR NO KEY UPDATE;
+    PERFORM refuse('certificate_exists', p_certificate::text) WHERE NOT FOUND;
+    UPDATE certificate SET status = 'revoked', ended_by = p_actor, ended_at = clock_timestamp()
+    WHERE (bank_id, certificate_id) = (p_bank, p_certificate) AND status <> 'revoked';
+END $$;
+COMMENT ON FUNCTION revoke_certificate IS 'Ends a certificate for good; again is harmless.';
+
+CREATE FUNCTION supersede_certificates() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NEW.status = 'reversed' THEN
+        UPDATE certificate c SET status = 'superseded', ended_at = clock_timestamp()
+        FROM certificate_line l
+        WHERE (l.bank_id, l.record_id) = (NEW.bank_id, NEW.record_id) AND c.bank_id = l.bank_id
+          AND c.certificate_id = l.certificate_id AND c.status = 'valid';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION supersede_certificates IS
+    'A certificate with a reversed record is no longer valid, whoever reversed it.';
+CREATE TRIGGER record_reversed_ends_certificates AFTER UPDATE OF status ON service_record
+    FOR EACH ROW EXECUTE FUNCTION supersede_certificates();
+ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_reversed_ends_certificates;
+
+GRANT INSERT ON signing_key, signing_secret TO timebank_app;
+GRANT EXECUTE ON FUNCTION open_certificate, close_certificate, revoke_certificate TO timebank_app;
+
+
 -- ── Redemption ──────────────────────────────────────────────────────────────────────────────────
 --
 -- A hold moves points from a wallet or pool to the held account of the same owner; a capture moves
@@ -3268,7 +3741,8 @@ GRANT EXECUTE ON FUNCTION find_rate TO timebank_auditor;
 --   hold         placed_at <= t < expires_at: half-open, by the database's clock.
 --   a day        The bank's local day. Caps count a hold on the day it was placed; what was not
 --                captured is given back to that day; a refund gives nothing back.
---   lock order   1 the hold's row (the sweeper passes over what others have)  2 code_attempts
+--   lock order   0 at a new hold of a minor's points the resident's row (lock_resident)
+--                1 the hold's row (the sweeper passes over what others have)  2 code_attempts
 --                3 the payment code  4 the override  5 stock by offer_id  6 cap_use by its key
 --                7 balances by account_id, all at once  8 new rows. Each act is one function and
 --                takes what it needs of these in this order; one act is one transaction.
@@ -3548,7 +4022,8 @@ COMMENT ON COLUMN redemption_act.act_id IS
 COMMENT ON COLUMN redemption_act.quantity IS
     'Units held, captured, given back or restocked (negative: taken out), or points if open.';
 COMMENT ON COLUMN redemption_act.points IS 'What it moved, or was asked to move.';
-COMMENT ON COLUMN redemption_act.fingerprint IS 'SHA-256 of all that was asked.';
+COMMENT ON COLUMN redemption_act.fingerprint IS
+    'SHA-256 of all that was asked; of a code by hash_code, so that nobody tries it out.';
 
 CREATE TABLE code_key (
     bank_id  integer PRIMARY KEY,
@@ -3774,6 +4249,9 @@ COMMENT ON FUNCTION find_cap_fault IS
 CREATE FUNCTION hash_code(p_bank integer, p_code bytea) RETURNS bytea
 LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 BEGIN
+    IF p_code IS NULL THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO code_key (bank_id) SELECT p_bank
     WHERE NOT EXISTS (SELECT FROM code_key WHERE bank_id = p_bank)
     ON CONFLICT DO NOTHING;
@@ -4095,7 +4573,8 @@ CREATE FUNCTION place_hold(
 SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     asked    bytea := fingerprint_of(ROW('hold', p_resident, p_source, p_merchant, p_offer, p_shop,
-                         p_quantity, p_lifetime, p_channel, p_override, p_actor, p_code)::text);
+                         p_quantity, p_lifetime, p_channel, p_override, p_actor,
+                         hash_code(p_bank, p_code))::text);
     may_try  boolean := p_code IS NULL OR lock_attempts(p_bank, p_actor, p_merchant);
     code     payment_code := lock_payment_code(p_bank, p_code);
     wish     hold := new_wish(p_bank, p_hold, coalesce(p_resident, code.resident_id),
@@ -4217,7 +4696,7 @@ CREATE FUNCTION capture_hold(
 SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     asked     bytea := fingerprint_of(ROW('capture', p_hold, p_merchant, p_quantity, p_override,
-                                          p_actor, p_code)::text);
+                                          p_actor, hash_code(p_bank, p_code))::text);
     held      hold := lock_hold(p_bank, p_hold);
     may_try   boolean := p_code IS NULL OR lock_attempts(p_bank, p_actor, p_merchant);
     stamp     timestamptz := clock_timestamp();
@@ -4831,6 +5310,28 @@ COMMENT ON FUNCTION give_points IS
     'A gift (wallet), a reissue (merchant) or an allocation (pool), under the cap of the giver''s '
     'day; an allocation has none, but four eyes at the edge.';
 
+CREATE FUNCTION list_persons_behind(p_bank integer, p_party uuid) RETURNS SETOF uuid
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    WITH named AS (
+        SELECT p_party AS party_id
+        UNION
+        SELECT member_id FROM family_member
+        WHERE bank_id = p_bank AND family_id = p_party AND left_at IS NULL
+        UNION
+        SELECT party_id FROM role_grant
+        WHERE bank_id = p_bank AND merchant_id = p_party AND revoked_at IS NULL
+    )
+    SELECT party_id FROM named
+    UNION
+    SELECT g.guardian_id FROM named n
+    JOIN guardianship g ON g.bank_id = p_bank AND g.minor_id = n.party_id
+    WHERE g.ended_at IS NULL;
+$$;
+COMMENT ON FUNCTION list_persons_behind IS
+    'Whom it serves now if something is done to what a party owns: the party, a family''s members, '
+    'who works for a merchant, and the guardians of all these.';
+
+GRANT EXECUTE ON FUNCTION list_persons_behind TO timebank_app;
 GRANT INSERT ON family_member TO timebank_app;
 GRANT UPDATE (left_at) ON family_member TO timebank_app;
 GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
@@ -5309,7 +5810,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
 GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
 REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
-REVOKE SELECT ON session, live_session, card, code_secret FROM timebank_auditor;
+REVOKE SELECT ON session, live_session, card, code_secret, signing_secret FROM timebank_auditor;
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION

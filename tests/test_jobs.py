@@ -1,6 +1,7 @@
 """What the service does by itself: every job is run, and one that fails stops nothing."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -10,14 +11,27 @@ from structlog.testing import capture_logs
 
 from tests.api.service import serving
 from tests.book import Book
+from tests.people.desk import Desk, person
 from tests.redemption.market import INSTANT, Market
 from tests.service.programme import MAKER, Programme, at, new_person
 from timebank import jobs
 from timebank.db import Pool
 from timebank.domain.redemption import HoldState
 from timebank.embedded import Server
-from timebank.jobs import run_jobs
+from timebank.jobs import OpenRing, run_jobs
+from timebank.ledger.banks import Bank
+from timebank.people.kin import is_guardian
+from timebank.people.registration import local_today
+from timebank.people.vault import list_accesses
+from timebank.people.vault_keys import KeyRing, ensure_key_file
 from timebank.service.attendance import check_in
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> KeyRing:
+    """Keys of its own."""
+    ensure_key_file(tmp_path / "jobs.key")
+    return KeyRing(tmp_path / "jobs.key")
 
 
 async def overdue_hold(book: Book) -> tuple[Market, UUID]:
@@ -26,28 +40,59 @@ async def overdue_hold(book: Book) -> tuple[Market, UUID]:
     return market, await market.held(resident, 4, lifetime=INSTANT)
 
 
-async def test_overdue_holds_end_and_forgotten_check_outs_close(own_book: Book) -> None:
+async def test_overdue_holds_end_and_forgotten_check_outs_close(
+    own_book: Book, ring: KeyRing
+) -> None:
     market, hold_id = await overdue_hold(own_book)
     programme = await Programme.open(own_book)
     shift = await programme.make_shift()
     came = {"shift_id": shift.shift_id, "person_id": new_person()}
     await programme.run(check_in, MAKER, now=at("2026-01-02 09:00"), **came)
-    done = {"end_overdue_holds": 1, "close_forgotten_attendances": 1}
-    assert await run_jobs(own_book.pool) == done
+    done = {"end_overdue_holds": 1, "close_forgotten_attendances": 1, "end_minorities": 0}
+    assert await run_jobs(own_book.pool, lambda: ring) == done
     assert (await market.get(hold_id)).state is HoldState.EXPIRED
-    assert await run_jobs(own_book.pool) == dict.fromkeys(done, 0)
+    assert await run_jobs(own_book.pool, lambda: ring) == dict.fromkeys(done, 0)
+
+
+async def test_a_guardians_part_ends_with_the_minority(
+    own_book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nobody asks for the birthday; the vault is asked once a day for each minor."""
+    desk = await Desk.open(own_book, tmp_path)
+    today = local_today(own_book.bank)
+    guardian_id = await desk.person()
+    born = [today - timedelta(days=365 * 10), today - timedelta(days=365 * 17)]
+    child, youth = [await desk.member(person(on), guardian_id=guardian_id) for on in born]
+
+    async def left() -> list[bool]:
+        async with desk.at() as connection:
+            return [
+                await is_guardian(connection, desk.bank_id, guardian_id, one)
+                for one in (child, youth)
+            ]
+
+    async def looks() -> int:
+        return len(await list_accesses(own_book.pool, desk.bank_id, child))
+
+    for days, ended, guarded in ((0, 0, [True, True]), (800, 1, [True, False])):
+        monkeypatch.setattr(jobs, "local_today", lambda _, days=days: today + timedelta(days=days))
+        assert (await run_jobs(own_book.pool, lambda: desk.ring))["end_minorities"] == ended
+        assert await left() == guarded
+        before = await looks()
+        assert (await run_jobs(own_book.pool, lambda: desk.ring))["end_minorities"] == 0
+        assert await looks() == before > 0
 
 
 async def test_a_job_that_fails_is_logged_and_the_others_run(
-    own_book: Book, monkeypatch: pytest.MonkeyPatch
+    own_book: Book, ring: KeyRing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(pool: Pool, bank_id: int) -> int:
+    async def fail(pool: Pool, open_ring: OpenRing, bank: Bank) -> int:
         raise asyncpg.PostgresError("the disk is full")
 
     market, hold_id = await overdue_hold(own_book)
     monkeypatch.setattr(jobs, "JOBS", {"fails": fail, **jobs.JOBS})
     with capture_logs() as logged:
-        assert (await run_jobs(own_book.pool))["end_overdue_holds"] == 1
+        assert (await run_jobs(own_book.pool, lambda: ring))["end_overdue_holds"] == 1
     assert [(line["event"], line["job"]) for line in logged] == [("job_failed", "fails")]
     assert (await market.get(hold_id)).state is HoldState.EXPIRED
 

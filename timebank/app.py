@@ -11,10 +11,13 @@ from litestar.handlers import HTTPRouteHandler
 
 from timebank.api import (
     accounts,
+    activities,
     api_keys,
     approvals,
+    attendance,
     branches,
     cards,
+    certificates,
     credentials,
     health,
     holds,
@@ -24,11 +27,15 @@ from timebank.api import (
     offers,
     oversight,
     persons,
+    rates,
+    records,
     redemption_oversight,
     residents,
     sheets,
+    summaries,
     tills,
     transfers,
+    wishes,
 )
 from timebank.api.call import Call
 from timebank.api.desk import Desk
@@ -57,12 +64,12 @@ def create_app(settings: Settings | None = None) -> Litestar:
     @asynccontextmanager
     async def with_desk(app: Litestar) -> AsyncIterator[None]:
         async with open_database(settings) as pool:
-            app.state.desk = Desk(pool, settings)
+            app.state.desk = desk = Desk(pool, settings)
             try:
-                async with running_jobs(pool, settings.job_seconds):
+                async with running_jobs(pool, lambda: desk.ring, settings.job_seconds):
                     yield
             finally:
-                app.state.desk.close()
+                desk.close()
 
     v1 = Router(
         "/api/v1",
@@ -85,6 +92,13 @@ def create_app(settings: Settings | None = None) -> Litestar:
             cards.router,
             sheets.router,
             branches.router,
+            activities.router,
+            attendance.router,
+            records.router,
+            summaries.router,
+            rates.router,
+            wishes.router,
+            certificates.router,
             health.router,
         ],
     )

@@ -90,6 +90,10 @@ class CounterDesk:
         """A signed sheet with its witness."""
         return {"sheet": await self.sheet(kind), "witness_id": str(self.witness_id)}
 
+    async def operator_id(self) -> UUID:
+        """Who the operator is."""
+        return UUID((await self.operator.get("/sessions/me")).json()["party_id"])
+
     async def apply(self, data: PersonalData | None = None, **more: Any) -> httpx.Response:
         """Register somebody with a signed sheet."""
         body = {

@@ -7,6 +7,8 @@ does not name is answered 403 everywhere.
 from collections.abc import Sequence
 
 from tests.api.matrix_people import PEOPLE
+from tests.api.matrix_redemption import REDEMPTION_ROWS
+from tests.api.matrix_service import SERVICE
 from tests.api.rows import Row
 from timebank.people.access import Role
 
@@ -172,4 +174,13 @@ LOGIN = [
     Row("DELETE /api-keys/{api_key_id:uuid}", ADMINISTERING, ok=204),
 ]
 
-ROWS: Sequence[Row] = [*LEDGER, *FOUR_EYES, *OVERSIGHT, *LOGIN, *TREE, *PEOPLE]
+ROWS: Sequence[Row] = [
+    *LEDGER,
+    *FOUR_EYES,
+    *OVERSIGHT,
+    *LOGIN,
+    *TREE,
+    *PEOPLE,
+    *SERVICE,
+    *REDEMPTION_ROWS,
+]

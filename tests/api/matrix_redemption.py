@@ -13,6 +13,7 @@ OFFERING = {**ADMINISTERING, Role.MERCHANT: "own"}
 
 ENROLLED = {"merchant_id": "enrolled_id"}
 FROM_2020 = "2020-01-01T00:00:00Z"
+RESERVED = {"merchant_id": "$enrolled_id", "account_id": "$funded_id", "points": 5}
 
 MERCHANTS = [
     Row(
@@ -83,8 +84,9 @@ HOLDS = [
     Row(
         "POST /holds",
         RESIDENTS,
-        {"merchant_id": "$enrolled_id", "account_id": "$funded_id", "points": 5},
+        {**RESERVED, "paper": "$redemption_paper"},
         ok=201,
+        for_role={Role.RESIDENT: RESERVED},
     ),
     Row(
         "GET /holds",  # the role may; whoever has none of their own says whose
@@ -94,7 +96,7 @@ HOLDS = [
     ),
     Row("GET /holds/{hold_id:uuid}", {**RESIDENTS, **TILLS, Role.AUDITOR: "bank"}),
     Row("POST /holds/{hold_id:uuid}/release", {**RESIDENTS, **TILLS}, {}, ok=201),
-    Row("POST /holds/{hold_id:uuid}/pickup-codes", RESIDENTS, {}, ok=201),
+    Row("POST /holds/{hold_id:uuid}/pickup-codes", {Role.RESIDENT: "own"}, {}, ok=201),
     Row(
         "POST /payment-codes",  # names nobody: a resident gets a code of their own wallet
         {Role.RESIDENT: "none"},

@@ -10,9 +10,9 @@ import pytest
 from litestar import Litestar, Router, get
 
 import timebank.app
-from tests.api import matrix
 from tests.api.client import V1, Api, Caller, check_problem, new_key, token_for
-from tests.api.matrix_redemption import REDEMPTION_ROWS
+from tests.api.matrix import ROWS
+from tests.api.matrix_certificates import PUBLIC_CERTIFICATES
 from tests.api.rows import Row
 from tests.api.things import Things, Whose, World
 from tests.book import Book
@@ -20,8 +20,8 @@ from tests.places import open_branch
 from timebank.app import UndeclaredActionError, create_app, operations, refuse_undeclared
 from timebank.config import Settings
 from timebank.ledger.ids import new_id
-from timebank.people.access import Role
-from timebank.people.sessions import revoke_token
+from timebank.people.access import LOW_VALUE, POLICY, Action, Role, SessionMethod
+from timebank.people.sessions import LIMITS, open_session, revoke_token
 
 SAME = "abcdefab-cdef-abcd-efab-cdefabcdefab"
 
@@ -37,9 +37,8 @@ PUBLIC = {
     "POST /api/v1/sessions",
     "POST /api/v1/enrolments",
     "POST /api/v1/enrolments/completion",
+    *PUBLIC_CERTIFICATES,
 }
-
-ROWS = [*matrix.ROWS, *REDEMPTION_ROWS]
 
 CELLS = [
     pytest.param(row, role, whose, id=f"{row.operation}-{role}-{whose}")
@@ -58,7 +57,7 @@ async def ask(caller: Caller, row: Row, things: Things, role: Role | None = None
     usual = row.query if method == "GET" else row.body
     said = (row.for_role or {}).get(role, usual) if role else usual
     if method in {"GET", "DELETE"}:
-        return await caller.send(method, path + (said or ""))
+        return await caller.send(method, path + await things.fill_query(said or ""))
     return await caller.send(method, path, await things.fill(said))
 
 
@@ -82,6 +81,34 @@ async def test_the_matrix(api: Api, row: Row, role: Role, whose: Whose) -> None:
     assert answer.status_code == row.expected(role, whose), answer.text
     if answer.status_code >= 400:
         check_problem(answer, answer.json()["code"])
+
+
+async def test_a_pin_is_good_for_low_value_only(api: Api, app: Litestar) -> None:
+    """Residents alone have PIN sessions: what the policy gives them beyond needs more than that."""
+    actions = {
+        f"{method} {path}": Action(handler.opt["action"])
+        for path, handler in operations(app)
+        for method in handler.http_methods - {"OPTIONS"}
+    }
+    world = await World.of(api.http, api.book, Role.RESIDENT, Whose.OWN)
+    async with api.book.pool.acquire() as connection:
+        token = await open_session(
+            connection,
+            api.book.bank_id,
+            world.own.owner_id,
+            Role.RESIDENT,
+            method=SessionMethod.PIN,
+            limits=LIMITS[Role.RESIDENT, SessionMethod.PIN],
+        )
+    asked = 0
+    for row in ROWS:
+        action = actions[row.operation.replace(" ", f" {V1}")]
+        if Role.RESIDENT in POLICY[action] and action not in LOW_VALUE:
+            answer = await ask(Caller(api.http, token), row, world.things, Role.RESIDENT)
+            assert answer.status_code == 403, row.operation
+            check_problem(answer, "stronger_login_needed")
+            asked += 1
+    assert asked > 10
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.operation) for row in ROWS])

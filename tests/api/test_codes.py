@@ -2,11 +2,13 @@
 
 import asyncio
 import secrets
+from hashlib import sha256
 
 from tests.api.client import Caller, check_problem, new_key
 from tests.api.counter import Counter, clerk_of
 from tests.redemption.market import open_merchant
-from timebank.domain.redemption import CapScope, Channel, Code, CodeKind
+from timebank.domain.redemption import COUNTER_LIFETIME, CapScope, Channel, Code, CodeKind
+from timebank.redemption.codes import digest_typed
 
 
 def not_(code: str) -> str:
@@ -161,3 +163,44 @@ async def test_tills_charge_and_capture_at_once(counter: Counter) -> None:
     answers = await asyncio.gather(*(counter.system.post(*act) for act in acts))
     assert [answer.status_code for answer in answers] == [201] * len(acts)
     assert await counter.api.book.balance(counter.market.till) == 120
+
+
+async def test_a_code_cannot_be_tried_out_from_what_is_stored_of_a_request(
+    counter: Counter,
+) -> None:
+    """No fingerprint of a request or an act is a plain hash of what one could guess."""
+    resident = await counter.api.resident(points=30)
+    hold_id, pickup = await counter.held(resident)
+    code = await counter.payment_code(resident)
+    sent = [
+        await counter.clerk.post(f"/holds/{hold_id}/captures", {"code": pickup, "quantity": 99}),
+        await counter.clerk.post("/charges", {"code": code, "points": 99}),
+    ]
+    assert [answer.status_code for answer in sent] == [409, 409]
+    pool, bank_id = counter.api.book.pool, counter.api.book.bank_id
+    stored = {
+        row[0]
+        for row in await pool.fetch(
+            "SELECT fingerprint FROM request WHERE bank_id = $1 UNION "
+            "SELECT fingerprint FROM redemption_act WHERE bank_id = $1",
+            bank_id,
+        )
+    }
+    assert len(stored) == 6  # with the hold that the resident placed
+    for answer in sent:
+        said = f"POST {answer.request.url.path}?\n".encode() + answer.request.content
+        assert sha256(said).digest() not in stored
+    guessed = await pool.fetchval(
+        "SELECT array_agg(sha256(convert_to(CASE kind "
+        "WHEN 'capture' THEN ROW('capture', hold_id, merchant_id, 99::bigint, override_id, "
+        "actor_id, $2::bytea)::text "
+        "ELSE ROW('hold', NULL::uuid, NULL::uuid, merchant_id, offer_id, NULL::uuid, quantity, "
+        "$4::interval, 'code', override_id, actor_id, $3::bytea)::text END, 'UTF8'))) "
+        "FROM redemption_act WHERE bank_id = $1 AND status <> 'done'",
+        bank_id,
+        digest_typed(pickup, CodeKind.PICKUP),
+        digest_typed(code, CodeKind.PAYMENT),
+        COUNTER_LIFETIME,
+    )
+    assert len(guessed) == 2
+    assert not stored & set(guessed)

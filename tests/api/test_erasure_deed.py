@@ -179,3 +179,14 @@ async def test_an_administrator_of_a_branch_erases_there_only(own: Api) -> None:
     proposal = await office.propose(near)
     check_problem(await office.decide(far, proposal), "not_found")
     assert (await office.decide(office.admins[1], proposal)).status_code == 200
+
+
+async def test_a_decision_that_is_sent_again_is_answered_again(own: Api) -> None:
+    office = await Office.open(own)
+    proposal = (await office.propose(office.admins[0])).json()
+    path = f"/approvals/{proposal['approval_id']}/decision"
+    body = {"decision": "approved", "content_hash": proposal["content_hash"]}
+    first, again = [await office.admins[1].post(path, body, key="erase-once") for _ in range(2)]
+    assert (first.status_code, again.status_code) == (200, 200), again.text
+    assert first.json() == again.json()
+    assert again.headers["idempotent-replayed"] == "true"

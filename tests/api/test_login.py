@@ -19,6 +19,7 @@ from timebank.ledger.ids import new_id
 from timebank.people.access import Role
 from timebank.people.cards import issue_card, revoke_card, spell_card_token
 from timebank.people.grants import OPERATOR_ID, grant_role, list_grants, revoke_grant
+from timebank.people.sessions import open_session
 from timebank.people.vault import Purpose, erase_person
 
 DAY = timedelta(days=1)
@@ -55,10 +56,16 @@ async def test_a_card_is_scanned_or_typed(door: Door) -> None:
 
 async def test_a_new_card_ends_what_the_old_one_could_do(door: Door) -> None:
     holder = await door.card_holder()
+    old = [door.caller(await holder.log_in()), door.caller(await holder.log_in_by_code())]
     async with door.desk.at() as connection:
+        token = await open_session(connection, door.book.bank_id, holder.resident_id, Role.RESIDENT)
         new = await issue_card(
             connection, door.book.bank_id, holder.resident_id, issued_by=door.desk.clerk
         )
+    for caller in old:
+        check_problem(await caller.get("/sessions/me"), "unauthenticated", 401)
+    no_card = Caller(door.api.http, token)
+    assert (await no_card.get("/sessions/me")).status_code == 200
     check_problem(await holder.log_in(), "login_failed")
     answer = await door.log_in(type="card_pin", card=new, pin=PIN)
     assert answer.json()["party_id"] == str(holder.resident_id)

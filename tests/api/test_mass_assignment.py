@@ -25,8 +25,12 @@ SMUGGLED: dict[str, Any] = {
 DECLARED = {
     ("propose", "role"),  # of the deed role_grant, examined for the one who proposes and decides
     ("propose", "branch_id"),
-    ("place_party", "branch_id"),  # an administrator's, of whom they reach
-    ("register_resident", "branch_id"),  # where the caller must reach
+    ("collect_wish", "branch_id"),  # where the caller must reach, as in all that follow
+    ("enrol_merchant", "branch_id"),
+    ("make_activity", "branch_id"),
+    ("open_shop", "branch_id"),
+    ("place_party", "branch_id"),
+    ("register_resident", "branch_id"),
 }
 """The only bodies that may say so."""
 

@@ -303,6 +303,42 @@ async def test_a_new_card_kills_the_old_and_is_not_kept(desk: CounterDesk) -> No
     )
 
 
+async def test_a_sheet_of_another_branch_is_none(desk: CounterDesk) -> None:
+    branch_id = await open_branch(desk.api.book, await open_branch(desk.api.book))
+    here = await CounterDesk.open(desk.api, branch_id)
+    member = await here.member()
+    witness = {"witness_id": str(here.witness_id)}
+    foreign = {"sheet": await desk.sheet(), **witness}
+    said = {"said": {"publication": True}, "paper": foreign}
+    check_problem(await here.operator.post(f"{member.path}/consents", said), "sheet_not_issued")
+    entry = {"kind": "consent", "member_id": member.resident_id, "paper": foreign}
+    check_problem(await here.operator.post("/sheets/entries", entry), "sheet_not_issued")
+    body = {**body_of(person()), "consents": ["membership"]}
+    paper = {"sheet": await desk.sheet("registration"), **witness}
+    answer = await here.operator.post("/residents", {**body, "paper": paper})
+    check_problem(answer, "sheet_not_issued")
+    own = {**said, "paper": await here.paper()}
+    assert (await here.operator.post(f"{member.path}/consents", own)).status_code == 201
+    # Who is over both may type in either.
+    assert (await desk.operator.post("/sheets/entries", entry)).status_code == 201
+
+
+async def test_a_coordinator_is_no_kin_by_their_own_deed(desk: CounterDesk) -> None:
+    child, person_id = person(CHILD), {"name": "王秀英"}
+    guardian = (await desk.operator.post("/persons", person_id)).json()["person_id"]
+    me = (await desk.operator.get("/sessions/me")).json()["party_id"]
+    for oneself in (me, str(desk.witness_id)):
+        check_problem(await desk.apply(child, guardian_id=oneself), "second_person_needed")
+    member = await desk.member(child, guardian_id=guardian)
+    for oneself in (me, str(desk.witness_id)):
+        naming = {"guardian_id": oneself, "paper": await desk.paper()}
+        answer = await desk.operator.post(f"{member.path}/guardians", naming)
+        check_problem(answer, "second_person_needed")
+    branch_id = await open_branch(desk.api.book, await open_branch(desk.api.book))
+    here = await CounterDesk.open(desk.api, branch_id)
+    check_problem(await here.apply(person(CHILD), guardian_id=guardian), "not_found")
+
+
 async def test_every_sheet_is_accounted_for(desk: CounterDesk) -> None:
     member = await desk.member()
     body = {"count": 4, "kind": "attendance", "issued_to": str(desk.branch_id)}

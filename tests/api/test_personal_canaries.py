@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -25,6 +25,20 @@ from tests.people.test_erasure import everything, found_in, read_log, spellings
 from timebank.embedded import Server
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
+
+LABELS = {
+    "POST /activities": {"title"},
+    "POST /branches": {"name", "code", "community_type"},
+    "POST /branches/{branch_id:uuid}/service-points": {"name"},
+    "POST /categories": {"code", "name"},
+    "POST /merchants": {"name", "agreement"},
+    "POST /merchants/{merchant_id:uuid}/agreements": {"reference"},
+    "POST /merchants/{merchant_id:uuid}/agreements/end": {"reference"},
+    "POST /merchants/{merchant_id:uuid}/shops": {"name"},
+    "POST /offers": {"title"},
+    "POST /wishes": {"title"},
+}
+"""Fields that name a thing in public: what is sent there is meant to be read by everybody."""
 
 MAY_SHOW = {"GET /persons/{person_id:uuid}/personal", "GET /me", "POST /me/export"}
 """The only answers that hold personal data, for whoever may see it."""
@@ -118,10 +132,12 @@ async def stage(
         yield Stage(await Api.open(http, own_book), service)
 
 
-def mutants(body: Any, canary: Canary) -> Iterator[Any]:
+def mutants(body: Any, canary: Canary, labels: Collection[str] = ()) -> Iterator[Any]:
     """The body with the canary in the place of each value, and as a field nobody declared."""
     if isinstance(body, dict):
         for key, value in body.items():
+            if key in labels:
+                continue
             yield from ({**body, key: other} for other in (canary.phone, [canary.body]))
             yield from ({**body, key: other} for other in mutants(value, canary))
         yield {**body, canary.name: canary.phone}
@@ -180,7 +196,7 @@ async def send_everywhere(stage: Stage, row: Row) -> None:
             await send("path", world.caller, await path_of(row, world.things, text), content)
     await send("path", world.caller, f"{path}/{canary.phone}", content)
     if writes:
-        for mutant in mutants(body, canary):
+        for mutant in mutants(body, canary, LABELS.get(row.operation, ())):
             await send("body", world.caller, path, json.dumps(mutant).encode())
         broken = json.dumps(canary.body, ensure_ascii=False).encode()
         for odd in (broken[:-3], broken + b"}", broken * 2, b"\xff" + broken, b'"' + broken):
@@ -278,8 +294,11 @@ async def test_the_canary_is_found_nowhere(server: Server, own_database: str, st
     assert found_in(log, stage.canary.forms) == []
     assert all(json.loads(line)["event"] for line in log.splitlines())
     async with login(server, own_database) as superuser:
-        assert found_in(await everything(superuser), stage.canary.forms) == []
+        left = await everything(superuser)
+        holding = [line for line in left.splitlines() if found_in(line, stage.canary.forms)]
+        assert holding == []
     told = read_log(server)
     assert b"vault.add_persons" in told
     assert b"look_up_residents" not in told  # nothing of HTTP stands there
-    assert found_in(told, stage.canary.forms) == []
+    holding = [line for line in told.splitlines() if found_in(line, stage.canary.forms)]
+    assert holding == []

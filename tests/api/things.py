@@ -4,10 +4,12 @@ MAKERS say how each thing is made, by the name that paths and bodies have for it
 new kind of thing adds its maker here.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx
@@ -75,6 +77,12 @@ class Things:
                 return [await self.fill(value) for value in template]
         return template
 
+    async def fill_query(self, query: str) -> str:
+        """Return a query whose `$name` are replaced by things."""
+        for name in re.findall(r"\$(\w+)", query):
+            query = query.replace(f"${name}", quote(str(await self.get(name))))
+        return query
+
 
 Maker = Callable[[Things], Awaitable[Any]]
 
@@ -121,8 +129,10 @@ async def _service_point(things: Things) -> UUID:
 
 
 async def _approval(things: Things) -> Approval:
-    """An award that somebody else has proposed."""
+    """An award that another coordinator of the branch has proposed."""
     content = {"deed": "award", "account_id": await things.get("account_id"), "points": 1}
+    maker_id = new_id()
+    await token_for(things.book, Role.COORDINATOR, maker_id, branch_id=things.branch_id)
     async with things.book.pool.acquire() as connection:
         return await propose(
             connection,
@@ -130,7 +140,7 @@ async def _approval(things: Things) -> Approval:
             deed="award",
             content=msgspec.json.encode(content),
             branch_id=things.branch_id,
-            maker_id=new_id(),
+            maker_id=maker_id,
             beneficiaries=[things.owner_id],
         )
 

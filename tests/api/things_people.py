@@ -16,7 +16,7 @@ from timebank.ledger.ids import new_id
 from timebank.people.cards import issue_card
 from timebank.people.consents import ConsentKind
 from timebank.people.kin import name_helper
-from timebank.people.parties import PartyKind, register_parties
+from timebank.people.parties import PartyKind, place_party, register_parties
 from timebank.people.registration import (
     Application,
     MembershipState,
@@ -74,6 +74,14 @@ async def _person(things: Things) -> UUID:
     person_id = new_id()
     async with _at(things) as connection:
         await register_parties(connection, things.book.bank_id, PartyKind.PERSON, [person_id])
+    return person_id
+
+
+async def _guardian(things: Things) -> UUID:
+    """Somebody who was registered at the same branch."""
+    person_id = await _person(things)
+    async with _at(things) as connection:
+        await place_party(connection, things.book.bank_id, person_id, things.branch_id)
     return person_id
 
 
@@ -160,12 +168,13 @@ PEOPLE_MAKERS: Mapping[str, Maker] = {
     "card": _card,
     "consent_paper": _paper(SheetKind.CONSENT),
     "first_number": _first_number,
-    "guardian_id": _person,
+    "guardian_id": _guardian,
     "helper_id": _helper,
     "helper_number": _helper_number,
     "member_number": _member_number,
     "minor_id": _minor,
     "person_id": _resident,
+    "redemption_paper": _paper(SheetKind.REDEMPTION),
     "registration_paper": _paper(SheetKind.REGISTRATION),
     "resident_id": _resident,
 }

@@ -5,7 +5,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from tests.book import Book
-from tests.service.programme import CHECKER, Programme, at, new_person
+from tests.service.programme import CHECKER, MAKER, Programme, at, new_person
+from timebank.ledger.ids import new_id
 from timebank.service.records import reject_records
 
 NINE = at("2026-01-02 09:00")
@@ -29,6 +30,7 @@ class Served(NamedTuple):
     plain_points: UUID
     night_hours: UUID
     rounding: UUID
+    certificate: UUID
 
 
 async def served_programme(book: Book) -> Served:
@@ -51,6 +53,17 @@ async def served_programme(book: Book) -> Served:
     rounding = await book.pool.fetchval(
         "SELECT extra_transfer_id FROM award_reversal WHERE record_id = $1", four
     )
+    certificate = new_id()
+    await book.pool.execute(
+        "SELECT close_certificate($1, $2, '0123456789ABCDEF', $3, '2026-01-01', '2026-12-31', $4, "
+        "'{\"minutes\":105}', 'no key', $5, $6)",
+        book.bank_id,
+        certificate,
+        person,
+        [plain, later],
+        bytes(64),
+        MAKER,
+    )
     by_record = {award.record_id: award for award in awards}
     assert by_record[hours_alone].points == 0
     points_id = by_record[plain].points_transfer_id
@@ -70,4 +83,5 @@ async def served_programme(book: Book) -> Served:
         plain_points=points_id,
         night_hours=by_record[night].hours_transfer_id,
         rounding=rounding,
+        certificate=certificate,
     )

@@ -12,14 +12,27 @@ from tests.book import Book
 from timebank.db import install_schema, open_pool
 from timebank.embedded import Server
 
-TABLES = ("service_record", "service_award", "award_reversal", "transfer")
+TABLES = (
+    "service_record",
+    "service_award",
+    "award_reversal",
+    "transfer",
+    "certificate",
+    "certificate_line",
+)
 OFF = "".join(f"ALTER TABLE {table} DISABLE TRIGGER ALL;" for table in TABLES)
 ON = "".join(
     f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger};"
     for table, triggers in {
-        "service_record": ["record_step"],
+        "service_record": [
+            "record_step",
+            "record_reversed_ends_certificates",
+            "record_of_held_activity_waits",
+        ],
         "service_award": ["service_award_is_append_only"],
         "award_reversal": ["award_reversal_is_append_only"],
+        "certificate": ["certificate_step"],
+        "certificate_line": ["certificate_line_is_append_only"],
         "transfer": ["transfer_is_append_only", "transfer_is_written_by_functions"],
     }.items()
     for trigger in triggers
@@ -36,6 +49,31 @@ def drop(table: str, constraint: str) -> str:
 
 
 CASES = {
+    "total of a certificate": (
+        "UPDATE certificate SET minutes = minutes + 1",
+        37,
+        "certificate {s.certificate}",
+    ),
+    "what a certificate said": (
+        """UPDATE certificate SET statement = '{{"minutes":106}}'""",
+        37,
+        "certificate {s.certificate}",
+    ),
+    "line of a certificate": (
+        "UPDATE certificate_line SET minutes = minutes + 1 WHERE record_id = '{s.plain}'",
+        37,
+        "certificate {s.certificate}",
+    ),
+    "line of a certificate gone": (
+        "DELETE FROM certificate_line WHERE record_id = '{s.plain}'",
+        37,
+        "certificate {s.certificate}",
+    ),
+    "valid of a reversed record": (
+        RECORD.format("status = 'reversed'", "plain"),
+        37,
+        "certificate {s.certificate}",
+    ),
     "confirmed without an award": (RECORD.format(CONFIRMED, "waiting"), 25, "record {s.waiting}"),
     "rejected made confirmed": (
         drop("service_record", "record_no_overlap")
@@ -233,6 +271,15 @@ CASES = {
 }
 
 GUARDS = {
+    "reversals end no certificate": (
+        "ALTER TABLE service_record DISABLE TRIGGER record_reversed_ends_certificates",
+        "trigger record_reversed_ends_certificates",
+    ),
+    "held activities earn": (
+        "DROP TRIGGER record_of_held_activity_waits ON service_record",
+        "trigger record_of_held_activity_waits",
+    ),
+    "right to certify": ("GRANT INSERT ON certificate TO timebank_app", "role timebank_app"),
     "overlaps are let in": (
         drop("service_record", "record_no_overlap"),
         "constraint record_no_overlap",

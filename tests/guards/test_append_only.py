@@ -171,6 +171,7 @@ async def test_the_auditor_reads_all_but_the_tokens(server: Server, worker_datab
         "SELECT FROM card",
         "SELECT FROM code_secret",
         "SELECT FROM session",
+        "SELECT FROM signing_secret",
         "SELECT token_hash FROM card",
         "SELECT FROM enrolment",
         "SELECT FROM login_failure",

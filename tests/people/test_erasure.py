@@ -176,8 +176,7 @@ async def test_an_erased_person_is_none_any_more(desk: Desk) -> None:
         )  # fmt: skip
         await invite(connection, desk.bank_id, resident_id, desk.clerk)
         await connection.execute(
-            "INSERT INTO login_secret (bank_id, party_id, kind, sealed_hash) "
-            "VALUES ($1, $2, 'password', $3)",
+            "SELECT set_secret($1, $2, 'password', $3, $2)",
             desk.bank_id,
             resident_id,
             Seals(desk.ring).close(b"hash", "there"),

@@ -13,6 +13,7 @@ from timebank.domain.errors import (
     GuardianNeededError,
     HelperRefusedError,
     NotFoundError,
+    SecondPersonNeededError,
 )
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Principal, Role
@@ -33,6 +34,7 @@ from timebank.people.kin import (
     set_minor_cap,
 )
 from timebank.people.registration import MembershipState, get_membership, local_today
+from timebank.people.sheets import SheetKind, enter_sheet, issue_sheets
 from timebank.people.targets import check_reaches_party
 from timebank.people.vault import Purpose, list_accesses
 
@@ -63,7 +65,8 @@ async def named(desk: Desk, resident_id: Any, helper_id: Any, lasts: timedelta, 
             helper_id,
             expires_at=datetime.now(UTC) + lasts,
             by_id=by.get("by_id", resident_id),
-            named_by=desk.clerk,
+            named_by=by.get("named_by", desk.clerk),
+            sheet=by.get("sheet"),
         )
 
 
@@ -136,6 +139,56 @@ async def test_a_guardian_is_a_registered_adult_of_a_minor(desk: Desk) -> None:
         assert len(await list_guardianships(connection, desk.bank_id, minor_id)) == 1
         with pytest.raises(NotFoundError):
             await end_guardianship(connection, desk.bank_id, minor_id, adult_id)
+
+
+async def signed(desk: Desk, member_id: Any) -> int:
+    """A sheet of this member, typed in by the clerk before the checker."""
+    async with desk.at() as connection:
+        run = await issue_sheets(
+            connection, desk.bank_id, 1, SheetKind.CONSENT,
+            issued_to=desk.clerk, issued_by=desk.clerk,
+        )  # fmt: skip
+        await enter_sheet(
+            connection, desk.bank_id, run.first_number, SheetKind.CONSENT,
+            member_id=member_id, operator_id=desk.clerk, witness_id=desk.checker,
+        )  # fmt: skip
+    return run.first_number
+
+
+async def test_nobody_makes_themselves_a_guardian(desk: Desk) -> None:
+    minor_id, other_id = await child_of(desk, await desk.person()), await desk.person()
+    sheet = await signed(desk, minor_id)
+    for guardian_id, named_by in (
+        (desk.clerk, desk.clerk),
+        (desk.clerk, other_id),
+        (desk.checker, other_id),
+    ):
+        with pytest.raises(SecondPersonNeededError):
+            async with desk.at() as connection:
+                await name_guardian(
+                    connection, desk.bank_id, minor_id, guardian_id, named_by=named_by, sheet=sheet
+                )
+    async with desk.at() as connection:
+        await name_guardian(
+            connection, desk.bank_id, minor_id, other_id, named_by=desk.clerk, sheet=sheet
+        )
+
+
+async def test_nobody_witnesses_a_registration_that_makes_them_a_guardian(desk: Desk) -> None:
+    async with desk.at() as connection:
+        run = await issue_sheets(
+            connection, desk.bank_id, 1, SheetKind.REGISTRATION,
+            issued_to=desk.clerk, issued_by=desk.clerk,
+        )  # fmt: skip
+    child = await desk.apply(
+        person(born_years_ago(desk, 10)), guardian_id=desk.checker, sheet=run.first_number
+    )
+    with pytest.raises(SecondPersonNeededError):
+        async with desk.at() as connection:
+            await enter_sheet(
+                connection, desk.bank_id, run.first_number, SheetKind.REGISTRATION,
+                member_id=child.resident_id, operator_id=desk.clerk, witness_id=desk.checker,
+            )  # fmt: skip
 
 
 # ---- Birthdays ---------------------------------------------------------------------------------
@@ -325,6 +378,16 @@ async def test_who_cannot_be_a_helper(desk: Desk) -> None:
         await named(desk, resident_id, new_id(), IN_A_MONTH)
     with pytest.raises(GuardianNeededError):
         await named(desk, resident_id, await desk.person(), IN_A_MONTH, by_id=desk.clerk)
+    sheet, other_id = await signed(desk, resident_id), await desk.person()
+    for helper_id, named_by in (
+        (desk.clerk, desk.clerk),
+        (desk.clerk, other_id),
+        (desk.checker, other_id),
+    ):
+        with pytest.raises(SecondPersonNeededError):
+            await named(desk, resident_id, helper_id, IN_A_MONTH, named_by=named_by, sheet=sheet)
+    await named(desk, resident_id, other_id, IN_A_MONTH, named_by=desk.clerk, sheet=sheet)
+    await named(desk, resident_id, desk.checker, IN_A_MONTH, named_by=resident_id)
 
 
 async def test_the_guardian_names_a_minors_helper(desk: Desk) -> None:

@@ -105,7 +105,7 @@ class Secrets:
         async with desk.at() as connection:
             invitation = await invite(connection, bank_id, person, desk.clerk)
             await issue_code(connection, bank_id, person, code, desk.clerk)
-            await set_pin(connection, bank_id, person, kept, None)
+            await set_pin(connection, bank_id, person, kept, None, set_by=person)
         made = cls(desk, person, code, invitation)
         factor = await made.factor()
         async with desk.at() as connection:
@@ -163,7 +163,7 @@ async def test_secrets_alone_make_a_bank_known_to_the_rotation(own_desk: Desk) -
     desk = own_desk
     kept = await keep_pin(hasher_of(desk), desk.bank_id, desk.clerk, PIN)
     async with desk.at() as connection:
-        await set_pin(connection, desk.bank_id, desk.clerk, kept, None)
+        await set_pin(connection, desk.bank_id, desk.clerk, kept, None, set_by=desk.clerk)
     assert (await rotate(desk)).sealed == 1
 
 
@@ -174,7 +174,7 @@ async def test_what_was_sealed_before_a_rotation_is_not_stored_after_it(own_desk
     await rotate(desk)
     with pytest.raises(OverloadedError):
         async with desk.at() as connection:
-            await set_pin(connection, desk.bank_id, desk.checker, late, None)
+            await set_pin(connection, desk.bank_id, desk.checker, late, None, set_by=desk.checker)
 
 
 async def test_a_write_under_way_is_waited_for(own_desk: Desk) -> None:
@@ -183,7 +183,7 @@ async def test_a_write_under_way_is_waited_for(own_desk: Desk) -> None:
     await Secrets.make(desk)
     late = await keep_pin(hasher_of(desk), desk.bank_id, desk.checker, PIN)
     async with desk.at() as connection:
-        await set_pin(connection, desk.bank_id, desk.checker, late, None)
+        await set_pin(connection, desk.bank_id, desk.checker, late, None, set_by=desk.checker)
         rotation = asyncio.create_task(rotate(desk))
         await asyncio.sleep(0.3)
         assert not rotation.done()
@@ -202,7 +202,7 @@ async def test_a_key_put_first_by_hand_seals_before_it_is_adopted(own_desk: Desk
     factor = await made.factor()  # nothing was written yet
     kept = await keep_pin(hasher_of(desk), desk.bank_id, made.person, PIN)
     async with desk.at() as connection:
-        await set_pin(connection, desk.bank_id, made.person, kept, None)
+        await set_pin(connection, desk.bank_id, made.person, kept, None, set_by=made.person)
     assert (await rotate(desk)).sealed == 5  # the PIN has the new key already
     await made.check(factor)
 
@@ -224,7 +224,7 @@ async def test_nothing_is_stored_under_no_key_at_all(own_desk: Desk) -> None:
     for sealed in (b"", b"\x00" * 7, b"argon2"):
         with pytest.raises(OverloadedError):
             async with desk.at() as connection:
-                await set_pin(connection, desk.bank_id, desk.clerk, sealed, None)
+                await set_pin(connection, desk.bank_id, desk.clerk, sealed, None, set_by=desk.clerk)
 
 
 async def test_the_app_cannot_put_a_value_in_place_of_a_sealed_one(own_desk: Desk) -> None:

@@ -13,7 +13,9 @@ from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.domain.redemption import CapScope, Channel, OverrideReason
 from timebank.embedded import Server
 from timebank.ledger.ids import new_id
+from timebank.people.access import Role
 from timebank.people.approvals import ApprovalState, decide, propose
+from timebank.people.grants import OPERATOR_ID, grant_role
 from timebank.redemption import caps, holds
 from timebank.redemption.caps import OverrideTerms
 
@@ -145,6 +147,15 @@ async def test_a_cap_that_makes_no_sense(market: Market, bad: tuple[CapScope, in
 async def approve(market: Market, terms: OverrideTerms, deed: str = "pass_cap") -> UUID:
     """Have two persons agree and return the override's id."""
     async with market.book.pool.acquire() as connection, connection.transaction():
+        await grant_role(
+            connection,
+            market.bank_id,
+            STAFF,
+            Role.COORDINATOR,
+            None,
+            granted_by=OPERATOR_ID,
+            approved_by=OPERATOR_ID,
+        )
         proposal = await propose(
             connection,
             market.bank_id,
@@ -161,6 +172,7 @@ async def approve(market: Market, terms: OverrideTerms, deed: str = "pass_cap") 
             checker_id=new_id(),
             content_hash=proposal.content_hash,
             state=ApprovalState.APPROVED,
+            roles=[Role.COORDINATOR],
         )
         await caps.grant_override(connection, market.bank_id, proposal.approval_id, terms)
     return proposal.approval_id

@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.api.conftest import api, app, http
+
+__all__ = ["api", "app", "environment", "http"]
+"""Stories over HTTP are told to the same app as the tests of the API."""
+
 
 @pytest.fixture
 def environment(open_dir: Path) -> dict[str, str]:

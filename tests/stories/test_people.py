@@ -115,8 +115,12 @@ class Town:
         return Caller(self.base, Caller(self.base).do("/sessions", body)["token"])
 
     def log_in_by_code(self, member: Mapping[str, Any], card: str) -> Caller:
-        """Fetch a one-time code at the counter and log in with it."""
-        code = self.desk.do("/one-time-codes", {"resident_id": member["resident_id"]})["code"]
+        """Fetch a one-time code, not from who issued the card, and log in with it."""
+        asked = {"resident_id": member["resident_id"]}
+        assert self.desk.refused("/one-time-codes", asked) == "second_person_needed"
+        pin = {"resident_id": member["resident_id"], "pin": PIN}
+        assert self.desk.refused("/credentials/pin", pin) == "second_person_needed"
+        code = self.checker.do("/one-time-codes", asked)["code"]
         return self.log_in(card, code=code)
 
 

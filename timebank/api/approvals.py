@@ -12,12 +12,13 @@ from msgspec import Meta, Struct
 from timebank.api.accounts import Cursor, Limit
 from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import make_cursor, read_cursor
-from timebank.api.deeds import Deed as ProposedDeed
+from timebank.api.deed_kinds import ACTIONS
+from timebank.api.deed_kinds import Deed as ProposedDeed
 from timebank.api.deeds import examine, perform
-from timebank.api.once import Deed, once
+from timebank.api.once import Deed, once, was_answered
 from timebank.api.operations import get, post
 from timebank.db import Connection, transaction
-from timebank.people.access import Action
+from timebank.people.access import POLICY, Action
 from timebank.people.approvals import (
     Approval,
     ApprovalState,
@@ -98,7 +99,8 @@ async def decide_a_proposal(
     bank_id = request.user.bank_id
     proposed = await _get_seen(request, approval_id, Action.DECIDE)
     deed = msgspec.json.decode(proposed.content, type=ProposedDeed)
-    await examine(request, deed)
+    if not await was_answered(request):  # what was done may be out of reach now, as who is erased
+        await examine(request, deed)
 
     async def work(connection: Connection) -> Deed[ApprovalView]:
         await decide(
@@ -108,6 +110,7 @@ async def decide_a_proposal(
             checker_id=request.user.principal_id,
             content_hash=bytes.fromhex(data.content_hash),
             state=ApprovalState(data.decision),
+            roles=POLICY[ACTIONS[type(deed)]].keys(),
         )
         decided = await get_approval(connection, bank_id, approval_id)
         if decided.state is ApprovalState.APPROVED:

@@ -56,7 +56,10 @@ from timebank.people.targets import check_reaches_party
     operation_id="issue_one_time_code",
 )
 async def issue_one_time_code(request: Call, data: JSONBody[IssueCodeBody]) -> Response[CodeView]:
-    """Issue a code to a resident who stands here: with their card it is good for one login."""
+    """Issue a code to a resident who stands here: with their card it is good for one login.
+
+    Whoever issued that card issues no code to it.
+    """
     principal, pool, person = request.user, request.desk.pool, data.resident_id
     async with transaction(pool) as connection:
         if not await is_party(connection, principal.bank_id, person, PartyKind.PERSON):
@@ -80,7 +83,7 @@ async def issue_one_time_code(request: Call, data: JSONBody[IssueCodeBody]) -> R
 async def set_a_pin(request: Call, data: JSONBody[SetPinBody]) -> None:
     """Set a PIN: one's own after a login with a one-time code, or a resident's at the counter.
 
-    All other sessions of the resident end.
+    All other sessions of the resident end. Whoever issued their card sets no PIN to it.
     """
     principal, pool = request.user, request.desk.pool
     person = data.resident_id
@@ -93,7 +96,14 @@ async def set_a_pin(request: Call, data: JSONBody[SetPinBody]) -> None:
         await check_reaches_party(connection, principal, Action.SET_PIN, person)
     kept = await keep_pin(request.desk.hasher, principal.bank_id, person, data.pin)
     async with transaction(pool) as connection:
-        await set_pin(connection, principal.bank_id, person, kept, principal.session_id)
+        await set_pin(
+            connection,
+            principal.bank_id,
+            person,
+            kept,
+            principal.session_id,
+            set_by=principal.principal_id,
+        )
         await note_deed(connection, request, person)
 
 

@@ -4,136 +4,66 @@ A deed is examined when it is proposed and again when it is decided, for the per
 both must reach what it touches.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, TypeAlias
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from timebank.api.call import Call
+from timebank.api.deed_kinds import (
+    ACTIONS,
+    AwardDeed,
+    BatchDeed,
+    CapRuleDeed,
+    CapsDeed,
+    Deed,
+    ErasureDeed,
+    MinorCapDeed,
+    PassCapDeed,
+    PoolTransferDeed,
+    RateDeed,
+    RecordReversalDeed,
+    ReversalDeed,
+    RoleGrantDeed,
+)
 from timebank.api.desk import Desk
 from timebank.api.paper import access_of
 from timebank.api.postings import Actor, make_award, make_chains, make_transfer, raise_if_refused
-from timebank.api.wire import Amount, AwardBody, AwardRow, BatchBody, ReversalBody, TransferBody
+from timebank.api.reaching import place_of_record
+from timebank.api.wire import AwardRow
+from timebank.api.wire_service import check_days
 from timebank.db import Connection
+from timebank.domain.ages import MinorCap
 from timebank.domain.errors import InvalidInputError, NotFoundError
-from timebank.domain.ledger import LARGEST_AMOUNT, Account, AccountKind, Chain, Outcome
-from timebank.domain.redemption import EVERYONE, CapScope, OverrideReason
+from timebank.domain.ledger import AccountKind, Chain, Outcome, TransferStatus, Unit
+from timebank.domain.redemption import EVERYONE
+from timebank.domain.service import Caps
 from timebank.ledger.ids import derive_id
 from timebank.ledger.reversals import reverse
 from timebank.ledger.transfers import list_chain, post
 from timebank.people.access import Action, Principal, Role, check_may
 from timebank.people.approvals import Approval
 from timebank.people.grants import grant_role
-from timebank.people.parties import PartyKind, is_party, list_path_of
+from timebank.people.kin import set_minor_cap
+from timebank.people.parties import (
+    PartyKind,
+    find_common_branch,
+    is_party,
+    list_path_of,
+    list_persons_behind,
+)
 from timebank.people.targets import check_reaches_party, check_reaches_person
 from timebank.people.vault import Purpose, erase_person
 from timebank.redemption.caps import (
-    OverrideTerms,
     check_cap,
     check_override,
     grant_override,
     set_cap,
 )
-from timebank.service.awards import check_not_of_record
-
-
-class AwardDeed(AwardBody, tag_field="deed", tag="award", forbid_unknown_fields=True):
-    """An award by hand."""
-
-
-class PoolTransferDeed(
-    TransferBody, tag_field="deed", tag="pool_transfer", forbid_unknown_fields=True
-):
-    """Give from a pool."""
-
-
-class BatchDeed(BatchBody, tag_field="deed", tag="batch", forbid_unknown_fields=True):
-    """Post many rows: all of them, or none."""
-
-
-class ReversalDeed(
-    ReversalBody, tag_field="deed", tag="reversal", forbid_unknown_fields=True, kw_only=True
-):
-    """Reverse a transfer with its chain."""
-
-    transfer_id: UUID
-
-
-class RoleGrantDeed(
-    Struct, tag_field="deed", tag="role_grant", forbid_unknown_fields=True, kw_only=True
-):
-    """Give a party a role for a branch and all below it; no branch is the whole bank."""
-
-    party_id: UUID
-    role: Role
-    branch_id: UUID | None = None
-    merchant_id: UUID | None = None
-
-
-class CapRuleDeed(
-    Struct, tag_field="deed", tag="cap_rule", forbid_unknown_fields=True, kw_only=True
-):
-    """Put a cap in force, for one subject or for all without one of their own; null is no cap."""
-
-    scope: CapScope
-    points: Annotated[int, Meta(ge=0, le=LARGEST_AMOUNT)] | None
-    subject_id: UUID | None = None
-
-
-class PassCapDeed(
-    Struct, tag_field="deed", tag="pass_cap", forbid_unknown_fields=True, kw_only=True
-):
-    """Let one act pass one cap, once and within a day; the approval's id is the override's."""
-
-    scope: CapScope
-    subject_id: UUID
-    amount: Amount
-    reason: OverrideReason
-    offer_id: UUID | None = None
-
-    def terms(self) -> OverrideTerms:
-        """Return what is to be granted."""
-        return OverrideTerms(
-            scope=self.scope,
-            subject_id=self.subject_id,
-            amount=self.amount,
-            reason=self.reason,
-            offer_id=self.offer_id or EVERYONE,
-        )
-
-
-class ErasureDeed(
-    Struct, tag_field="deed", tag="erasure", forbid_unknown_fields=True, kw_only=True
-):
-    """Destroy the key to a person's data, for good; the ledger keeps its ids and points."""
-
-    person_id: UUID
-
-
-Deed: TypeAlias = (
-    AwardDeed
-    | PoolTransferDeed
-    | BatchDeed
-    | ReversalDeed
-    | RoleGrantDeed
-    | CapRuleDeed
-    | PassCapDeed
-    | ErasureDeed
-)
-
-
-_ACTIONS: Mapping[type[Deed], Action] = {
-    AwardDeed: Action.AWARD_BY_HAND,
-    PoolTransferDeed: Action.GIVE_BY_HAND,
-    BatchDeed: Action.POST_IN_BULK,
-    ReversalDeed: Action.REVERSE,
-    RoleGrantDeed: Action.GRANT_ROLE,
-    CapRuleDeed: Action.SET_CAP,
-    PassCapDeed: Action.PASS_CAP,
-    ErasureDeed: Action.ERASE,
-}
-"""What proposing and deciding a deed amounts to."""
+from timebank.service.awards import check_not_of_record, reverse_record
+from timebank.service.categories import get_category
+from timebank.service.rates import approve_rate, propose_rate, set_caps
+from timebank.service.records import get_record
 
 
 class Examined(Struct, frozen=True):
@@ -143,13 +73,21 @@ class Examined(Struct, frozen=True):
     beneficiaries: frozenset[UUID]
 
 
+class Touched(Struct, frozen=True):
+    """Whose accounts a reversal touches, and what it takes back: each transfer once."""
+
+    owners: frozenset[UUID | None]
+    amounts: Sequence[tuple[Unit, int]]
+
+
 async def examine(request: Call, deed: Deed) -> Examined:
     """Return where the deed belongs and whom it serves, for a caller who may have it done.
 
     ForbiddenError if their role may not, NotFoundError for what they do not reach.
     """
-    desk, principal, action = request.desk, request.user, _ACTIONS[type(deed)]
+    desk, principal, action = request.desk, request.user, ACTIONS[type(deed)]
     check_may(principal, action)
+    places: list[UUID | None] = []
     match deed:
         case AwardDeed():
             owners = await _owners(desk, principal, action, [deed.account_id])
@@ -160,24 +98,36 @@ async def examine(request: Call, deed: Deed) -> Examined:
             owners = await _owners(desk, principal, action, _accounts_of(deed))
         case ReversalDeed():
             touched = await check_reaches_chain(desk, principal, deed.transfer_id)
-            owners = [account.owner_id for account, _ in touched]
+            owners = list(touched.owners)
         case RoleGrantDeed():
             owners = [await _check_grant(desk, principal, deed)]
+            places = [deed.branch_id]  # a role for the whole bank is granted at its root
         case CapRuleDeed():
             check_cap(deed.scope, deed.points)
             await desk.check_reaches(principal, action, deed.subject_id)
             owners = [deed.subject_id]
+        case MinorCapDeed():
+            owners = []
+            if deed.points_at_once > deed.points_a_day:
+                raise InvalidInputError("At once is at most a day's.", pointer="/points_at_once")
+            await desk.check_reaches(principal, action, None)
         case PassCapDeed():
             check_override(deed.terms())
             await desk.check_reaches(principal, action, deed.subject_id)
             owners = [deed.subject_id]
+        case RateDeed() | CapsDeed():
+            owners = []
+            await _check_rules(desk, principal, deed)
+        case RecordReversalDeed():
+            return await _examine_record(desk, principal, deed)
         case ErasureDeed():
             async with desk.pool.acquire() as connection:
                 await check_reaches_person(connection, principal, action, deed.person_id)
             owners = [deed.person_id]
     async with desk.pool.acquire() as connection:
-        path = await list_path_of(connection, principal.bank_id, owners[0] if owners else None)
-    return Examined(path[0], frozenset(owner for owner in owners if owner))
+        branch_id = await find_common_branch(connection, principal.bank_id, [*owners, *places])
+        served = await list_persons_behind(connection, principal.bank_id, owners)
+    return Examined(branch_id, served)
 
 
 async def perform(connection: Connection, request: Call, done: Approval, deed: Deed) -> None:
@@ -205,8 +155,22 @@ async def perform(connection: Connection, request: Call, done: Approval, deed: D
                 subject_id=subject_id,
                 set_by=done.maker_id,
             )
+        case MinorCapDeed():
+            cap = MinorCap(deed.points_at_once, deed.points_a_day)
+            await set_minor_cap(connection, bank_id, cap, set_by=done.maker_id)
         case PassCapDeed():
             await grant_override(connection, bank_id, done.approval_id, deed.terms())
+        case RateDeed() | CapsDeed():
+            await _set_rules(connection, bank_id, done, deed)
+        case RecordReversalDeed():
+            await reverse_record(
+                connection,
+                bank_id,
+                done.maker_id,
+                deed.record_id,
+                reason=deed.reason,
+                when_spent=deed.when_spent,
+            )
         case ErasureDeed():
             access = access_of(request, Purpose.SUBJECT_ACCESS)
             await erase_person(connection, access, deed.person_id)
@@ -264,23 +228,24 @@ async def _owners(
     ]
 
 
-async def check_reaches_chain(
-    desk: Desk, principal: Principal, transfer_id: UUID
-) -> list[tuple[Account, int]]:
-    """Return the accounts that reversing a transfer and its chain touches, each with an amount.
+async def check_reaches_chain(desk: Desk, principal: Principal, transfer_id: UUID) -> Touched:
+    """Return what reversing a transfer and its chain touches.
 
     Issuance accounts are left out: they are nobody's. NotFoundError unless the caller reaches all.
     """
     async with desk.pool.acquire() as connection:
         chain = await list_chain(connection, principal.bank_id, transfer_id)
-    touched = []
+    owners: set[UUID | None] = set()
+    amounts = []
     for entry in chain:
         for account_id in (entry.credit_account_id, entry.debit_account_id):
             account = await desk.find_account(principal.bank_id, account_id)
             if account and account.kind is not AccountKind.ISSUANCE:
                 await desk.check_reaches(principal, Action.REVERSE, account.owner_id)
-                touched.append((account, entry.amount))
-    return touched
+                owners.add(account.owner_id)
+        if account and entry.status is TransferStatus.POSTED:
+            amounts.append((account.unit, entry.amount))
+    return Touched(frozenset(owners), amounts)
 
 
 async def _check_grant(desk: Desk, principal: Principal, deed: RoleGrantDeed) -> UUID:
@@ -295,6 +260,55 @@ async def _check_grant(desk: Desk, principal: Principal, deed: RoleGrantDeed) ->
         if not await is_party(connection, bank.bank_id, deed.party_id, kind):
             raise NotFoundError
         place = deed.branch_id or bank.root_id
+        if deed.role is Role.INTEGRATOR and place != bank.root_id:
+            raise InvalidInputError("An integrator is of the whole bank.", pointer="/branch_id")
+        if deed.merchant_id and not await is_party(
+            connection, bank.bank_id, deed.merchant_id, PartyKind.MERCHANT
+        ):
+            raise NotFoundError
         for party_id in filter(None, (deed.party_id, place, deed.merchant_id)):
             await check_reaches_party(connection, principal, Action.GRANT_ROLE, party_id)
     return deed.party_id
+
+
+async def _check_rules(desk: Desk, principal: Principal, deed: RateDeed | CapsDeed) -> None:
+    """Raise NotFoundError unless the caller reaches the whole bank and the category exists."""
+    check_days(deed.effective_on, deed.effective_on, "/effective_on")
+    async with desk.pool.acquire() as connection:
+        await check_reaches_party(connection, principal, Action.SET_RATE, None)
+        if isinstance(deed, RateDeed):
+            await get_category(connection, principal.bank_id, deed.category_id)
+
+
+async def _set_rules(
+    connection: Connection, bank_id: int, done: Approval, deed: RateDeed | CapsDeed
+) -> None:
+    if isinstance(deed, CapsDeed):
+        caps = Caps(
+            effective_on=deed.effective_on,
+            minutes_per_activity=deed.minutes_per_activity,
+            minutes_per_day=deed.minutes_per_day,
+        )
+        await set_caps(connection, bank_id, done.maker_id, caps)
+        return
+    rate = await propose_rate(
+        connection,
+        bank_id,
+        done.maker_id,
+        category_id=deed.category_id,
+        points_per_hour=deed.points_per_hour,
+        effective_on=deed.effective_on,
+    )
+    await approve_rate(connection, bank_id, done.checker_id or done.maker_id, rate.rate_id)
+
+
+async def _examine_record(desk: Desk, principal: Principal, deed: RecordReversalDeed) -> Examined:
+    """Return whose record it is, and of which branch; NotFoundError out of the caller's reach."""
+    bank_id = principal.bank_id
+    async with desk.pool.acquire() as connection:
+        record = await get_record(connection, bank_id, deed.record_id)
+        place = await place_of_record(connection, bank_id, record)
+        await check_reaches_party(connection, principal, Action.REVERSE_RECORD, place)
+        path = await list_path_of(connection, bank_id, place)
+        served = await list_persons_behind(connection, bank_id, [record.person_id])
+    return Examined(path[0], served)

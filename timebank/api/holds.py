@@ -25,9 +25,9 @@ from timebank.api.acts import (
 from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import make_cursor, read_cursor
 from timebank.api.logins import NO_STORE
-from timebank.api.once import note_deed
+from timebank.api.once import note_deed, was_answered
 from timebank.api.operations import get, post
-from timebank.api.paper import access_of
+from timebank.api.paper import access_of, check_paper, use_paper
 from timebank.api.wire_redemption import (
     ActView,
     CodeView,
@@ -51,13 +51,15 @@ from timebank.domain.redemption import (
     Answer,
     Channel,
     Code,
+    RedemptionStatus,
     Wish,
     check_reason,
 )
 from timebank.ledger.accounts import get_account_of
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Role, SessionMethod
-from timebank.people.kin import check_may_redeem, find_age_band, is_minor
+from timebank.people.kin import check_may_redeem, find_age_band, is_minor, lock_resident
+from timebank.people.sheets import SheetKind
 from timebank.people.targets import check_reaches_party
 from timebank.people.vault import Purpose
 from timebank.redemption import codes, holds
@@ -98,19 +100,32 @@ async def place_hold(
     """Hold points, and stock, for goods at a merchant.
 
     With the printed card and PIN it is a hold at the counter, under the cap of a card's day, and
-    needs no pick-up code.
+    needs no pick-up code. At a service point the resident signs a sheet before a witness, and it is
+    entered in the same commit as the hold.
     """
+    check_paper(request, data.paper)
     wish = await _wish(request, Action.PLACE_HOLD, data.merchant_id, data.account_id, data)
-    await _check_guardian(request, wish)
+    band = await _find_band(request, wish.resident_id)
     hold_id = new_id()  # not made from the key: holds are listed by time
     pickup: Code | None = None
 
     async def act(connection: Connection) -> Answer:
         nonlocal pickup
+        await _check_guardian(connection, request, wish, band)
         placed = await holds.place_hold(
             connection, request.user.bank_id, hold_id, wish, actor_id=request.user.principal_id
         )
         pickup = placed.pickup
+        if placed.answer.status is RedemptionStatus.DONE and wish.resident_id:
+            # last: of a refusal nothing is recorded, and the sheet stays good
+            await use_paper(
+                connection,
+                request,
+                data.paper,
+                SheetKind.REDEMPTION,
+                wish.resident_id,
+                subject_id=hold_id,
+            )
         return placed.answer
 
     answer = await answer_act(request, act, hold_id)
@@ -142,34 +157,40 @@ async def _wish(
     )
 
 
-async def _check_guardian(request: Call, wish: Wish) -> None:
+async def _check_guardian(connection: Connection, request: Call, wish: Wish, band: AgeBand) -> None:
     """Raise GuardianNeededError for what a minor's guardian has to redeem.
 
-    The cap counts all that the minor holds today, whoever did it.
+    The cap counts all that the minor holds today, whoever did it. Call it first in the transaction
+    of the hold: the lock on the resident makes holds of one minor take turns. Who turned out to
+    have come of age has no guardian any more: NotFoundError.
     """
     bank_id, resident_id = request.user.bank_id, wish.resident_id
-    band = AgeBand.ADULT if resident_id is None else await _find_band(request, resident_id)
     if resident_id is None or band is AgeBand.ADULT:
+        await check_reaches_party(connection, request.user, Action.PLACE_HOLD, resident_id)
         return
-    async with transaction(request.desk.pool) as connection:
-        quoted = await holds.quote(connection, bank_id, wish)
-        await check_may_redeem(
-            connection,
-            bank_id,
-            resident_id,
-            band,
-            actor_id=request.user.principal_id,
-            points=quoted.points or wish.quantity,
-            redeemed_today=await get_used_today(connection, bank_id, resident_id),
-        )
+    await lock_resident(connection, bank_id, resident_id)
+    quoted = await holds.quote(connection, bank_id, wish)
+    await check_may_redeem(
+        connection,
+        bank_id,
+        resident_id,
+        band,
+        actor_id=request.user.principal_id,
+        points=quoted.points or wish.quantity,
+        redeemed_today=await get_used_today(connection, bank_id, resident_id),
+    )
 
 
-async def _find_band(request: Call, resident_id: UUID) -> AgeBand:
+async def _find_band(request: Call, resident_id: UUID | None) -> AgeBand:
     """Return what a resident may do for themselves; the vault is asked about minors only."""
     bank = await request.desk.bank(request.user.bank_id)
+    if resident_id is None:
+        return AgeBand.ADULT
     async with transaction(request.desk.pool) as connection:
         if not await is_minor(connection, bank.bank_id, resident_id):
             return AgeBand.ADULT
+    if request.scope.get("auth") and await was_answered(request):
+        return AgeBand.CHILD  # answered again, whatever the vault says now; if not, not let through
     return await find_age_band(
         request.desk.pool,
         request.desk.ring,

@@ -58,7 +58,8 @@ async def name_a_guardian(
     principal = request.user
 
     async def work(connection: Connection) -> Deed[KinView]:
-        await check_reaches_person(connection, principal, Action.NAME_GUARDIAN, resident_id)
+        for person in (resident_id, data.guardian_id):
+            await check_reaches_person(connection, principal, Action.NAME_GUARDIAN, person)
         sheet = await use_paper(connection, request, data.paper, SheetKind.CONSENT, resident_id)
         await name_guardian(
             connection,

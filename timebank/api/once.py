@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 import msgspec
+from litestar import Response
 from msgspec import Struct
 
 from timebank.api.call import Call
@@ -48,6 +49,14 @@ async def once(
 
     answer, replayed = await repeat_on_conflict(request.desk.pool, in_transaction)
     return msgspec.json.decode(answer, type=view), replay_header(replayed)
+
+
+async def do_once(
+    request: Call, view: type[View], work: Callable[[Connection], Awaitable[Deed[View]]]
+) -> Response[View]:
+    """Do `work` once, as `once`; return the answer to a request that made something."""
+    made, headers = await once(request, view, work)
+    return Response(made, status_code=201, headers=headers)
 
 
 async def was_answered(request: Call) -> bool:

@@ -46,3 +46,4 @@ post_in_public = partial(
     litestar.post, responses=_problems(400, 401, 403, 413, 415, 422, 429, 503), security=[{}]
 )
 get_in_public = partial(litestar.get, responses=_problems(400, 503), security=[{}])
+find_in_public = partial(litestar.get, responses=_problems(400, 404, 503), security=[{}])

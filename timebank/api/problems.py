@@ -236,6 +236,30 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "rate_exists": ProblemKind(
         409, "该日已有费率生效", "該日已有費率生效", "A rate takes effect on that day already"
     ),
+    "star_rule_exists": ProblemKind(
+        409,
+        "该日的星级规则已设定",
+        "該日的星級規則已設定",
+        "A rule for stars takes effect that day",
+    ),
+    "graded_already": ProblemKind(
+        409, "这条记录已评价", "這條記錄已評價", "The record has its grade"
+    ),
+    "honour_title_exists": ProblemKind(
+        409, "荣誉代码已存在", "榮譽代碼已存在", "There is an honour of this code"
+    ),
+    "honour_exists": ProblemKind(
+        409, "本年度已提名或已授予", "本年度已提名或已授予", "Nominated or honoured already"
+    ),
+    "nothing_to_certify": ProblemKind(
+        422, "该期间没有已确认的服务", "該期間沒有已確認的服務", "No confirmed service in this time"
+    ),
+    "signing_key_missing": ProblemKind(
+        409, "尚未建立签名密钥", "尚未建立簽名密鑰", "There is no key to sign with"
+    ),
+    "activity_held": ProblemKind(
+        409, "活动正在核查，记录暂缓确认", "活動正在核查，記錄暫緩確認", "The activity is held"
+    ),
     "caps_exist": ProblemKind(409, "该日的上限已设定", "該日的上限已設定", "The caps are set"),
     "shift_closed": ProblemKind(409, "班次已取消或结束", "班次已取消或結束", "The shift is closed"),
     "check_in_closed": ProblemKind(409, "不在签到时间内", "不在簽到時間內", "Check-in is closed"),

@@ -81,6 +81,8 @@ async def register(
         await check_reaches_party(connection, principal, Action.REGISTER, branch_id)
         if data.resident_id:
             await check_reaches_person(connection, principal, Action.REGISTER, data.resident_id)
+        if data.guardian_id:
+            await check_reaches_person(connection, principal, Action.REGISTER, data.guardian_id)
         application = Application(
             data=person,
             consents=data.consents,

@@ -11,10 +11,10 @@ from msgspec import Meta, Struct
 from timebank.api.call import Call, IdempotencyKey
 from timebank.api.once import Deed, once
 from timebank.api.operations import get, post
-from timebank.api.paper import use_paper
+from timebank.api.paper import check_reaches_sheets, check_were_issued, use_paper
 from timebank.api.people_wire import PaperBody, SheetNumber
 from timebank.db import Connection, transaction
-from timebank.domain.errors import NotFoundError, SheetNotIssuedError
+from timebank.domain.errors import NotFoundError
 from timebank.domain.numbers import add_check, parse_sheet_number
 from timebank.people.access import Action
 from timebank.people.parties import PartyKind, is_party
@@ -24,7 +24,6 @@ from timebank.people.sheets import (
     SheetRun,
     VoidReason,
     issue_sheets,
-    list_holders,
     list_missing,
     list_runs,
     void_sheets,
@@ -134,7 +133,7 @@ async def read_missing(request: Call, first_number: FromPath[str]) -> MissingLis
     """List the numbers of a run that were neither entered nor voided."""
     number, principal = parse_sheet_number(first_number), request.user
     async with transaction(request.desk.pool) as connection:
-        await _check_reaches_sheets(connection, request, Action.READ_SHEETS, [number])
+        await check_reaches_sheets(connection, request, [number])
         missing = await list_missing(connection, principal.bank_id, number)
     return MissingList([add_check(one) for one in missing])
 
@@ -163,10 +162,7 @@ async def void(
     numbers = sorted({parse_sheet_number(sheet) for sheet in data.sheets})
 
     async def work(connection: Connection) -> Deed[VoidedView]:
-        try:
-            await _check_reaches_sheets(connection, request, Action.VOID_SHEETS, numbers)
-        except NotFoundError as error:
-            raise SheetNotIssuedError from error
+        await check_were_issued(connection, request, numbers)
         await void_sheets(
             connection,
             principal.bank_id,
@@ -178,14 +174,6 @@ async def void(
 
     view, headers = await once(request, VoidedView, work)
     return Response(view, status_code=201, headers=headers)
-
-
-async def _check_reaches_sheets(
-    connection: Connection, request: Call, action: Action, numbers: list[int]
-) -> None:
-    """Raise NotFoundError unless the caller reaches all to whom these sheets were issued."""
-    for holder in await list_holders(connection, request.user.bank_id, numbers):
-        await check_reaches_party(connection, request.user, action, holder)
 
 
 def _run_view(run: SheetRun) -> SheetRunView:

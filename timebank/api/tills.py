@@ -41,7 +41,7 @@ from timebank.people.access import Action
 from timebank.redemption import codes, holds
 
 
-@post("/charges", opt={"action": Action.CHARGE}, operation_id="charge")
+@post("/charges", opt={"action": Action.CHARGE, "personal": True}, operation_id="charge")
 async def charge(
     request: Call, data: JSONBody[ChargeBody], idempotency_key: IdempotencyKey
 ) -> Response[ActView]:
@@ -115,7 +115,7 @@ async def find_pickup(request: Call, data: JSONBody[PickupBody]) -> HoldView:
 
 @post(
     "/holds/{hold_id:uuid}/captures",
-    opt={"action": Action.CAPTURE},
+    opt={"action": Action.CAPTURE, "personal": True},
     operation_id="capture_hold",
 )
 async def capture_hold(

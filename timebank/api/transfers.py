@@ -25,6 +25,7 @@ from timebank.api.wire import (
     ReversalView,
     RowResult,
     TransferBody,
+    TransferRow,
     TransferView,
     TrialBalanceRowView,
     TrialBalanceView,
@@ -37,8 +38,9 @@ from timebank.ledger.passbook import list_trial_balance
 from timebank.ledger.requests import KeyUse, PostingRequest
 from timebank.ledger.reversals import reverse
 from timebank.ledger.transfers import get_transfer
-from timebank.people.access import Action, Role
+from timebank.people.access import Action, Role, check_may
 from timebank.people.approvals import check_reversal_alone
+from timebank.people.parties import list_persons_behind
 from timebank.service.awards import check_not_of_record
 
 
@@ -73,6 +75,8 @@ async def post_batch(
     idempotency_key: IdempotencyKey,
 ) -> Response[BatchView]:
     """Post up to 5,000 awards and transfers in one commit, with a result for each row."""
+    if any(isinstance(row, TransferRow) for row in data.rows):
+        check_may(request.user, Action.TRANSFER_FROM_POOL)
     chains = await make_chains(request.desk, actor_of(request.user), data.rows)
     answer = await request.desk.post(request.user.bank_id, PostingRequest(request.auth, chains))
     results = [
@@ -171,11 +175,9 @@ async def read_trial_balance(request: Call) -> TrialBalanceView:
 
 async def _check_may_reverse_alone(request: Call, transfer_id: UUID) -> None:
     touched = await check_reaches_chain(request.desk, request.user, transfer_id)
-    check_reversal_alone(
-        request.user.principal_id,
-        [account.owner_id for account, _ in touched],
-        [(account.unit, amount) for account, amount in touched],
-    )
+    async with request.desk.pool.acquire() as connection:
+        served = await list_persons_behind(connection, request.user.bank_id, touched.owners)
+    check_reversal_alone(request.user.principal_id, served, touched.amounts)
 
 
 async def _check_may_read(request: Call, entry: JournalEntry) -> None:

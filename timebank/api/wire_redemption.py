@@ -6,6 +6,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from timebank.api.people_wire import PaperBody
 from timebank.api.wire import Amount, Instant
 from timebank.domain.redemption import (
     ActReason,
@@ -181,10 +182,11 @@ class Wanted(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class HoldBody(Wanted, forbid_unknown_fields=True, kw_only=True):
-    """Reserve at a merchant, paid from this wallet."""
+    """Reserve at a merchant, paid from this wallet; at a service point by a signed sheet."""
 
     merchant_id: UUID
     account_id: UUID
+    paper: PaperBody | None = None
 
 
 class ChargeBody(Wanted, forbid_unknown_fields=True, kw_only=True):

@@ -8,6 +8,7 @@ from timebank.audit.invariants import (
     AWARDED_ONCE,
     BANK_EXISTS,
     CAPS_KEPT,
+    CERTIFICATES_STAND,
     CHAIN_WHOLE,
     ENDED_ONCE,
     GUARDS_STAND,
@@ -77,6 +78,7 @@ CHECKS: Sequence[tuple[Invariant, str]] = (
     (CAPS_KEPT, "gifts_unlike_their_transfers"),
     (CAPS_KEPT, "caps_exceeded"),
     (HOURS_UNTOUCHED, "redemptions_of_hours"),
+    (CERTIFICATES_STAND, "certificates_that_do_not_stand"),
 )
 """What is asked of the rows of a bank, or of all."""
 

@@ -166,6 +166,13 @@ BANK_EXISTS = Invariant(
     "Every row belongs to a bank, and every posting to an account, that exists.",
 )
 
+CERTIFICATES_STAND = Invariant(
+    37,
+    "certificates_stand",
+    "A certificate's total is that of its lines and of what was signed; a valid one has no record "
+    "that is reversed.",
+)
+
 INVARIANTS = (
     SUMS_ARE_ZERO,
     TWO_POSTINGS,
@@ -197,5 +204,6 @@ INVARIANTS = (
     KINDS_FIT,
     OCCURRED_BEFORE,
     BANK_EXISTS,
+    CERTIFICATES_STAND,
 )
 """All of them, in the order of their numbers."""

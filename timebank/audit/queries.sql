@@ -737,6 +737,25 @@ WHERE ($1::integer IS NULL OR t.bank_id = $1) AND t.status = 'posted' AND a.unit
   AND t.kind IN ('hold', 'capture', 'release', 'refund', 'reissue', 'settlement');
 
 
+-- name: certificates_that_do_not_stand
+SELECT c.bank_id, format('certificate %s', c.certificate_id),
+       format('%s minutes of its lines, signed so; valid only of confirmed records',
+              coalesce(l.minutes, 0)),
+       format('%s minutes, signed %s, %s, %s records not confirmed as they stand', c.minutes,
+              c.statement::jsonb ->> 'minutes', c.status, coalesce(l.wrong, 0))
+FROM certificate c
+LEFT JOIN LATERAL (
+    SELECT sum(l.minutes) AS minutes,
+           count(*) FILTER (WHERE (r.status = 'confirmed' AND r.minutes = l.minutes
+                                   AND r.person_id = c.person_id) IS NOT TRUE) AS wrong
+    FROM certificate_line l LEFT JOIN service_record r USING (bank_id, record_id)
+    WHERE l.bank_id = c.bank_id AND l.certificate_id = c.certificate_id) AS l ON true
+WHERE ($1::integer IS NULL OR c.bank_id = $1)
+  AND ((c.minutes = l.minutes AND c.minutes = (c.statement::jsonb ->> 'minutes')::bigint)
+           IS NOT TRUE
+       OR c.status = 'valid' AND l.wrong > 0);
+
+
 -- ── Guards ──────────────────────────────────────────────────────────────────────────────────────
 
 -- name: triggers_not_in_force
@@ -765,6 +784,11 @@ FROM (VALUES
      '>draft >submitted draft>submitted submitted>confirmed submitted>rejected confirmed>reversed'),
     ('service_award', 'service_award_is_append_only', 'refuse_edit', 58, ''),
     ('award_reversal', 'award_reversal_is_append_only', 'refuse_edit', 58, ''),
+    ('service_record', 'record_reversed_ends_certificates', 'supersede_certificates', 17, ''),
+    ('service_record', 'record_of_held_activity_waits', 'refuse_held', 19, ''),
+    ('certificate', 'certificate_step', 'check_step', 23,
+     '>valid valid>revoked valid>superseded'),
+    ('certificate_line', 'certificate_line_is_append_only', 'refuse_edit', 58, ''),
     ('settlement', 'settlement_is_lawful', 'check_settlement', 31, ''),
     ('settlement', 'settlement_is_never_emptied', 'refuse_edit', 34, '')
 ) AS guard (relation, name, function, type, arguments)
@@ -822,7 +846,8 @@ FROM unnest(array['timebank_app', 'timebank_auditor', 'timebank_vault']) AS logi
 CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account', 'expiry_rule',
                         'redemption_act', 'hold', 'stock', 'cap_use', 'cap_override', 'branch',
                         'branch_move', 'placement', 'service_point', 'service_award',
-                        'award_reversal', 'carry', 'settlement']) AS history (name)
+                        'award_reversal', 'carry', 'settlement', 'certificate',
+                        'certificate_line', 'activity_hold', 'record_grade']) AS history (name)
 CROSS JOIN unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER'])
            AS asked (privilege)
 WHERE has_table_privilege(login.role, to_regclass('timebank.' || history.name), asked.privilege)

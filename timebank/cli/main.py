@@ -3,8 +3,10 @@
 import click
 
 from timebank import __version__
+from timebank.cli.anomalies import anomalies
 from timebank.cli.benching import bench
 from timebank.cli.branches import branch
+from timebank.cli.certificates import certificate, keys
 from timebank.cli.demo import demo
 from timebank.cli.exchange import exchange
 from timebank.cli.importing import import_files
@@ -43,6 +45,9 @@ for subcommand in (
     token,
     import_files,
     points,
+    anomalies,
+    keys,
+    certificate,
     exchange,
     settlement,
     reconcile,

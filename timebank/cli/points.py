@@ -11,6 +11,7 @@ from timebank.cli.running import command, err, out, settings_from_environment
 from timebank.database import open_database
 from timebank.db import transaction
 from timebank.domain.expiry import FEWEST_MONTHS, WARNING_DAYS, ExpiryRule
+from timebank.domain.explaining import list_subjects
 from timebank.domain.plain_words import Language, explain_in_words
 from timebank.ledger.banks import get_bank
 from timebank.ledger.expiry import (
@@ -22,6 +23,7 @@ from timebank.ledger.expiry import (
 )
 from timebank.ledger.explaining import explain_balance
 from timebank.people.grants import OPERATOR_ID
+from timebank.service.activities import list_titles
 
 DAY = click.DateTime(["%Y-%m-%d"])
 BANK = click.option("--bank", "bank_code", default="demo", show_default=True, metavar="CODE")
@@ -146,10 +148,11 @@ async def explain(bank_code: str, wallet: UUID, language: str, as_json: bool) ->
     async with open_database(settings_from_environment()) as pool, transaction(pool) as connection:
         bank = await get_bank(connection, bank_code)
         explanation = await explain_balance(connection, bank, wallet)
+        titles = await list_titles(connection, bank.bank_id, list_subjects(explanation))
     if as_json:
         click.echo(msgspec.json.encode(explanation))
         return
-    for sentence in explain_in_words(explanation, Language(language), {}):
+    for sentence in explain_in_words(explanation, Language(language), titles):
         out.print(sentence, markup=False, soft_wrap=True)
 
 

@@ -70,7 +70,7 @@ class ApprovalDecidedError(TimebankError):
 
 
 class ApprovalLapsedError(TimebankError):
-    """This proposal has lapsed. Propose it anew."""
+    """This proposal waited too long, or its maker may no longer have it done. Propose it anew."""
 
     code = "approval_lapsed"
 

@@ -62,6 +62,14 @@ class Explanation(Struct, frozen=True):
     uses: list[Use]
 
 
+def list_subjects(explanation: Explanation) -> set[UUID]:
+    """Return what the points of an explanation were earned at, and what they were used for."""
+    sources = [one.source for one in explanation.unspent]
+    sources += [paid.source for use in explanation.uses for paid in use.paid_by]
+    found = {source.subject_id for source in sources} | {use.subject_id for use in explanation.uses}
+    return {subject_id for subject_id in found if subject_id}
+
+
 class _Use:
     """A use while it is being told."""
 

@@ -8,6 +8,9 @@ from msgspec import Struct
 
 SIXTIETHS = 60
 
+HIGHEST_RATE = 1000
+"""The most points for an hour (schema.sql, rate_sane)."""
+
 
 class Undoing(Struct, frozen=True):
     """What taking an award back needs beyond its own points, and the remainder afterwards.

@@ -109,3 +109,51 @@ class TeamNotAttendingError(TimebankError):
     """This team does not attend the activity. Leave it out, or let the organiser add it."""
 
     code = "team_not_attending"
+
+
+class StarRuleExistsError(TimebankError):
+    """A rule for stars takes effect on that day already. Choose another day."""
+
+    code = "star_rule_exists"
+
+
+class GradedAlreadyError(TimebankError):
+    """This record has its grade. It stays as it was given."""
+
+    code = "graded_already"
+
+
+class HonourTitleExistsError(TimebankError):
+    """There is a named honour of this code. Use that one, or another code."""
+
+    code = "honour_title_exists"
+
+
+class HonourExistsError(TimebankError):
+    """This person is nominated for this honour and year, or has it. Decide on that one."""
+
+    code = "honour_exists"
+
+
+class ActivityHeldError(TimebankError):
+    """The activity is held for examination. Its records wait until two persons release it."""
+
+    code = "activity_held"
+
+
+class NothingToCertifyError(TimebankError):
+    """In this time no service of this person is confirmed. Choose another, or confirm it first."""
+
+    code = "nothing_to_certify"
+
+
+class SigningKeyMissingError(TimebankError):
+    """The bank has no key to sign with. Make one: `timebank keys make --bank CODE`."""
+
+    code = "signing_key_missing"
+
+
+class CertificateForgedError(TimebankError):
+    """This is not what the bank signed. Ask the bank that is named on it by its number."""
+
+    code = "certificate_forged"

@@ -4,6 +4,7 @@ Persons are compared, not logins. Whoever decides names the hash of the content 
 and doing are one transaction: the caller does the deed after `decide` and before the commit.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -23,6 +24,7 @@ from timebank.domain.errors import (
 )
 from timebank.domain.ledger import Unit
 from timebank.ledger.ids import new_id
+from timebank.people.policy import Role
 
 _QUERIES = load_queries(__package__)
 _AFTER_ALL = UUID(int=2**128 - 1)
@@ -67,10 +69,16 @@ _REFUSALS: Mapping[str, type[TimebankError]] = {
 
 
 def check_reversal_alone(
-    actor_id: UUID, owners: Collection[UUID | None], amounts: Collection[tuple[Unit, int]]
+    actor_id: UUID, served: Collection[UUID], amounts: Collection[tuple[Unit, int]]
 ) -> None:
-    """Raise SecondPersonNeededError for a large reversal, or one of one's own things."""
-    if actor_id in owners or any(amount > REVERSED_ALONE[unit] for unit, amount in amounts):
+    """Raise SecondPersonNeededError for a large reversal, or one that serves the actor.
+
+    `amounts` are all that one reversal takes back, each once: large is what they sum up to.
+    """
+    sums: Counter[Unit] = Counter()
+    for unit, amount in amounts:
+        sums[unit] += amount
+    if actor_id in served or any(taken > REVERSED_ALONE[unit] for unit, taken in sums.items()):
         raise SecondPersonNeededError
 
 
@@ -133,17 +141,25 @@ async def decide(
     checker_id: UUID,
     content_hash: bytes,
     state: ApprovalState,
+    roles: Collection[Role],
 ) -> None:
     """Approve or reject, once; the row stays locked until the transaction ends.
 
     ApprovalDecidedError, ApprovalLapsedError, ApprovalContentDiffersError; SecondPersonNeededError
-    if the checker made the proposal or is served by it.
+    if the checker made the proposal or is served by it. What is approved lapsed too unless its
+    maker holds one of `roles` there; that grant is not revoked before the transaction ends.
     """
     answer = await connection.fetchval(
         _QUERIES["decide_approval"], bank_id, approval_id, checker_id, content_hash, state
     )
     if answer in _REFUSALS:
         raise _REFUSALS[answer]
+    if state is ApprovalState.APPROVED:
+        grants = await connection.fetch(
+            _QUERIES["hold_grant_of_maker"], bank_id, approval_id, list(roles)
+        )
+        if not grants:
+            raise ApprovalLapsedError
 
 
 def _as_approval(record: Mapping[str, object]) -> Approval:

@@ -77,7 +77,8 @@ async def issue_card(
 ) -> str:
     """Return the token of a new card, which is shown once; an old card is dead from now on.
 
-    NotAMemberError unless the membership is approved.
+    So are the sessions that it opened. NotAMemberError unless the membership is approved,
+    SecondPersonNeededError for who set the PIN that stands.
     """
     token = new_card_token()
     await connection.execute(
@@ -87,7 +88,7 @@ async def issue_card(
 
 
 async def revoke_card(connection: Connection, bank_id: int, resident_id: UUID) -> bool:
-    """Kill a resident's card at once; False if there is none in use."""
+    """Kill a resident's card and its sessions at once; False if there is none in use."""
     revoked: bool = await connection.fetchval(_QUERIES["revoke_card"], bank_id, resident_id)
     return revoked
 
@@ -96,6 +97,14 @@ async def find_card_holder(connection: Connection, token: str) -> CardHolder | N
     """Return whose card in use this is, of an approved member; None for any other."""
     record = await connection.fetchrow(_QUERIES["find_card_holder"], hash_card_token(token))
     return None if record is None else as_struct(record, CardHolder)
+
+
+async def hold_card(
+    connection: Connection, bank_id: int, resident_id: UUID, token_hash: bytes
+) -> bool:
+    """Return whether this card is in use; if so, until the transaction ends."""
+    held: bool = await connection.fetchval(_QUERIES["hold_card"], bank_id, resident_id, token_hash)
+    return held
 
 
 def hash_card_token(token: str) -> bytes:

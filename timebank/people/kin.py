@@ -56,7 +56,10 @@ async def name_guardian(
     named_by: UUID,
     sheet: int | None = None,
 ) -> None:
-    """Name a guardian; nothing happens if they are one. GuardianNeededError, NotFoundError."""
+    """Name a guardian; nothing happens if they are one.
+
+    GuardianNeededError, NotFoundError; SecondPersonNeededError for oneself or the sheet's witness.
+    """
     await connection.execute(
         _QUERIES["name_guardian"], bank_id, minor_id, guardian_id, sheet, named_by
     )
@@ -95,6 +98,11 @@ async def is_minor(connection: Connection, bank_id: int, resident_id: UUID) -> b
     return bool(await connection.fetchval(_QUERIES["is_minor"], bank_id, resident_id))
 
 
+async def lock_resident(connection: Connection, bank_id: int, resident_id: UUID) -> None:
+    """Let others who lock them wait until the commit: what is counted until then stays true."""
+    await connection.execute(_QUERIES["lock_resident"], bank_id, resident_id)
+
+
 async def find_age_band(
     pool: Pool, ring: KeyRing, access: Access, resident_id: UUID, today: date
 ) -> AgeBand:
@@ -118,6 +126,12 @@ async def find_age_band(
     return band
 
 
+async def claim_minors(connection: Connection, bank_id: int, today: date, limit: int) -> list[UUID]:
+    """Return minors whose age nobody has looked at on this day, for `find_age_band`; once a day."""
+    records = await connection.fetch(_QUERIES["claim_minors"], bank_id, today, limit)
+    return [record["resident_id"] for record in records]
+
+
 async def check_may_redeem(
     connection: Connection,
     bank_id: int,
@@ -130,7 +144,8 @@ async def check_may_redeem(
 ) -> None:
     """Raise GuardianNeededError for points that a minor's guardian has to redeem.
 
-    `redeemed_today` are the points that the minor redeemed alone on this local day already.
+    `redeemed_today` are the points that the minor redeemed alone on this local day already, counted
+    after `lock_resident` in the transaction that redeems more.
     """
     cap = await find_minor_cap(connection, bank_id)
     if not needs_guardian(band, points, redeemed_today, cap):
@@ -171,7 +186,7 @@ async def name_helper(
     """Name a family helper, and record the consent to it: the resident's, or a guardian's.
 
     Replaces an earlier naming of the same helper. HelperRefusedError, GuardianNeededError,
-    NotFoundError.
+    NotFoundError; SecondPersonNeededError for oneself or the sheet's witness.
     """
     await record_consents(
         connection,

@@ -57,3 +57,29 @@ async def list_path_of(
     """Return the branch a party hangs on now and all above it; None is the bank itself."""
     path: Sequence[UUID] = await connection.fetchval(_QUERIES["list_path_of"], bank_id, party_id)
     return path
+
+
+async def list_persons_behind(
+    connection: Connection, bank_id: int, party_ids: Iterable[UUID | None]
+) -> frozenset[UUID]:
+    """Return whom it serves to do something to what the parties own; None is the bank, nobody.
+
+    Themselves, a family's members, who works for a merchant, and the guardians of all these.
+    """
+    owners = sorted({party_id for party_id in party_ids if party_id})
+    records = await connection.fetch(_QUERIES["list_persons_behind"], bank_id, owners)
+    return frozenset(record["behind"] for record in records)
+
+
+async def find_common_branch(
+    connection: Connection, bank_id: int, party_ids: Iterable[UUID | None]
+) -> UUID:
+    """Return the lowest branch on or below which all the parties hang now.
+
+    The root for None, which is the bank itself, and for no party at all.
+    """
+    asked = list(set(party_ids)) or [None]
+    records = await connection.fetch(_QUERIES["list_paths_of"], bank_id, asked)
+    first, *others = [record["path"] for record in records]
+    common: UUID = next(branch for branch in first if all(branch in path for path in others))
+    return common

@@ -21,6 +21,15 @@ SELECT place_party($1, $2, $3);
 -- name: list_path_of
 SELECT list_branch_path($1, find_branch_of($1, $2, 'infinity'), 'infinity');
 
+-- name: list_paths_of
+SELECT list_branch_path($1, branch_id, 'infinity') AS path
+FROM (SELECT DISTINCT find_branch_of($1, party_id, 'infinity') AS branch_id
+      FROM unnest($2::uuid[]) AS party_id) AS places;
+
+-- name: list_persons_behind
+SELECT DISTINCT behind
+FROM unnest($2::uuid[]) AS party_id, list_persons_behind($1, party_id) AS behind;
+
 -- name: grant_role
 WITH made AS (
     INSERT INTO role_grant (bank_id, grant_id, party_id, role, branch_id, merchant_id,
@@ -288,6 +297,11 @@ SELECT is_guardian($1, $2, $3);
 -- name: is_minor
 SELECT is_minor FROM resident WHERE bank_id = $1 AND resident_id = $2;
 
+-- name: lock_resident
+SELECT lock_resident($1, $2);
+-- name: claim_minors
+SELECT claim_minors($1, $2, $3) AS resident_id;
+
 -- name: end_minority
 SELECT end_minority($1, $2);
 
@@ -332,6 +346,9 @@ SELECT c.bank_id, c.resident_id, c.card_id, r.member_number
 FROM card c JOIN resident r USING (bank_id, resident_id)
 WHERE c.token_hash = $1 AND c.revoked_at IS NULL
   AND find_membership(c.bank_id, c.resident_id) = 'approved';
+
+-- name: hold_card
+SELECT hold_card($1, $2, $3);
 
 -- name: issue_sheets
 SELECT first_number, last_number, kind, issued_to, issued_by, issued_at
@@ -395,6 +412,13 @@ ORDER BY approval_id DESC LIMIT $5;
 
 -- name: decide_approval
 SELECT decide_approval($1, $2, $3, $4, $5);
+
+-- name: hold_grant_of_maker
+SELECT g.grant_id
+FROM role_grant g JOIN approval a ON a.bank_id = g.bank_id AND a.maker_id = g.party_id
+WHERE g.bank_id = $1 AND a.approval_id = $2 AND g.role = ANY ($3::role[])
+  AND g.revoked_at IS NULL AND is_within($1, a.branch_id, g.branch_id)
+FOR SHARE OF g;
 
 -- name: lock_people_imports
 SELECT pg_advisory_xact_lock(hashtextextended('timebank import people', $1));

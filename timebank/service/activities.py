@@ -1,7 +1,7 @@
 """Activities and their shifts: planned once or by a rule, cancelled one by one or all."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
@@ -101,6 +101,14 @@ async def list_activities(
     """Return activities in the order of their ids, the oldest first."""
     records = await connection.fetch(_QUERIES["list_activities"], bank_id, None, after, limit)
     return [as_struct(record, Activity) for record in records]
+
+
+async def list_titles(
+    connection: Connection, bank_id: int, subject_ids: Iterable[UUID]
+) -> Mapping[UUID, str]:
+    """Return the titles of those activities and wishes that awards are about."""
+    records = await connection.fetch(_QUERIES["list_titles"], bank_id, list(subject_ids))
+    return {record["subject_id"]: record["title"] for record in records}
 
 
 async def plan_shifts(

@@ -76,6 +76,12 @@ async def confirm_records(
     return [as_struct(row, Award) for row in rows]
 
 
+async def find_award(connection: Connection, bank_id: int, record_id: UUID) -> Award | None:
+    """Return what a record earned when it was confirmed; None if it never was."""
+    row = await connection.fetchrow(_QUERIES["find_award"], bank_id, record_id)
+    return row and as_struct(row, Award)
+
+
 async def reverse_record(
     connection: Connection,
     bank_id: int,

@@ -108,6 +108,12 @@ WHERE a.bank_id = $1 AND ($2::uuid IS NULL OR a.activity_id = $2)
   AND ($3::uuid IS NULL OR a.activity_id > $3)
 ORDER BY a.activity_id LIMIT $4;
 
+-- name: list_titles
+SELECT activity_id AS subject_id, title FROM activity
+WHERE bank_id = $1 AND activity_id = ANY ($2)
+UNION ALL
+SELECT wish_id, title FROM wish WHERE bank_id = $1 AND wish_id = ANY ($2);
+
 -- name: plan_shifts
 INSERT INTO shift (bank_id, shift_id, activity_id, served_on, starts_at, ends_at)
 SELECT $1, id, $2, served_on, starts_at, ends_at
@@ -283,6 +289,12 @@ SELECT record_id, hours_transfer_id, points_transfer_id, minutes, next_day_minut
        remainder_after, awarded_at
 FROM award_service($1, $2, $3, $4, $5);
 
+-- name: find_award
+SELECT record_id, hours_transfer_id, points_transfer_id, minutes, next_day_minutes, rate_id,
+       points_per_hour, next_rate_id, next_points_per_hour, remainder_before, points,
+       remainder_after, awarded_at
+FROM service_award WHERE bank_id = $1 AND record_id = $2;
+
 -- name: open_reversal
 SELECT status, person_id, occurred_at, subject_id, hours_transfer_id, exact, points, remainder,
        wallet_id, issuance_id
@@ -370,3 +382,185 @@ WHERE bank_id = $1 AND wish_id = $2;
 -- name: confirm_wish
 UPDATE wish SET status = 'confirmed', confirmed_at = clock_timestamp()
 WHERE bank_id = $1 AND wish_id = $2;
+
+
+-- ── Honours ─────────────────────────────────────────────────────────────────────────────────────
+
+-- name: set_star_rule
+INSERT INTO star_rule (bank_id, effective_on, hours, grades, set_by) VALUES ($1, $2, $3, $4, $5);
+
+-- name: find_star_rule
+SELECT effective_on, hours, grades FROM star_rule
+WHERE bank_id = $1 AND effective_on <= $2 ORDER BY effective_on DESC LIMIT 1;
+
+-- name: read_merit
+SELECT coalesce(sum(r.minutes), 0)::bigint AS minutes,
+       floor(100 * avg(g.grade))::integer AS grade
+FROM service_record r LEFT JOIN record_grade g USING (bank_id, record_id)
+WHERE r.bank_id = $1 AND r.person_id = $2 AND r.status = 'confirmed';
+
+-- name: grade_record
+SELECT grade_record($1, $2, $3, $4);
+
+-- name: open_honour_title
+INSERT INTO honour_title (bank_id, title_id, code, name) VALUES ($1, $2, $3, $4);
+
+-- name: list_honour_titles
+SELECT title_id, code, name FROM honour_title WHERE bank_id = $1 ORDER BY code;
+
+-- name: nominate
+INSERT INTO honour (bank_id, honour_id, title_id, person_id, year, nominated_by)
+VALUES ($1, $2, $3, $4, $5, $6);
+
+-- name: decide_honour
+SELECT decide_honour($1, $2, $3, $4);
+
+-- name: find_honour
+SELECT honour_id, title_id, person_id, year, status, nominated_by, decided_by, decided_at
+FROM honour WHERE bank_id = $1 AND honour_id = $2;
+
+-- name: list_honours
+SELECT honour_id, title_id, person_id, year, status, nominated_by, decided_by, decided_at
+FROM honour
+WHERE bank_id = $1 AND ($2::uuid IS NULL OR person_id = $2)
+  AND ($3::honour_status IS NULL OR status = $3)
+ORDER BY honour_id DESC LIMIT $4;
+
+
+-- ── Anomalies ───────────────────────────────────────────────────────────────────────────────────
+-- $1 bank, $2 first local day, $3 limit, then the bounds. Rejected and reversed records are done
+-- with. What a rota brought in is left out: it has no instants.
+
+-- name: activities_made_after_their_end
+SELECT a.activity_id AS subject_id, a.made_by AS other_id, count(*) AS times,
+       sum(r.minutes)::bigint AS minutes
+FROM activity a
+JOIN shift s USING (bank_id, activity_id)
+JOIN service_record r USING (bank_id, shift_id)
+WHERE a.bank_id = $1 AND r.served_on >= $2 AND a.made_at > s.ends_at
+  AND r.status IN ('submitted', 'confirmed')
+GROUP BY a.activity_id, a.made_by HAVING count(*) >= $4::integer
+ORDER BY minutes DESC, subject_id LIMIT $3;
+
+-- name: records_approved_in_haste
+SELECT r.activity_id AS subject_id, r.decided_by AS other_id, count(*) AS times,
+       sum(r.minutes)::bigint AS minutes
+FROM service_record r JOIN activity a USING (bank_id, activity_id)
+WHERE r.bank_id = $1 AND r.served_on >= $2 AND a.source_ref IS NULL AND r.status = 'confirmed'
+  AND r.source <> 'checked_in' AND r.decided_at < r.made_at + make_interval(mins => $4::integer)
+GROUP BY r.activity_id, r.decided_by HAVING count(*) >= $5::integer
+ORDER BY minutes DESC, subject_id LIMIT $3;
+
+-- name: check_ins_without_spread
+SELECT a.shift_id AS subject_id,
+       (array_agg(a.checked_in_by ORDER BY a.checked_in_at))[1] AS other_id,
+       count(DISTINCT a.person_id) AS times,
+       coalesce(sum(r.minutes), 0)::bigint AS minutes
+FROM attendance a
+JOIN shift s USING (bank_id, shift_id)
+LEFT JOIN service_record r ON r.bank_id = a.bank_id AND r.attendance_id = a.attendance_id
+                          AND r.status IN ('draft', 'submitted', 'confirmed')
+WHERE a.bank_id = $1 AND s.served_on >= $2
+GROUP BY a.shift_id
+HAVING count(DISTINCT a.person_id) >= $5::integer
+   AND extract(epoch FROM max(a.checked_in_at) - min(a.checked_in_at))
+       < $4::integer * (count(DISTINCT a.person_id) - 1)
+ORDER BY times DESC, subject_id LIMIT $3;
+
+-- name: makers_too_fast
+SELECT r.made_by AS subject_id, NULL::uuid AS other_id, count(*) AS times,
+       sum(r.minutes)::bigint AS minutes
+FROM service_record r
+JOIN bank b USING (bank_id)
+LEFT JOIN activity a USING (bank_id, activity_id)
+WHERE r.bank_id = $1 AND r.made_at >= $2::date::timestamp AT TIME ZONE b.time_zone
+  AND a.source_ref IS NULL AND r.source <> 'checked_in'
+  AND r.status IN ('draft', 'submitted', 'confirmed')
+GROUP BY r.made_by, (r.made_at AT TIME ZONE b.time_zone)::date
+HAVING sum(r.minutes) >= $4::integer
+ORDER BY minutes DESC, subject_id LIMIT $3;
+
+-- name: approvals_at_night
+SELECT r.decided_by AS subject_id, NULL::uuid AS other_id, count(*) AS times,
+       sum(r.minutes)::bigint AS minutes
+FROM service_record r
+JOIN bank b USING (bank_id)
+LEFT JOIN activity a USING (bank_id, activity_id)
+WHERE r.bank_id = $1 AND r.decided_at >= $2::date::timestamp AT TIME ZONE b.time_zone
+  AND r.status = 'confirmed' AND a.source_ref IS NULL
+  AND extract(hour FROM r.decided_at AT TIME ZONE b.time_zone) >= $5::integer
+  AND extract(hour FROM r.decided_at AT TIME ZONE b.time_zone) < $6::integer
+GROUP BY r.decided_by, (r.decided_at AT TIME ZONE b.time_zone)::date
+HAVING count(*) >= $4::integer
+ORDER BY minutes DESC, subject_id LIMIT $3;
+
+-- name: same_names_every_time
+SELECT made_by AS subject_id, NULL::uuid AS other_id, count(*) AS times,
+       sum(minutes)::bigint AS minutes
+FROM (SELECT r.made_by, r.shift_id, array_agg(DISTINCT r.person_id) AS persons,
+             sum(r.minutes) AS minutes
+      FROM service_record r JOIN activity a USING (bank_id, activity_id)
+      WHERE r.bank_id = $1 AND r.served_on >= $2 AND a.source_ref IS NULL
+        AND r.source <> 'checked_in' AND r.status IN ('submitted', 'confirmed')
+      GROUP BY r.made_by, r.shift_id) AS sheet
+WHERE cardinality(persons) >= $5::integer
+GROUP BY made_by, persons HAVING count(*) >= $4::integer
+ORDER BY minutes DESC, subject_id LIMIT $3;
+
+-- name: hold_activity
+SELECT hold_activity($1, $2, $3, $4, $5);
+
+-- name: release_activity
+SELECT release_activity($1, $2, $3);
+
+-- name: find_activity_hold
+SELECT hold_id, activity_id, reason, held_by, held_at, proposed_by, released_by, released_at
+FROM activity_hold WHERE bank_id = $1 AND activity_id = $2 ORDER BY hold_id DESC LIMIT 1;
+
+-- name: list_held_activities
+SELECT hold_id, activity_id, reason, held_by, held_at, proposed_by, released_by, released_at
+FROM activity_hold WHERE bank_id = $1 AND released_at IS NULL ORDER BY hold_id;
+
+
+-- ── Certificates ────────────────────────────────────────────────────────────────────────────────
+
+-- name: add_signing_key
+INSERT INTO signing_key (bank_id, key_id, public_key, made_by) VALUES ($1, $2, $3, $4);
+
+-- name: add_signing_secret
+INSERT INTO signing_secret (bank_id, key_id, sealed) VALUES ($1, $2, $3);
+
+-- name: list_signing_keys
+SELECT key_id, public_key, made_at FROM signing_key WHERE bank_id = $1 ORDER BY made_at DESC;
+
+-- name: find_signing_secret
+SELECT key_id, sealed FROM signing_key JOIN signing_secret USING (bank_id, key_id)
+WHERE bank_id = $1 ORDER BY made_at DESC LIMIT 1;
+
+-- name: open_certificate
+SELECT record_id, served_on, minutes, content FROM open_certificate($1, $2, $3, $4);
+
+-- name: close_certificate
+SELECT close_certificate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+
+-- name: revoke_certificate
+SELECT revoke_certificate($1, $2, $3);
+
+-- name: find_certificate
+SELECT b.code AS bank, c.code, certificate_id, person_id, from_on, until_on, minutes, issued_by,
+       status
+FROM certificate c JOIN bank b USING (bank_id) WHERE c.bank_id = $1 AND certificate_id = $2;
+
+-- name: list_certificates
+SELECT b.code AS bank, c.code, certificate_id, person_id, from_on, until_on, minutes, issued_by,
+       status
+FROM certificate c JOIN bank b USING (bank_id)
+WHERE c.bank_id = $1 AND person_id = $2 ORDER BY certificate_id DESC;
+
+-- name: find_certificate_by_number
+SELECT b.code AS bank, c.code, certificate_id, person_id, from_on, until_on, minutes, issued_by,
+       status
+FROM bank b JOIN certificate c USING (bank_id) WHERE b.code = $1 AND c.code = $2;
+
+-- name: find_volunteer_number
+SELECT member_number FROM resident WHERE bank_id = $1 AND resident_id = $2;

@@ -40,7 +40,7 @@ async def issue_code(
 ) -> datetime:
     """Store a code in the place of the person's last; return when it expires.
 
-    ForbiddenError for oneself.
+    ForbiddenError for oneself, SecondPersonNeededError for who issued the card in use.
     """
     if issued_by == party_id:
         raise ForbiddenError("A one-time code is issued by somebody else.")
@@ -63,10 +63,21 @@ async def keep_pin(hasher: Hasher, bank_id: int, party_id: UUID, pin: str) -> by
 
 
 async def set_pin(
-    connection: Connection, bank_id: int, party_id: UUID, kept: bytes, session_id: UUID | None
+    connection: Connection,
+    bank_id: int,
+    party_id: UUID,
+    kept: bytes,
+    session_id: UUID | None,
+    *,
+    set_by: UUID,
 ) -> None:
-    """Put a PIN in force; every session of the person but this one ends, and so do delays."""
-    await connection.execute(_QUERIES["set_secret"], bank_id, party_id, SessionMethod.PIN, kept)
+    """Put a PIN in force; every session of the person but this one ends, and so do delays.
+
+    SecondPersonNeededError for who issued the card in use.
+    """
+    await connection.execute(
+        _QUERIES["set_secret"], bank_id, party_id, SessionMethod.PIN, kept, set_by
+    )
     await connection.execute(_QUERIES["forget_failures_of_cards"], bank_id, party_id)
     await end_other_sessions(connection, bank_id, party_id, session_id)
 
@@ -104,7 +115,7 @@ async def set_password(
 ) -> None:
     """Put a password in force; every session of the person but this one ends."""
     await connection.execute(
-        _QUERIES["set_secret"], bank_id, party_id, SessionMethod.PASSWORD, kept
+        _QUERIES["set_secret"], bank_id, party_id, SessionMethod.PASSWORD, kept, party_id
     )
     await end_other_sessions(connection, bank_id, party_id, session_id)
 

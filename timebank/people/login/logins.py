@@ -14,7 +14,7 @@ from timebank.db import Connection, load_queries
 from timebank.domain.errors import LoginFailedError
 from timebank.domain.secrets import normalise
 from timebank.people.access import Role, SessionMethod
-from timebank.people.cards import find_card_holder, hash_card_token, parse_card_token
+from timebank.people.cards import find_card_holder, hash_card_token, hold_card, parse_card_token
 from timebank.people.grants import list_grants
 from timebank.people.login.delays import Subject, charge, forget
 from timebank.people.login.hashing import Hasher
@@ -112,13 +112,18 @@ async def finish(
 ) -> NewSession:
     """Spend what counts once and open a session; LoginFailedError if it was spent before.
 
-    So too if the secret was changed meanwhile. `grant_id`: in which of their roles staff come; the
-    first they were granted if not said. Locks the second factor, the secret, then the attempts.
+    So too if the secret was changed or the card died meanwhile. `grant_id`: in which of their roles
+    staff come; the first they were granted if not said. Locks the card, the code or the second
+    factor, the secret, then the attempts.
     """
     bank_id, party_id, method = attempt.subject.bank_id, attempt.party_id, attempt.subject.method
     if party_id is None:
         raise LoginFailedError
     role, grant = Role.RESIDENT, None
+    if method is not SessionMethod.PASSWORD:
+        shown = attempt.subject.shown_hash
+        if not await hold_card(connection, bank_id, party_id, shown):
+            raise LoginFailedError
     if method is SessionMethod.CODE:
         spent = await connection.fetchval(
             _QUERIES["use_one_time_code"], bank_id, party_id, attempt.code_id

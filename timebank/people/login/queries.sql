@@ -28,9 +28,7 @@ SELECT true FROM login_secret
 WHERE bank_id = $1 AND party_id = $2 AND kind = $3 AND sealed_hash = $4 FOR SHARE;
 
 -- name: set_secret
-INSERT INTO login_secret (bank_id, party_id, kind, sealed_hash) VALUES ($1, $2, $3, $4)
-ON CONFLICT (bank_id, party_id, kind) DO UPDATE
-SET sealed_hash = excluded.sealed_hash, set_at = clock_timestamp();
+SELECT set_secret($1, $2, $3, $4, $5);
 
 -- name: issue_one_time_code
 SELECT issue_one_time_code($1, $2, $3, $4, $5, $6);

@@ -1,0 +1,164 @@
+"""The deeds that need four eyes, as they are proposed: what is to be done, and no more."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, TypeAlias
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from timebank.api.wire import Amount, AwardBody, BatchBody, ReversalBody, TransferBody
+from timebank.api.wire_service import RecordReversalBody
+from timebank.domain.ledger import LARGEST_AMOUNT
+from timebank.domain.rates import HIGHEST_RATE
+from timebank.domain.redemption import EVERYONE, CapScope, OverrideReason
+from timebank.people.access import Action, Role
+from timebank.redemption.caps import OverrideTerms
+
+CapMinutes = Annotated[int, Meta(ge=0, le=24 * 60)]
+CapPoints = Annotated[int, Meta(ge=0, le=LARGEST_AMOUNT)]
+
+
+class AwardDeed(AwardBody, tag_field="deed", tag="award", forbid_unknown_fields=True):
+    """An award by hand."""
+
+
+class PoolTransferDeed(
+    TransferBody, tag_field="deed", tag="pool_transfer", forbid_unknown_fields=True
+):
+    """Give from a pool."""
+
+
+class BatchDeed(BatchBody, tag_field="deed", tag="batch", forbid_unknown_fields=True):
+    """Post many rows: all of them, or none."""
+
+
+class ReversalDeed(
+    ReversalBody, tag_field="deed", tag="reversal", forbid_unknown_fields=True, kw_only=True
+):
+    """Reverse a transfer with its chain."""
+
+    transfer_id: UUID
+
+
+class RoleGrantDeed(
+    Struct, tag_field="deed", tag="role_grant", forbid_unknown_fields=True, kw_only=True
+):
+    """Give a party a role for a branch and all below it; no branch is the whole bank."""
+
+    party_id: UUID
+    role: Role
+    branch_id: UUID | None = None
+    merchant_id: UUID | None = None
+
+
+class CapRuleDeed(
+    Struct, tag_field="deed", tag="cap_rule", forbid_unknown_fields=True, kw_only=True
+):
+    """Put a cap in force, for one subject or for all without one of their own; null is no cap."""
+
+    scope: CapScope
+    points: CapPoints | None
+    subject_id: UUID | None = None
+
+
+class MinorCapDeed(
+    Struct, tag_field="deed", tag="minor_cap", forbid_unknown_fields=True, kw_only=True
+):
+    """Say what residents from 14 to 17 may redeem without their guardian; 0 is nothing."""
+
+    points_at_once: CapPoints
+    points_a_day: CapPoints
+
+
+class PassCapDeed(
+    Struct, tag_field="deed", tag="pass_cap", forbid_unknown_fields=True, kw_only=True
+):
+    """Let one act pass one cap, once and within a day; the approval's id is the override's."""
+
+    scope: CapScope
+    subject_id: UUID
+    amount: Amount
+    reason: OverrideReason
+    offer_id: UUID | None = None
+
+    def terms(self) -> OverrideTerms:
+        """Return what is to be granted."""
+        return OverrideTerms(
+            scope=self.scope,
+            subject_id=self.subject_id,
+            amount=self.amount,
+            reason=self.reason,
+            offer_id=self.offer_id or EVERYONE,
+        )
+
+
+class ErasureDeed(
+    Struct, tag_field="deed", tag="erasure", forbid_unknown_fields=True, kw_only=True
+):
+    """Destroy the key to a person's data, for good; the ledger keeps its ids and points."""
+
+    person_id: UUID
+
+
+class RateDeed(Struct, tag_field="deed", tag="rate", forbid_unknown_fields=True, kw_only=True):
+    """Let a category earn so many points for an hour from a local day on."""
+
+    category_id: UUID
+    points_per_hour: Annotated[int, Meta(ge=0, le=HIGHEST_RATE)]
+    effective_on: date
+
+
+class CapsDeed(
+    Struct, tag_field="deed", tag="service_caps", forbid_unknown_fields=True, kw_only=True
+):
+    """Cap what is confirmed of a day, from a local day on; none is no cap."""
+
+    effective_on: date
+    minutes_per_activity: CapMinutes | None = None
+    minutes_per_day: CapMinutes | None = None
+
+
+class RecordReversalDeed(
+    RecordReversalBody,
+    tag_field="deed",
+    tag="record_reversal",
+    forbid_unknown_fields=True,
+    kw_only=True,
+):
+    """Take a confirmed record back with its hours and points."""
+
+    record_id: UUID
+
+
+Deed: TypeAlias = (
+    AwardDeed
+    | PoolTransferDeed
+    | BatchDeed
+    | ReversalDeed
+    | RoleGrantDeed
+    | CapRuleDeed
+    | MinorCapDeed
+    | PassCapDeed
+    | RateDeed
+    | CapsDeed
+    | RecordReversalDeed
+    | ErasureDeed
+)
+
+
+ACTIONS: Mapping[type[Deed], Action] = {
+    AwardDeed: Action.AWARD_BY_HAND,
+    PoolTransferDeed: Action.GIVE_BY_HAND,
+    BatchDeed: Action.POST_IN_BULK,
+    ReversalDeed: Action.REVERSE,
+    RoleGrantDeed: Action.GRANT_ROLE,
+    CapRuleDeed: Action.SET_CAP,
+    MinorCapDeed: Action.SET_CAP,
+    PassCapDeed: Action.PASS_CAP,
+    RateDeed: Action.SET_RATE,
+    CapsDeed: Action.SET_RATE,
+    RecordReversalDeed: Action.REVERSE_RECORD,
+    ErasureDeed: Action.ERASE,
+}
+"""What proposing and deciding a deed amounts to."""
