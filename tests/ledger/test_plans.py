@@ -5,7 +5,7 @@ from uuid import UUID
 from tests.book import STAFF, Book
 from timebank.db import Connection
 from timebank.domain.ledger import AccountKind, Unit
-from timebank.ledger.accounts import open_accounts
+from timebank.ledger.accounts import find_account_of, open_accounts
 from timebank.ledger.ids import new_id
 from timebank.ledger.requests import PostingRequest, RequestKey, post_requests
 from timebank.ledger.transfers import post
@@ -48,3 +48,18 @@ async def test_posting_scans_no_table(own_book: Book) -> None:
         wallets += await open_wallets(connection, book, MANY)
         assert await scanned_by(connection, book, wallets) == []
         assert await scanned_by(connection, book, wallets[:2]) == []
+
+
+async def test_an_account_is_found_by_its_owner_without_a_scan(own_book: Book) -> None:
+    """Also the bank's own, which has none."""
+    book = own_book
+    async with book.pool.acquire() as connection:
+        await open_wallets(connection, book, MANY)
+        async with connection.transaction():
+            for owner_id, kind in ((new_id(), AccountKind.WALLET), (None, AccountKind.ISSUANCE)):
+                for _ in range(6):
+                    found = await find_account_of(
+                        connection, book.bank_id, Unit.POINTS, kind, owner_id
+                    )
+                    assert (found is None) == (owner_id is not None)
+            assert [row["relname"] for row in await connection.fetch(SCANNED)] == []
