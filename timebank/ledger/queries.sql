@@ -10,8 +10,10 @@ WHERE bank_id = $1 AND account_id = ANY ($2);
 -- name: find_account_of
 -- IS NOT DISTINCT FROM would say the same and read the whole table: no index answers it.
 SELECT account_id, unit, kind, owner_id, opened_at FROM account
-WHERE bank_id = $1 AND (owner_id = $2 OR ($2::uuid IS NULL AND owner_id IS NULL))
-  AND kind = $3 AND unit = $4;
+WHERE bank_id = $1 AND owner_id = $2 AND kind = $3 AND unit = $4
+UNION ALL
+SELECT account_id, unit, kind, owner_id, opened_at FROM account
+WHERE bank_id = $1 AND $2 IS NULL AND owner_id IS NULL AND kind = $3 AND unit = $4;
 
 -- name: list_accounts_of_owners
 SELECT account_id, owner_id FROM account
