@@ -5134,9 +5134,7 @@ BEGIN
         WHEN approved.content_hash <> p_content_hash THEN 'settlement_differs'
         WHEN p_actor IN (approved.first_approver, approved.second_approver) THEN 'done'
         WHEN approved.state = 'closed' THEN 'settlement_closed'
-        WHEN p_actor = approved.merchant_id OR EXISTS (
-            SELECT FROM role_grant WHERE bank_id = p_bank AND party_id = p_actor
-            AND merchant_id = approved.merchant_id AND revoked_at IS NULL)
+        WHEN p_actor IN (SELECT list_persons_behind(p_bank, approved.merchant_id))
             THEN 'second_person_needed'
         ELSE 'done' END;
     IF status = 'done' AND approved.state = 'draft'
@@ -5152,7 +5150,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION approve_settlement IS
     'One of two persons agrees to the statement that they saw; who drafted it may be one of them, '
-    'who acts for the merchant may not.';
+    'who acts for the merchant may not, nor their guardian.';
 
 CREATE FUNCTION discard_settlement(p_bank integer, p_settlement uuid) RETURNS settlement_status
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$

@@ -92,6 +92,11 @@ class Action(StrEnum):
     CAPTURE = "capture"
     REFUND = "refund"
     READ_TAKINGS = "read_takings"
+    DRAFT_SETTLEMENT = "draft_settlement"
+    APPROVE_SETTLEMENT = "approve_settlement"
+    CLOSE_SETTLEMENT = "close_settlement"
+    DISCARD_SETTLEMENT = "discard_settlement"
+    READ_SETTLEMENT = "read_settlement"
     SET_CAP = "set_cap"
     PASS_CAP = "pass_cap"  # noqa: S105 - the name of an action
     READ_CAPS = "read_caps"
@@ -234,6 +239,16 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.CAPTURE: _BY_TILLS,
     Action.REFUND: _BY_TILLS,
     Action.READ_TAKINGS: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        **_BY_TILLS,
+        Role.AUDITOR: Reach.BRANCH,
+    },
+    Action.DRAFT_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.APPROVE_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.CLOSE_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.DISCARD_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.READ_SETTLEMENT: {
         **_BY_COORDINATORS,
         **_BY_ADMINISTRATORS,
         **_BY_TILLS,

@@ -251,15 +251,18 @@ SELECT * FROM settlement WHERE bank_id = $1 AND settlement_id = $2;
 -- name: list_settlements
 SELECT * FROM settlement
 WHERE bank_id = $1 AND ($2::uuid IS NULL OR merchant_id = $2)
-  AND ($3::timestamptz IS NULL OR drafted_at < $3)
-ORDER BY drafted_at DESC, settlement_id LIMIT $4;
+  AND ($3::uuid IS NULL OR merchant_id IN (
+      SELECT party_id FROM list_places($1, 'infinity')
+      WHERE branch_id IN (SELECT branch_id FROM list_branches_below($1, $3, 'infinity'))))
+  AND ($4::timestamptz IS NULL OR (drafted_at, settlement_id) < ($4, $5::uuid))
+ORDER BY drafted_at DESC, settlement_id DESC LIMIT $6;
 
 -- name: list_settlement_lines
 SELECT p.seq, p.recorded_at, t.kind, t.transfer_id, p.amount AS points,
        CASE WHEN t.kind IN ('capture', 'refund') THEN t.subject_id END AS hold_id
 FROM posting p JOIN transfer t USING (bank_id, transfer_id)
 WHERE p.bank_id = $1 AND p.account_id = $2 AND p.seq BETWEEN $3 AND $4
-ORDER BY p.seq;
+ORDER BY p.seq LIMIT $5;
 
 
 -- ── Exchange ────────────────────────────────────────────────────────────────────────────────────
