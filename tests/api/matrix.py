@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from tests.api.matrix_people import PEOPLE
 from tests.api.matrix_redemption import REDEMPTION_ROWS
 from tests.api.matrix_service import SERVICE
+from tests.api.matrix_trade import TRADE_ROWS
 from tests.api.rows import Row
 from timebank.people.access import Role
 
@@ -183,4 +184,5 @@ ROWS: Sequence[Row] = [
     *PEOPLE,
     *SERVICE,
     *REDEMPTION_ROWS,
+    *TRADE_ROWS,
 ]
