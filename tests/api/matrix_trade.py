@@ -37,4 +37,55 @@ SETTLEMENTS = [
     Row("DELETE /settlements/{settlement_id:uuid}", SETTLING, ok=204),
 ]
 
-TRADE_ROWS = [*SETTLEMENTS]
+RESIDENTS = {Role.RESIDENT: "own"}
+
+GIFTS = [
+    Row(
+        "POST /gifts",
+        RESIDENTS,
+        {"resident_id": "$kin_id", "points": 1},
+        ok=201,
+        needs=("funded_id",),
+    ),
+    Row(
+        "POST /reissues",  # a merchant gives its own to any member
+        dict.fromkeys(TILLS, "bank"),
+        {"member_number": "$member_number", "points": 1},
+        ok=201,
+        needs=("reissuing_id",),
+    ),
+]
+
+FAMILIES = [
+    Row("POST /families", dict.fromkeys(RESIDENTS, "any"), {}, ok=201),
+    Row(
+        "GET /residents/{resident_id:uuid}/families",
+        {**RESIDENTS, Role.COORDINATOR: "branch", Role.AUDITOR: "bank"},
+        made={"resident_id": "owner_id"},
+    ),
+    Row(
+        "POST /families/{family_id:uuid}/invitations",
+        RESIDENTS,
+        {"may_hold": True},
+        ok=201,
+    ),
+    Row(
+        "POST /family-memberships",  # who was given the token may use it, whose family it is
+        dict.fromkeys(RESIDENTS, "bank"),
+        {"token": "$invitation"},
+        ok=201,
+    ),
+    Row(
+        "DELETE /families/{family_id:uuid}/members/{member_id:uuid}",
+        RESIDENTS,
+        ok=204,
+        made={"member_id": "founder_id"},
+    ),
+]
+
+OVERSIGHT = [
+    Row("GET /overrides", dict.fromkeys([Role.ADMINISTRATOR, Role.AUDITOR], "any")),
+    Row("GET /saturation", dict.fromkeys([*SETTLING, Role.AUDITOR], "any")),
+]
+
+TRADE_ROWS = [*SETTLEMENTS, *GIFTS, *FAMILIES, *OVERSIGHT]

@@ -100,7 +100,16 @@ class Action(StrEnum):
     SET_CAP = "set_cap"
     PASS_CAP = "pass_cap"  # noqa: S105 - the name of an action
     READ_CAPS = "read_caps"
+    READ_OVERRIDES = "read_overrides"
     READ_ANOMALIES = "read_anomalies"
+    GIVE = "give"
+    REISSUE = "reissue"
+    ALLOCATE = "allocate"
+    READ_FAMILY = "read_family"
+    FOUND_FAMILY = "found_family"
+    INVITE_TO_FAMILY = "invite_to_family"
+    JOIN_FAMILY = "join_family"
+    LEAVE_FAMILY = "leave_family"
     READ_PROGRAMME = "read_programme"
     OPEN_CATEGORY = "open_category"
     SET_RATE = "set_rate"
@@ -261,6 +270,16 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
         Role.AUDITOR: Reach.BANK,
         Role.ADMINISTRATOR: Reach.BANK,
     },
+    Action.READ_OVERRIDES: {Role.AUDITOR: Reach.ROOT, Role.ADMINISTRATOR: Reach.ROOT},
+    # Nobody gives another's points away, not even a guardian a child's.
+    Action.GIVE: {Role.RESIDENT: Reach.OWN},
+    Action.REISSUE: _BY_TILLS,
+    Action.ALLOCATE: _BY_COORDINATORS,
+    Action.READ_FAMILY: {Role.RESIDENT: Reach.KIN, **_SEEN_BY_COORDINATORS},
+    Action.FOUND_FAMILY: {Role.RESIDENT: Reach.OWN},
+    Action.INVITE_TO_FAMILY: {Role.RESIDENT: Reach.OWN},
+    Action.JOIN_FAMILY: {Role.RESIDENT: Reach.KIN},
+    Action.LEAVE_FAMILY: {Role.RESIDENT: Reach.KIN},
     Action.READ_ANOMALIES: {
         **_BY_COORDINATORS,
         **_BY_ADMINISTRATORS,
@@ -338,6 +357,7 @@ LOW_VALUE = frozenset(
         Action.READ_RESIDENT,
         Action.READ_SESSION,
         Action.END_SESSION,
+        Action.READ_FAMILY,
         Action.READ_PROGRAMME,
         Action.READ_RECORD,
         Action.SIGN_UP,
