@@ -256,7 +256,7 @@ async def export_csv(request: Call, settlement_id: FromPath[UUID]) -> Response[b
     """Return the lines as CSV for spreadsheets; the last column adds up to the last row."""
     statement = await _read_statement(request, settlement_id)
     content = statement_csv(statement.settlement, statement.lines, statement.zone)
-    return _file(content, "text/csv; charset=utf-8", statement, "csv")
+    return _file(content, "text/csv", statement, "csv")
 
 
 @get(
