@@ -84,13 +84,13 @@ async def test_a_full_shop_is_told_by_the_banks_own_bounds(
 ) -> None:
     await counter.captured(await counter.api.resident(points=40), 40)
     found = (await counter.coordinator.get("/saturation")).json()
-    assert (found["data"], found["balance"], found["percent_out"]) == ([], 1000, 20)
+    assert (found["data"], found["points"], found["percent_out"]) == ([], 1000, 20)
     administrators = await two_of(counter, Role.ADMINISTRATOR)
-    deed = {"deed": "saturation", "days": 7, "balance": 40, "percent_out": 10}
+    deed = {"deed": "saturation", "days": 7, "points": 40, "percent_out": 10}
     check_problem(await counter.coordinator.post("/approvals", deed), "forbidden")
     await agreed(*administrators, deed)
     answer = await counter.coordinator.get("/saturation", {"Accept-Language": language})
-    assert (answer.json()["days"], answer.json()["balance"]) == (7, 40)
+    assert (answer.json()["days"], answer.json()["points"]) == (7, 40)
     [full] = answer.json()["data"]
     assert (full["reason"], full["came_in"], full["went_out"]) == ("only_fills", 40, 0)
     assert words in full["words"]

@@ -108,15 +108,15 @@ class AllocationDeed(
 class SaturationDeed(
     Struct, tag_field="deed", tag="saturation", forbid_unknown_fields=True, kw_only=True
 ):
-    """Say when a shop counts as full: by what it has, and what went out of what came in."""
+    """Say when a shop counts as full: it has so many points, and little went out."""
 
     days: Annotated[int, Meta(ge=1, le=3660)]
-    balance: Amount
+    points: Amount
     percent_out: Annotated[int, Meta(ge=0, le=100)]
 
     def bounds(self) -> SaturationBounds:
         """Return what is to be set."""
-        return SaturationBounds(days=self.days, balance=self.balance, percent_out=self.percent_out)
+        return SaturationBounds(days=self.days, balance=self.points, percent_out=self.percent_out)
 
 
 class ErasureDeed(

@@ -183,7 +183,7 @@ async def read_saturation(request: Call) -> SaturationList:
             ]
     return SaturationList(
         days=bounds.days,
-        balance=bounds.balance,
+        points=bounds.balance,
         percent_out=bounds.percent_out,
         data=[
             SaturationView(

@@ -138,9 +138,12 @@ class SaturationView(Struct, frozen=True, kw_only=True):
 
 
 class SaturationList(Struct, frozen=True, kw_only=True):
-    """Shops that are full, the fullest first, and by which bounds they count as such."""
+    """Shops that are full, the fullest first, and by which bounds they count as such.
+
+    They have so many points, and of what came in during these days at most this percentage left.
+    """
 
     days: int
-    balance: int
+    points: int
     percent_out: int
     data: list[SaturationView]
