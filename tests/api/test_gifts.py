@@ -2,12 +2,21 @@
 
 import asyncio
 from collections import Counter as Count
+from datetime import timedelta
 from uuid import UUID
 
 import httpx
 import pytest
 
-from tests.api.client import Api, Caller, Resident, check_only_fault, check_problem, new_key
+from tests.api.client import (
+    Api,
+    Caller,
+    Resident,
+    check_only_fault,
+    check_problem,
+    new_key,
+    token_for,
+)
 from tests.api.counter import Counter
 from tests.api.logins import Door
 from tests.api.service import key_file
@@ -15,7 +24,7 @@ from tests.api.test_caps import agreed, two_of
 from tests.api.test_minor_cap import Youth
 from tests.book import Book
 from tests.people.desk import Desk
-from tests.people.test_kin import child_of
+from tests.people.test_kin import child_of, named
 from tests.places import open_branch, place
 from timebank.domain.ledger import AccountKind, Unit
 from timebank.domain.redemption import CapScope
@@ -123,6 +132,23 @@ async def test_a_guardian_gives_to_the_child_by_number_and_card(youth: Youth) ->
 async def youth(door: Door) -> Youth:
     """A minor of a new bank."""
     return await Youth.at(door)
+
+
+async def test_a_helper_and_whom_they_help_are_kin(door: Door) -> None:
+    counter = await Counter.open(door.api)
+    await counter.market.cap(CapScope.GIFT_DAY, None)
+    helped, helper = [await door.desk.member() for _ in range(2)]
+    callers = []
+    for person in (helped, helper):
+        await door.book.open_account(owner_id=person, balance=10)
+        callers.append(Caller(door.api.http, await token_for(door.book, Role.RESIDENT, person)))
+    check_problem(await give(callers[1], resident_id=str(helped)), "not_found")
+    await named(door.desk, helped, helper, timedelta(days=1))
+    assert (await give(callers[1], 3, resident_id=str(helped))).status_code == 201
+    assert (await give(callers[0], 4, resident_id=str(helper))).status_code == 201
+    ended = await callers[0].send("DELETE", f"/residents/{helped}/helpers/{helper}")
+    assert ended.status_code == 204
+    check_problem(await give(callers[1], resident_id=str(helped)), "not_found")
 
 
 async def test_gifts_of_minors_at_once_stay_within_the_cap(youth: Youth) -> None:

@@ -24,6 +24,7 @@ from tests.api.counter import Counter
 from tests.api.operation_ids import OPERATION_IDS
 from tests.api.things import MAKERS, Things
 from tests.api.things_service import SERVICE_MAKERS
+from tests.redemption.test_settlements import draft, earn
 from timebank.domain.ledger import AccountKind
 from timebank.people.access import Role
 
@@ -186,10 +187,11 @@ def cases(app: Litestar) -> st.SearchStrategy[schemathesis.Case]:
     )
 
 
-OF_SERVICE = (
+MADE = (
     "activity_id",
     "attendance_id",
     "category_id",
+    "family_id",
     "record_id",
     "shift_id",
     "wish_id",
@@ -204,8 +206,9 @@ async def real(counter: Counter) -> dict[str, UUID]:
     award = book.award(resident.wallet, 1)
     await book.post_all(award)
     things = await Things.at(book, book.bank.root_id)
+    await earn(market, 4)
     return {
-        **{name: await things.get(name) for name in OF_SERVICE},
+        **{name: await things.get(name) for name in MADE},
         "account_id": resident.wallet,
         "to_account_id": resident.wallet,
         "transfer_id": award.transfer_id,
@@ -213,6 +216,7 @@ async def real(counter: Counter) -> dict[str, UUID]:
         "merchant_id": market.merchant_id,
         "offer_id": await market.offer(stock=9),
         "hold_id": await market.held((resident.resident_id, resident.wallet), 3),
+        "settlement_id": (await draft(market)).settlement_id,
         "resident_id": resident.resident_id,
         "subject_id": resident.resident_id,
     }
