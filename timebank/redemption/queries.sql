@@ -197,7 +197,8 @@ CROSS JOIN LATERAL (
     WHERE r.bank_id = u.bank_id AND r.scope = u.scope AND r.subject_id IN (u.subject_id, nil_id())
     ORDER BY r.subject_id = u.subject_id DESC, r.in_force_from DESC LIMIT 1
 ) AS cap
-WHERE u.bank_id = $1 AND u.scope IN ('person_day', 'clerk_day') AND u.used_on >= $2
+WHERE u.bank_id = $1 AND u.scope IN ('person_day', 'clerk_day', 'gift_day', 'reissue_day')
+  AND u.used_on >= $2
   AND u.used BETWEEN cap.points * $3::float8 AND cap.points AND cap.points > 0
 GROUP BY u.subject_id HAVING count(*) >= $4
 ORDER BY times DESC, u.subject_id LIMIT $5;
