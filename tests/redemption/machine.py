@@ -18,6 +18,7 @@ from tests.book import STAFF, Book
 from tests.properties.test_ledger_machine import Database
 from tests.redemption.market import HOUR, INSTANT, Market, noon_zone
 from tests.redemption.model import Asked, Model, Thing, Told
+from tests.redemption.state import check_state
 from timebank.db import repeat_on_conflict
 from timebank.domain.ledger import AccountKind, ReversalReason
 from timebank.domain.redemption import Answer, CapScope, Channel, Wish
@@ -32,24 +33,6 @@ SCOPES = [scope for scope in CapScope if not scope.startswith("offer_")]
 PICK = st.integers(0, 10**6)
 SMALL = st.integers(0, 6)
 
-STATE = """
-SELECT 'balance', a.kind::text, a.owner_id::text, b.balance::text
-FROM account a JOIN balance b USING (bank_id, account_id)
-WHERE bank_id = $1 AND a.kind <> 'issuance'
-  AND (b.balance <> 0 OR a.kind NOT IN ('held', 'retired'))  -- opened at their first use
-UNION ALL
-SELECT 'hold', hold_id::text, state::text, format('%s %s %s', captured, refunded, returned)
-FROM hold WHERE bank_id = $1
-UNION ALL
-SELECT 'stock', offer_id::text, '', available::text FROM stock WHERE bank_id = $1
-UNION ALL
-SELECT 'cap', scope::text, format('%s %s', subject_id, nullif(offer_id, nil_id())), used::text
-FROM cap_use WHERE bank_id = $1 AND used <> 0
-UNION ALL
-SELECT 'act', act_id::text, status::text, coalesce(cap::text, '')
-FROM redemption_act WHERE bank_id = $1 AND kind <> 'expire'
-"""
-
 
 class RedemptionMachine(RuleBasedStateMachine):
     """Does everything in a new bank and in the model, and compares all that can be seen."""
@@ -62,6 +45,7 @@ class RedemptionMachine(RuleBasedStateMachine):
         self.model = Model(self.market.merchant_id)
         self.residents = [self.run(self.market.resident()) for _ in range(2)]
         self.model.owners = {wallet: resident for resident, wallet in self.residents}
+        self.model.wallets = {wallet for _, wallet in self.residents}
         self.pool, self.community = self.open_pool(new_id()), self.open_pool(book.bank.root_id)
         self.awards: list[tuple[UUID, UUID, int]] = []
         self.done: list[tuple[Any, ...]] = []
@@ -276,40 +260,4 @@ class RedemptionMachine(RuleBasedStateMachine):
 
     @invariant()
     def states_agree(self) -> None:
-        model, market = self.model, self.market
-        wallets = [wallet for _, wallet in self.residents]
-        stands = [("merchant", market.merchant_id, model.till)]
-        stands += [
-            ("wallet" if account in wallets else "pool", owner, model.points[account])
-            for account, owner in model.owners.items()
-        ]
-        stands += [("held", owner, points) for owner, points in model.held.items() if points]
-        stands += [("retired", None, model.retired)] if model.retired else []
-        expected = {
-            *(("balance", kind, owner and str(owner), str(n)) for kind, owner, n in stands),
-            *(
-                (
-                    "hold",
-                    str(key),
-                    held.state.value,
-                    f"{held.captured} {held.refunded} {held.returned}",
-                )
-                for key, held in model.holds.items()
-            ),
-            *(
-                ("stock", str(key), "", str(thing.stock))
-                for key, thing in model.things.items()
-                if thing.stock is not None
-            ),
-            *(
-                ("cap", scope.value, f"{subject} {offer or ''}", str(used))
-                for (scope, subject, offer), used in model.used.items()
-                if used
-            ),
-            *(
-                ("act", str(key), told.status.value, told.cap.value if told.cap else "")
-                for key, (_, told) in model.acts.items()
-            ),
-        }
-        rows = {tuple(row) for row in self.run(market.book.pool.fetch(STATE, market.bank_id))}
-        assert rows == expected, f"{rows - expected} instead of {expected - rows}"
+        self.run(check_state(self.market, self.model))

@@ -70,10 +70,14 @@ class Told:
 
 @dataclass
 class Model:
-    """A market: `owners` says whose each wallet or pool is, as points are held for an owner."""
+    """A market: `owners` says whose each wallet or pool is, as points are held for an owner.
+
+    `wallets` are those of the accounts that are no pools.
+    """
 
     merchant_id: UUID
     owners: dict[UUID, UUID] = field(default_factory=dict)
+    wallets: set[UUID] = field(default_factory=set)
     things: dict[UUID, Thing] = field(default_factory=dict)
     points: Counter[UUID] = field(default_factory=Counter)
     held: Counter[UUID] = field(default_factory=Counter)
@@ -136,6 +140,11 @@ class Model:
         for held in due:
             self._close(held, HoldState.EXPIRED, 0)
         return len(due)
+
+    def end(self, hold_id: UUID) -> None:
+        """End one that is overdue, as a sweeper came to it."""
+        assert self._is_due(self.holds[hold_id])
+        self._close(self.holds[hold_id], HoldState.EXPIRED, 0)
 
     def expire(self, taken: Mapping[UUID, int]) -> None:
         """Take what is past its last day out of wallets and pools."""
