@@ -21,7 +21,6 @@ def test_the_docs_are_fresh() -> None:
 def test_every_error_has_a_kind_or_comes_from_commands_only() -> None:
     assert set(error_docs.only_from_commands()) == {
         "bank_not_found",
-        "certificate_forged",
         "import_refused",
         "unsafe_key_file",
         "xlsx_missing",

@@ -257,6 +257,16 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "signing_key_missing": ProblemKind(
         409, "尚未建立签名密钥", "尚未建立簽名密鑰", "There is no key to sign with"
     ),
+    "certificate_forged": ProblemKind(
+        422, "与签发的内容不符", "與簽發的內容不符", "This is not what was signed"
+    ),
+    "public_url_missing": ProblemKind(
+        503, "尚未设定公开网址", "尚未設定公開網址", "The service does not know its address"
+    ),
+    "pdf_missing": ProblemKind(503, "未安装 PDF 组件", "未安裝 PDF 元件", "No PDF is made here"),
+    "font_missing": ProblemKind(
+        503, "缺少所需字体", "缺少所需字型", "No font here has these signs"
+    ),
     "activity_held": ProblemKind(
         409, "活动正在核查，记录暂缓确认", "活動正在核查，記錄暫緩確認", "The activity is held"
     ),

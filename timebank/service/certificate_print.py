@@ -6,10 +6,9 @@ from importlib import resources
 from string import Template
 from urllib.parse import urlsplit
 
-import msgspec
 import segno
 
-from timebank.domain.certificates import Document, Statement, say_time
+from timebank.domain.certificates import Document, read_statement, say_time
 from timebank.domain.errors import InvalidInputError
 
 _PAGE = Template(
@@ -34,7 +33,7 @@ def render(document: Document, base_url: str) -> str:
     parts = urlsplit(base_url)
     if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment:
         raise InvalidInputError("Certificates carry an https address.", pointer="base_url")
-    statement = msgspec.json.decode(document.statement, type=Statement)
+    statement = read_statement(document)
     check_url = f"{base_url.rstrip('/')}/api/v1/certificates/{statement.number}"
     drawn = io.BytesIO()
     segno.make(check_url, error="q", micro=False).save(
