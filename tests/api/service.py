@@ -18,6 +18,7 @@ import httpx
 from timebank.people.vault_keys import ensure_key_file
 
 PUBLIC_URL = "https://timebank.test"
+FONTS = Path(__file__).parents[1] / "fonts"
 
 
 @dataclass(frozen=True)

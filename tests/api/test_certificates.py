@@ -4,16 +4,19 @@ import asyncio
 import json
 import secrets
 from datetime import date, timedelta
+from io import BytesIO
 from typing import Any
 from uuid import UUID
 
 import httpx
 import msgspec
 import pytest
+from pypdf import PdfReader
 
 from tests.api.client import Api, Caller, check_only_fault, check_problem, new_key, token_for
 from tests.api.service import key_file
 from tests.people.desk import Desk
+from tests.people.desk import person as someone
 from tests.places import open_branch, place
 from tests.service.programme import CHECKER, MAKER, Programme
 from tests.service.test_certificates import NINE, ORDER, Office
@@ -42,11 +45,11 @@ async def office(api: Api) -> Office:
     return office
 
 
-async def served(office: Office, branch_id: UUID, minutes: int = 90) -> UUID:
-    """A member of the branch, with a confirmed record."""
-    person = await office.desk.member()
+async def served(office: Office, branch_id: UUID, name: str = "王小英") -> UUID:
+    """A member of the branch, with a confirmed record of 90 minutes."""
+    person = await office.desk.member(someone(name=name))
     await place(office.desk.book, person, branch_id)
-    record = await office.programme.record(person, NINE + timedelta(days=1), minutes)
+    record = await office.programme.record(person, NINE + timedelta(days=1), 90)
     await office.programme.confirm(record, by=CHECKER)
     return person
 
@@ -181,6 +184,22 @@ async def test_what_is_printed_is_what_was_signed(api: Api, office: Office) -> N
         check_problem(refused, "certificate_forged")
     elsewhere = await coordinator(api, await open_branch(api.book))
     check_problem(await elsewhere.post("/certificates/prints", document), "not_found")
+
+
+async def test_a_pdf_is_made_of_it_or_told_why_not(api: Api, office: Office) -> None:
+    branch_id = await open_branch(api.book)
+    here = await coordinator(api, branch_id)
+    answers = []
+    for name in ("王小英", "王龘"):  # the fonts of the tests lack the last sign
+        person = await served(office, branch_id, name)
+        document = made(await here.post(f"/residents/{person}/certificates", BODY))["document"]
+        answers.append(await here.post("/certificates/prints", document))
+    printed, refused = answers
+    assert printed.headers["content-type"] == "application/pdf"
+    assert printed.headers["cache-control"] == "no-store"
+    [page] = PdfReader(BytesIO(printed.content)).pages
+    assert "姓名 王小英" in page.extract_text()
+    assert "龘" not in json.dumps(check_problem(refused, "font_missing"), ensure_ascii=False)
 
 
 async def test_anybody_may_check_a_number(api: Api, office: Office) -> None:

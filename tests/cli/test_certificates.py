@@ -50,7 +50,20 @@ async def test_from_key_to_paper(
         )
         assert refused.exit_code == code, refused.output
     page = await asyncio.to_thread(
-        run, "certificate", "print", str(paper), "--base-url", "https://bank.example"
+        run,
+        "certificate",
+        "print",
+        str(paper),
+        "--base-url",
+        "https://bank.example",
+        "--form",
+        "html",
     )
     document = msgspec.json.decode(issued.stdout, type=Document)
     assert document.printed.name in page.stdout
+    address = {"PUBLIC_URL": "https://bank.example", "FONT_DIR": str(tmp_path)}
+    pdf = await asyncio.to_thread(run, "certificate", "print", str(paper), **address)
+    assert pdf.exit_code == 1
+    assert "fonts-noto-cjk" in pdf.stderr
+    nowhere = await asyncio.to_thread(run, "certificate", "print", str(paper))
+    assert "TIMEBANK_PUBLIC_URL" in nowhere.stderr

@@ -4,6 +4,7 @@ A number holds 80 random bits: who was not shown one finds none by trying. The d
 name, is in one answer only and never stored.
 """
 
+import asyncio
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
@@ -38,7 +39,9 @@ from timebank.ledger.banks import Bank, get_bank
 from timebank.people.access import Action
 from timebank.people.seals import Seals
 from timebank.people.vault import Purpose
-from timebank.service import certificate_print, certificates
+from timebank.service import certificates
+from timebank.service.certificate_pdf import make_pdf
+from timebank.service.certificate_print import render
 from timebank.service.signing import make_signing_key, publish_keys, verify
 
 KEYS_CACHED = {"Cache-Control": "public, max-age=300"}
@@ -116,8 +119,11 @@ async def print_certificate(request: Call, data: JSONBody[PrintBody]) -> Respons
         certificate = await certificates.check_number(connection, statement.number)
         await check_reach(connection, request, certificate.person_id)
         await note_deed(connection, request, certificate.certificate_id)
-    page = certificate_print.render(document, base_url)
-    return Response(page, status_code=200, media_type=MediaType.HTML, headers=NO_STORE)
+    if data.form == "html":
+        page = render(document, base_url)
+        return Response(page, status_code=200, media_type=MediaType.HTML, headers=NO_STORE)
+    pdf = await asyncio.to_thread(make_pdf, document, base_url, desk.settings.font_dir)
+    return Response(pdf, status_code=200, media_type="application/pdf", headers=NO_STORE)
 
 
 @post(

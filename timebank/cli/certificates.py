@@ -1,5 +1,6 @@
 """`timebank keys` and `timebank certificate`: what a bank signs with, and what it signed."""
 
+import asyncio
 from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import UUID
@@ -12,13 +13,14 @@ from timebank.cli.running import command, out, settings_from_environment
 from timebank.database import open_database
 from timebank.db import transaction
 from timebank.domain.certificates import Document, PublicKeys, RevocationReason, say_time
-from timebank.domain.service_errors import CertificateForgedError
+from timebank.domain.service_errors import CertificateForgedError, PublicUrlMissingError
 from timebank.files import read_file
 from timebank.ledger.banks import get_bank
 from timebank.ledger.ids import new_id
 from timebank.people.grants import OPERATOR_ID
 from timebank.people.seals import Seals
 from timebank.people.vault_keys import open_key_ring
+from timebank.service.certificate_pdf import make_pdf
 from timebank.service.certificate_print import render
 from timebank.service.certificates import Order, issue_certificate, revoke_certificate
 from timebank.service.signing import make_signing_key, publish_keys, verify
@@ -172,17 +174,32 @@ async def verify_file(path: Path, keys_path: Path) -> None:
 
 @certificate.command("print")
 @click.argument("path", metavar="CERTIFICATE.json", type=_FILE)
-@click.option("--base-url", required=True, help="Where the public check is served, https.")
+@click.option("--base-url", help="Where the check is served, https; TIMEBANK_PUBLIC_URL.")
+@click.option("--form", type=click.Choice(["pdf", "html"]), default="pdf", show_default=True)
 @command
-async def print_form(path: Path, base_url: str) -> None:
-    """Write the certificate as an HTML page to be printed, with the QR code of its check.
+async def print_form(path: Path, base_url: str | None, form: str) -> None:
+    """Write the certificate as PDF, or as an HTML page, with the QR code of its check.
+
+    It prints what it is given: verify a document that comes from elsewhere first. PDF needs the
+    extra `pdf`, and a Chinese font (see TIMEBANK_FONT_DIR).
 
     \b
     Example:
-      timebank certificate print certificate.json --base-url https://bank.example > c.html
+      timebank certificate print certificate.json --base-url https://bank.example > c.pdf
     """
-    document = msgspec.json.decode(read_file(path), type=Document)
-    click.echo(render(document, base_url))
+    settings = settings_from_environment()
+    base_url = base_url or settings.public_url
+    if base_url is None:
+        raise PublicUrlMissingError
+    try:
+        document = msgspec.json.decode(read_file(path), type=Document)
+    except (msgspec.MsgspecError, ValueError):
+        raise CertificateForgedError from None
+    if form == "html":
+        click.echo(render(document, base_url))
+    else:
+        pdf = await asyncio.to_thread(make_pdf, document, base_url, settings.font_dir)
+        click.echo(pdf, nl=False)
 
 
 def _today(zone: ZoneInfo) -> date:
