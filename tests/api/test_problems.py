@@ -6,9 +6,10 @@ import pytest
 
 from tests.api.client import Api, check_problem
 from timebank.api import error_docs
-from timebank.api.problems import PROBLEM_KINDS, preferred_language
+from timebank.api.problems import PROBLEM_KINDS
 from timebank.api.refusals import describe, without_values
 from timebank.domain.errors import BankNotFoundError
+from timebank.domain.languages import preferred_language
 from timebank.domain.ledger import TransferStatus
 from timebank.domain.redemption import RedemptionStatus
 

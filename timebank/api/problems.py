@@ -1,17 +1,13 @@
 """RFC 9457 problems: every code with its HTTP status and its title in three languages."""
 
-import re
 from collections.abc import Mapping
-from typing import Literal
 from urllib.parse import quote
 
 from msgspec import UNSET, Struct, UnsetType
 
+from timebank.domain.languages import preferred_language
+
 PROBLEM_JSON = "application/problem+json"
-
-Language = Literal["zh_hans", "zh_hant", "en"]
-
-_QUALITY = re.compile(r"[01](\.\d{0,3})?")
 
 
 class ProblemKind(Struct, frozen=True):
@@ -308,22 +304,6 @@ class Problem(Struct, frozen=True, kw_only=True):
     detail: str
     instance: str
     errors: list[Fault] | UnsetType = UNSET
-
-
-def preferred_language(accept_language: str) -> Language:
-    """Return which language we speak is wanted most by an Accept-Language header, else 简体中文."""
-    wanted: list[tuple[float, Language]] = []
-    for part in accept_language.lower().split(","):
-        tag, _, quality = part.strip().partition(";q=")
-        weight = float(quality) if _QUALITY.fullmatch(quality) else float(not quality)
-        if tag.startswith(("zh-hant", "zh-tw", "zh-hk", "zh-mo")):
-            wanted.append((weight, "zh_hant"))
-        elif tag.startswith("zh"):
-            wanted.append((weight, "zh_hans"))
-        elif tag.startswith("en"):
-            wanted.append((weight, "en"))
-    weight, language = max(wanted, key=lambda pair: pair[0], default=(0.0, "zh_hans"))
-    return language if weight else "zh_hans"
 
 
 def make_problem(
