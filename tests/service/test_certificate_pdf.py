@@ -10,9 +10,11 @@ import pytest
 from pypdf import PdfReader
 
 from tests.service.test_certificate_print import DOCUMENT, PRINTED, STATEMENT
+from tests.service.test_signing import KEYS, sign
 from timebank.domain.certificates import CertificateLine, Document, canonical
 from timebank.domain.service_errors import FontMissingError, PdfMissingError
 from timebank.service.certificate_pdf import make_pdf
+from timebank.service.signing import verify
 
 FONTS = Path(__file__).parents[1] / "fonts"
 BASE = "https://bank.example/"
@@ -105,11 +107,20 @@ def test_the_same_certificate_is_the_same_file() -> None:
     assert len(reader.pages[0].images) == 0  # the QR code is drawn, and sharp in any size
 
 
-@pytest.mark.parametrize("sign", ["龘", "\U0003134a", "ภ", "\U0001f600"])
-def test_a_sign_that_no_font_has_is_refused_and_not_told(sign: str) -> None:
+def test_the_signed_file_is_attached_and_verifies() -> None:
+    document = sign()
+    reader = PdfReader(BytesIO(make_pdf(document, BASE, FONTS)))
+    [attached] = reader.attachments["certificate.json"]
+    read = msgspec.json.decode(attached, type=Document)
+    assert read == document
+    assert verify(read, KEYS).minutes == 150
+
+
+@pytest.mark.parametrize("missing", ["龘", "\U0003134a", "ภ", "\U0001f600"])
+def test_a_sign_that_no_font_has_is_refused_and_not_told(missing: str) -> None:
     with pytest.raises(FontMissingError, match="TIMEBANK_FONT_DIR") as refused:
-        make_pdf(with_printed(name=f"王{sign}"), BASE, FONTS)
-    assert sign not in str(refused.value)
+        make_pdf(with_printed(name=f"王{missing}"), BASE, FONTS)
+    assert missing not in str(refused.value)
     assert refused.value.__suppress_context__
 
 

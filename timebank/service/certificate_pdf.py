@@ -1,7 +1,8 @@
-"""The certificate as PDF, with typst (the extra `pdf`): archivable (PDF/A-2a), readable aloud.
+"""The certificate as PDF, with typst (the extra `pdf`): archivable (PDF/A-3a), readable aloud.
 
 Both standards refuse a sign that no font has, so no box is ever printed in place of a name. The
-same document gives the same bytes where the fonts are the same.
+signed file is attached: whoever has the PDF can verify it without us. The same document gives the
+same bytes where the fonts are the same.
 """
 
 import importlib
@@ -19,7 +20,7 @@ from timebank.domain.service_errors import FontMissingError, PdfMissingError
 from timebank.service.certificate_form import fill_form
 
 _TEMPLATE = resources.files("timebank.service").joinpath("certificate.typ").read_bytes()
-_STANDARDS = ["a-2a", "ua-1"]
+_STANDARDS = ["a-3a", "ua-1"]
 _NO_SIGN = "could not be displayed"
 
 _PREFERRED = (
@@ -54,6 +55,7 @@ def make_pdf(document: Document, base_url: str, font_dir: Path | None = None) ->
         "lines": form.lines,
         "qr": form.qr,
         "fonts": families,
+        "file": msgspec.json.encode(document).decode(),
         "day": [day.year, day.month, day.day],
     }
     with tempfile.TemporaryDirectory(prefix="timebank-") as nothing:

@@ -77,12 +77,13 @@ _CERTIFICATE = {
     "ask_button": Words("查验", "查驗", "Check"),
     "offline": Words("不经本站也能查验", "不經本站也能查驗", "Check it without this site"),
     "offline_text": Words(
-        "每份证明的电子文件都有数字签名。用出具单位公布的公钥可以离线核对，一字改动也会被发现："
-        "这样只看签名；是否撤销，仍以本页为准。",
-        "每份證明的電子檔都有數位簽章。用出具單位公布的公鑰可以離線核對，一字改動也會被發現："
-        "這樣只看簽章；是否撤銷，仍以本頁為準。",
-        "The file of each certificate is signed. With the issuer's published keys anybody finds "
-        "any changed letter, offline. Whether it was revoked, only this page tells.",
+        "PDF 证明里附有带数字签名的文件 certificate.json。用出具单位公布的公钥可以离线核对，"
+        "一字改动也会被发现；是否已撤销，仍以本页为准。",
+        "PDF 證明裡附有帶數位簽章的檔案 certificate.json。用出具單位公布的公鑰可以離線核對，"
+        "一字改動也會被發現；是否已撤銷，仍以本頁為準。",
+        "A PDF certificate has the signed file certificate.json attached. With the issuer's "
+        "published keys anybody finds any changed letter, offline. Whether it was revoked, only "
+        "this page tells.",
     ),
     "keys": Words("出具单位的公钥", "出具單位的公鑰", "The issuer's public keys"),
 }
