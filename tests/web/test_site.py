@@ -14,7 +14,8 @@ from jinja2 import meta
 
 from tests.api.client import Api
 from tests.api.conftest import client_of
-from tests.api.service import key_file
+from tests.api.counter import Counter
+from tests.api.service import PUBLIC_URL, key_file
 from tests.api.test_certificates import office, served
 from tests.places import open_branch
 from tests.service.test_certificates import Office
@@ -24,7 +25,7 @@ from timebank.config import Settings
 from timebank.domain.certificates import make_number, spell_code
 from timebank.domain.errors import OverloadedError
 from timebank.domain.languages import Language
-from timebank.domain.redemption import CodeKind, read_code
+from timebank.domain.redemption import Code, CodeKind, read_code
 from timebank.embedded import Server
 from timebank.people.cards import new_card_token, parse_card_token
 from timebank.redemption.codes import new_code
@@ -269,6 +270,24 @@ async def test_a_code_that_a_camera_opens_tells_what_to_do(api: Api, path: str, 
     assert "店员" in page
     assert "不要用手机相机" in page
     assert (await open_page(api, f"{path}#p{secrets.token_urlsafe(16)}")).text == page
+
+
+async def test_opening_a_code_uses_nothing_up_and_does_not_tell_a_real_one(
+    counter: Counter,
+) -> None:
+    resident = await counter.api.resident(points=30)
+    shown = (await resident.caller.post("/payment-codes", {})).json()
+    real = Code(CodeKind.PAYMENT, shown["digits"], shown["token"])
+    seen = []
+    for code in (real, new_code(CodeKind.PAYMENT)):
+        for _ in range(7):  # as often as wrong codes end in a wait
+            answer = await counter.api.http.get(code.address(PUBLIC_URL), headers=BROWSER)
+            assert code.token not in str(answer.request.url.raw_path)
+            headers = {key: value for key, value in answer.headers.items() if key != "x-request-id"}
+            seen.append((answer.status_code, answer.text, headers))
+    assert all(one == seen[0] for one in seen)
+    charge = {"code": real.address(PUBLIC_URL), "points": 7}
+    assert (await counter.clerk.post("/charges", charge)).status_code == 201
 
 
 def test_the_service_writes_no_access_log() -> None:

@@ -172,9 +172,6 @@ class PdfMissingError(TimebankError):
 
 
 class FontMissingError(TimebankError):
-    """No font here has all the signs of this certificate: none is printed without them.
-
-    Install one (Debian: `apt install fonts-noto-cjk`), or set TIMEBANK_FONT_DIR to its folder.
-    """
+    """No font here has all its signs: `apt install fonts-noto-cjk`, or set TIMEBANK_FONT_DIR."""
 
     code = "font_missing"
