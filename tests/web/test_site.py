@@ -11,6 +11,7 @@ import httpx
 import jinja2
 import pytest
 from jinja2 import meta
+from msgspec.structs import replace
 
 from tests.api.client import Api
 from tests.api.conftest import client_of
@@ -132,6 +133,18 @@ async def test_what_is_no_number_is_unknown_and_not_said_again(api: Api, number:
     assert "查无此编号" in answer.text or "没有这一页" in answer.text
     assert number not in answer.text
     assert "49" not in Parts(answer.text).links
+
+
+async def test_whatever_a_page_is_given_is_escaped(
+    api: Api, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued = await office.issue(await served(office, await open_branch(api.book)))
+
+    async def find(*_: Any) -> Any:
+        return replace(issued.certificate, from_on="<script>alert(1)</script>")
+
+    monkeypatch.setattr(site, "check_number", find)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in await page_of(api, issued)
 
 
 async def test_a_guessed_number_is_unknown(api: Api) -> None:
