@@ -165,10 +165,13 @@ async def verify_file(path: Path, keys_path: Path) -> None:
     except (msgspec.MsgspecError, ValueError):
         raise CertificateForgedError from None
     found = verify(document, published)
+    printed = document.printed
     out.print(
         f"✓ {found.number}: {found.from_on} – {found.until_on}, {say_time(found.minutes)} "
-        f"({found.issuer})",
+        f"({found.issuer})\n  {printed.name} {printed.id_number}\n"
+        "  The paper must say so too. Whether it was revoked, only the check of its number tells.",
         markup=False,
+        soft_wrap=True,
     )
 
 
