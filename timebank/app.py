@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Response, Router
 from litestar.config.app import AppConfig
 from litestar.handlers import HTTPRouteHandler
 
@@ -53,6 +53,8 @@ from timebank.database import open_database
 from timebank.jobs import running_jobs
 from timebank.logs import set_up_logs
 from timebank.people.access import Action
+from timebank.web import site
+from timebank.web.pages import show_refusal, wants_page
 
 
 class UndeclaredActionError(Exception):
@@ -75,11 +77,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
                 desk.close()
 
     app = Litestar(
-        [Router("/api/v1", route_handlers=_routers()), explain_problem, send_asset],
+        [Router("/api/v1", route_handlers=_routers()), explain_problem, send_asset, site.router],
         lifespan=[with_desk],
         middleware=[Gate],
         request_class=Call,
-        exception_handlers={Exception: answer_error},
+        exception_handlers={Exception: _refuse},
         openapi_config=openapi_config(),
         request_max_body_size=LARGEST_BODY,
         before_send=[answer_with_request_id],
@@ -122,6 +124,11 @@ def _routers() -> list[Router]:
         certificates.router,
         health.router,
     ]
+
+
+def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Answer programs with a problem, and whoever looks for a page with one."""
+    return show_refusal(request, error) if wants_page(request) else answer_error(request, error)
 
 
 def _without_litestar_logging(config: AppConfig) -> AppConfig:

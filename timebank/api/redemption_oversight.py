@@ -14,7 +14,6 @@ from timebank.api.accounts import Cursor, Limit
 from timebank.api.call import Call
 from timebank.api.cursors import make_cursor, read_cursor
 from timebank.api.operations import get
-from timebank.api.problems import preferred_language
 from timebank.api.wire_exchange import (
     OverridePage,
     OverrideView,
@@ -23,6 +22,7 @@ from timebank.api.wire_exchange import (
 )
 from timebank.api.wire_redemption import AnomalyList, AnomalyView, CapList, CapView
 from timebank.db import Connection, transaction
+from timebank.domain.languages import preferred_language
 from timebank.domain.redemption import EVERYONE
 from timebank.people.access import Action
 from timebank.people.parties import list_path_of
