@@ -5258,15 +5258,21 @@ CREATE TABLE family_member (
     may_hold   boolean     NOT NULL,
     joined_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     left_at    timestamptz,
+    confirmed_by uuid,
+    confirmed_at timestamptz,
     CONSTRAINT family_joined_once_at_a_time PRIMARY KEY (bank_id, family_id, member_id, joined_at),
-    CONSTRAINT family_is_of_others CHECK (family_id <> member_id)
+    CONSTRAINT family_is_of_others CHECK (family_id <> member_id),
+    CONSTRAINT family_confirmed_by_somebody CHECK ((confirmed_by IS NULL) = (confirmed_at IS NULL))
 );
 CREATE UNIQUE INDEX family_member_once ON family_member (bank_id, family_id, member_id)
     WHERE left_at IS NULL;
 CREATE INDEX family_of_member ON family_member (bank_id, member_id) WHERE left_at IS NULL;
 COMMENT ON TABLE family_member IS
-    'Who belongs to a family, a party that owns a pool. All members may give to it.';
+    'Who belongs to a family, a party that owns a pool. All who are confirmed may give to it.';
 COMMENT ON COLUMN family_member.may_hold IS 'Whether they also spend from the pool.';
+COMMENT ON COLUMN family_member.confirmed_by IS
+    'Who knows that they are family: whom it does not serve, or, of the first, the founder. Until '
+    'then they are kin of nobody there and have no part in the pool.';
 
 CREATE TABLE family_invitation (
     bank_id        integer     NOT NULL,
@@ -5386,8 +5392,42 @@ COMMENT ON FUNCTION list_persons_behind IS
     'Whom it serves now if something is done to what a party owns: the party, a family''s members, '
     'who works for a merchant, and the guardians of all these.';
 
-GRANT EXECUTE ON FUNCTION list_persons_behind TO timebank_app;
-GRANT INSERT ON family_member, family_invitation, saturation_rule TO timebank_app;
+CREATE FUNCTION found_family(p_bank integer, p_family uuid, p_founder uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    SELECT FROM party WHERE (bank_id, party_id) = (p_bank, p_family) FOR NO KEY UPDATE;
+    INSERT INTO family_member (bank_id, family_id, member_id, may_hold, confirmed_by, confirmed_at)
+    SELECT p_bank, p_family, p_founder, true, p_founder, clock_timestamp()
+    WHERE NOT EXISTS (SELECT FROM family_member WHERE bank_id = p_bank AND family_id = p_family);
+$$;
+COMMENT ON FUNCTION found_family IS
+    'Its first member, confirmed, since alone they are kin of nobody; nothing where there was one. '
+    'Locks the family''s party.';
+
+CREATE FUNCTION confirm_family_member(
+    p_bank integer, p_family uuid, p_member uuid, p_actor uuid
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM family_member
+    WHERE bank_id = p_bank AND family_id = p_family AND member_id = p_member AND left_at IS NULL
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF p_actor IN (SELECT list_persons_behind(p_bank, p_family)) THEN
+        PERFORM refuse('family_confirmed_by_another', 'whom a family serves confirms nobody in it');
+    END IF;
+    UPDATE family_member SET confirmed_by = p_actor, confirmed_at = clock_timestamp()
+    WHERE bank_id = p_bank AND family_id = p_family AND member_id = p_member AND left_at IS NULL
+      AND confirmed_at IS NULL;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION confirm_family_member IS
+    'From now on the member is kin of the others there; who confirmed first stays. False if they '
+    'are no member; refuses whoever the family serves. Locks the membership.';
+
+GRANT EXECUTE ON FUNCTION list_persons_behind, found_family, confirm_family_member TO timebank_app;
+GRANT INSERT (bank_id, family_id, member_id, may_hold) ON family_member TO timebank_app;
+GRANT INSERT ON family_invitation, saturation_rule TO timebank_app;
 GRANT UPDATE (used_by, used_at) ON family_invitation TO timebank_app;
 GRANT UPDATE (left_at) ON family_member TO timebank_app;
 GRANT EXECUTE ON FUNCTION give_points TO timebank_app;

@@ -80,6 +80,7 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "consent_by_self_or_guardian": GuardianNeededError,
     "guardian_is_adult_of_minor": GuardianNeededError,
     "guardian_is_another": GuardianNeededError,
+    "family_confirmed_by_another": SecondPersonNeededError,
     "guardian_named_by_another": SecondPersonNeededError,
     "helper_for_a_year_at_most": HelperRefusedError,
     "helper_is_another": HelperRefusedError,

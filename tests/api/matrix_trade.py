@@ -76,6 +76,13 @@ FAMILIES = [
         ok=201,
     ),
     Row(
+        "POST /families/{family_id:uuid}/members/{member_id:uuid}/confirmation",
+        {Role.COORDINATOR: "branch"},
+        {},
+        ok=201,
+        made={"family_id": "awaited_family_id", "member_id": "owner_id"},
+    ),
+    Row(
         "DELETE /families/{family_id:uuid}/members/{member_id:uuid}",
         RESIDENTS,
         ok=204,

@@ -25,6 +25,7 @@ OPERATION_IDS = {
     "close_shop",
     "collect_wish",
     "complete_enrolment",
+    "confirm_family_member",
     "confirm_records",
     "confirm_wish",
     "correct_personal",

@@ -7,12 +7,12 @@ import pytest
 from tests.api.client import Caller, check_problem, token_for
 from tests.api.counter import Counter
 from tests.api.test_caps import agreed, two_of
+from tests.families import open_family
 from tests.places import open_branch, place
 from timebank.domain.ledger import AccountKind
 from timebank.domain.redemption import CapScope
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
-from timebank.redemption.families import found_family
 
 
 async def test_a_pool_helps_a_household_by_four_eyes(counter: Counter) -> None:
@@ -23,7 +23,7 @@ async def test_a_pool_helps_a_household_by_four_eyes(counter: Counter) -> None:
     await place(book, needy.resident_id, here)
     family_id = new_id()
     async with book.pool.acquire() as connection:
-        family_pool = await found_family(
+        family_pool = await open_family(
             connection, book.bank_id, family_id, {needy.resident_id: True}
         )
     two = await two_of(counter, Role.COORDINATOR)

@@ -5,14 +5,17 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
-from tests.api.client import Caller, Resident, check_problem, new_key
+from tests.api.client import Caller, Resident, check_problem, new_key, token_for
 from tests.api.counter import Counter
 from tests.api.logins import Door
 from tests.api.test_minor_cap import Youth
 from tests.places import open_branch, place
 from timebank.domain.redemption import CapScope
+from timebank.ledger.ids import new_id
+from timebank.people.access import Role
 from timebank.redemption.families import invite_to_family
 
 
@@ -37,6 +40,11 @@ async def join(caller: Caller, token: str, **whom: str) -> Any:
     return await caller.post("/family-memberships", {"token": token, **whom})
 
 
+async def confirm(coordinator: Caller, family: dict[str, Any], member_id: UUID) -> Any:
+    path = f"/families/{family['family_id']}/members/{member_id}/confirmation"
+    return await coordinator.post(path, {})
+
+
 async def families(caller: Caller, resident: Resident) -> list[dict[str, Any]]:
     answer = await caller.get(f"/residents/{resident.resident_id}/families")
     assert answer.status_code == 200, answer.text
@@ -51,6 +59,8 @@ async def test_a_family_saves_and_spends_together(counter: Counter) -> None:
     joined = await join(child.caller, await invited(parent.caller, family))
     assert joined.status_code == 201, joined.text
     assert [one["may_hold"] for one in joined.json()["members"]] == [True, False]
+    confirmed = await confirm(counter.coordinator, family, child.resident_id)
+    assert confirmed.status_code == 201, confirmed.text
     for member in (parent, child):
         gift = {"points": 20, "family_id": family["family_id"]}
         assert (await member.caller.post("/gifts", gift)).status_code == 201
@@ -73,6 +83,68 @@ async def test_a_family_saves_and_spends_together(counter: Counter) -> None:
     stranger = await counter.api.resident(points=5)
     check_problem(await counter.hold(stranger, points=1, **pool), "not_found")
     assert await counter.api.book.balance(parent.wallet) == 30
+
+
+async def test_who_is_not_confirmed_is_kin_of_nobody(counter: Counter) -> None:
+    """Two strangers who found a family cannot pay each other by it, and rejoining asks again."""
+    one, other = [await counter.api.resident(points=50) for _ in range(2)]
+    await counter.market.cap(CapScope.GIFT_DAY, None)
+    family = await founded(one)
+    token = await invited(one.caller, family, may_hold=True)
+
+    async def check_apart() -> None:
+        for giver, to in ((one, other), (other, one)):
+            gift = {"points": 1, "resident_id": str(to.resident_id)}
+            check_problem(await giver.caller.post("/gifts", gift), "not_found")
+        gift = {"points": 1, "family_id": family["family_id"]}
+        check_problem(await other.caller.post("/gifts", gift), "not_found")
+        held = await counter.hold(other, points=1, account_id=family["account_id"])
+        check_problem(held, "not_found")
+        path = f"/families/{family['family_id']}/invitations"
+        check_problem(await other.caller.post(path, {}), "not_found")
+        [seen] = await families(other.caller, other)
+        assert seen["points"] is None
+        assert [member["confirmed_at"] is None for member in seen["members"]] == [False, True]
+
+    joined = await join(other.caller, token)
+    assert joined.status_code == 201, joined.text
+    await check_apart()
+    check_problem(await confirm(one.caller, family, other.resident_id), "forbidden")
+    assert (await confirm(counter.coordinator, family, other.resident_id)).status_code == 201
+    again = await confirm(counter.coordinator, family, other.resident_id)
+    assert again.status_code == 201
+    gift = {"points": 1, "resident_id": str(one.resident_id)}
+    assert (await other.caller.post("/gifts", gift)).status_code == 201
+    path = f"/families/{family['family_id']}/members/{other.resident_id}"
+    assert (await other.caller.send("DELETE", path)).status_code == 204
+    check_problem(await confirm(counter.coordinator, family, other.resident_id), "not_found")
+    await join(other.caller, await invited(one.caller, family, may_hold=True))
+    await check_apart()
+
+
+async def test_nobody_confirms_in_their_own_family(counter: Counter) -> None:
+    """Neither a coordinator who founded it, nor one who waits in it."""
+    one, other = [await counter.api.resident() for _ in range(2)]
+    family = await founded(one)
+    await join(other.caller, await invited(one.caller, family))
+    for served in (one, other):
+        token = await token_for(counter.api.book, Role.COORDINATOR, served.resident_id)
+        answer = await confirm(Caller(counter.api.http, token), family, other.resident_id)
+        check_problem(answer, "second_person_needed")
+    check_problem(await confirm(counter.coordinator, family, new_id()), "not_found")
+
+
+async def test_the_service_writes_no_confirmation_by_itself(counter: Counter) -> None:
+    one = await counter.api.resident()
+    family = await founded(one)
+    for statement in (
+        "UPDATE family_member SET confirmed_at = clock_timestamp() WHERE family_id = $1",
+        "INSERT INTO family_member (bank_id, family_id, member_id, may_hold, confirmed_by, "
+        "confirmed_at) SELECT bank_id, $1, bank_id::text::uuid, true, $1, joined_at "
+        "FROM family_member",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await counter.api.book.pool.execute(statement, UUID(family["family_id"]))
 
 
 async def test_a_token_is_good_once_and_while_its_maker_may_spend(counter: Counter) -> None:
@@ -166,6 +238,7 @@ async def test_what_a_minor_spends_of_the_pool_counts_as_theirs(youth: Youth) ->
     family = await founded(parent)
     token = await invited(parent.caller, family, may_hold=True)
     await join(youth.guardian, token, resident_id=str(youth.minor_id))
+    await confirm(youth.counter.coordinator, family, youth.minor_id)
     gift = {"points": 50, "family_id": family["family_id"]}
     assert (await parent.caller.post("/gifts", gift)).status_code == 201
     await youth.cap(10, 15)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter as Count
-from datetime import timedelta
 from uuid import UUID
 
 import httpx
@@ -23,10 +22,12 @@ from tests.api.service import key_file
 from tests.api.test_caps import agreed, two_of
 from tests.api.test_minor_cap import Youth
 from tests.book import Book
+from tests.families import open_family
 from tests.people.desk import Desk
-from tests.people.test_kin import child_of, named
+from tests.people.test_kin import child_of
 from tests.places import open_branch, place
 from timebank.domain.ledger import AccountKind, Unit
+from timebank.domain.numbers import add_check
 from timebank.domain.redemption import CapScope
 from timebank.ledger.accounts import get_account_of
 from timebank.ledger.ids import new_id
@@ -34,7 +35,6 @@ from timebank.people.access import Role, SessionMethod
 from timebank.people.cards import issue_card
 from timebank.people.registration import get_membership
 from timebank.people.sessions import LIMITS, open_session
-from timebank.redemption.families import found_family
 
 
 async def give(
@@ -48,7 +48,7 @@ async def family_of(counter: Counter, *points: int) -> list[Resident]:
     members = [await counter.api.resident(points=many) for many in points]
     async with counter.api.book.pool.acquire() as connection:
         rights = {member.resident_id: place == 0 for place, member in enumerate(members)}
-        await found_family(connection, counter.api.book.bank_id, new_id(), rights)
+        await open_family(connection, counter.api.book.bank_id, new_id(), rights)
     await counter.market.cap(CapScope.GIFT_DAY, None)
     return members
 
@@ -134,7 +134,8 @@ async def youth(door: Door) -> Youth:
     return await Youth.at(door)
 
 
-async def test_a_helper_and_whom_they_help_are_kin(door: Door) -> None:
+async def test_a_helper_is_no_kin(door: Door) -> None:
+    """A resident names one alone: whom one serves could pay for it so."""
     counter = await Counter.open(door.api)
     await counter.market.cap(CapScope.GIFT_DAY, None)
     helped, helper = [await door.desk.member() for _ in range(2)]
@@ -142,13 +143,22 @@ async def test_a_helper_and_whom_they_help_are_kin(door: Door) -> None:
     for person in (helped, helper):
         await door.book.open_account(owner_id=person, balance=10)
         callers.append(Caller(door.api.http, await token_for(door.book, Role.RESIDENT, person)))
-    check_problem(await give(callers[1], resident_id=str(helped)), "not_found")
-    await named(door.desk, helped, helper, timedelta(days=1))
-    assert (await give(callers[1], 3, resident_id=str(helped))).status_code == 201
-    assert (await give(callers[0], 4, resident_id=str(helper))).status_code == 201
-    ended = await callers[0].send("DELETE", f"/residents/{helped}/helpers/{helper}")
-    assert ended.status_code == 204
-    check_problem(await give(callers[1], resident_id=str(helped)), "not_found")
+    async with door.desk.at() as connection:
+        number = (await get_membership(connection, door.book.bank_id, helper)).member_number
+    named = await callers[0].post(f"/residents/{helped}/helpers", {"member_number": number})
+    assert named.status_code == 201, named.text
+    check_problem(await give(callers[1], 3, resident_id=str(helped)), "not_found")
+    check_problem(await give(callers[0], 4, resident_id=str(helper)), "not_found")
+
+
+async def test_a_resident_guesses_only_a_few_numbers_of_helpers(door: Door) -> None:
+    member = await door.desk.member()
+    caller = Caller(door.api.http, await token_for(door.book, Role.RESIDENT, member))
+    answers = [
+        await caller.post(f"/residents/{member}/helpers", {"member_number": add_check(body)})
+        for body in range(20000000, 20000006)
+    ]
+    assert [answer.status_code for answer in answers] == [404] * 5 + [429]
 
 
 async def test_gifts_of_minors_at_once_stay_within_the_cap(youth: Youth) -> None:

@@ -7,6 +7,7 @@ from tests.api.client import Caller, check_only_fault, check_problem, new_key, t
 from tests.api.counter import Counter, clerk_of
 from tests.api.counter_desk import CounterDesk
 from tests.api.logins import Door
+from tests.families import open_family
 from tests.people.desk import person
 from tests.places import open_branch, place
 from tests.redemption.market import INSTANT, open_merchant
@@ -17,7 +18,6 @@ from timebank.ledger.ids import new_id
 from timebank.people.access import Role
 from timebank.people.kin import name_guardian, name_helper
 from timebank.people.sheets import find_sheet
-from timebank.redemption.families import found_family
 
 RETURNED = {"points": 4, "reason": "goods_returned"}
 
@@ -269,7 +269,7 @@ async def test_a_pool_is_no_source_of_a_hold_but_for_its_family(counter: Counter
     community = await book.open_account(AccountKind.POOL, balance=9, owner_id=book.bank.root_id)
     async with book.pool.acquire() as connection, connection.transaction():
         members = {resident.resident_id: False}
-        pool = await found_family(connection, book.bank_id, new_id(), members)
+        pool = await open_family(connection, book.bank_id, new_id(), members)
     for account_id in (pool, community, await counter.api.pool(points=9)):
         answer = await counter.hold(resident, points=1, account_id=str(account_id))
         check_problem(answer, "not_found")

@@ -8,6 +8,7 @@ import pytest
 from tests.api.client import Api, Caller, check_only_fault, check_problem, token_for
 from tests.api.service import key_file
 from tests.api.test_approvals import coordinators, decided, person, proposed
+from tests.families import open_family
 from tests.people.desk import Desk
 from tests.people.test_kin import child_of
 from tests.places import open_branch, place
@@ -17,7 +18,6 @@ from timebank.people.access import Action, Role
 from timebank.people.grants import list_grants, revoke_grant
 from timebank.people.kin import name_guardian
 from timebank.people.parties import PartyKind, register_parties
-from timebank.redemption.families import found_family
 
 
 async def chained(api: Api, *points: int) -> tuple[list[UUID], str]:
@@ -77,7 +77,7 @@ async def test_kin_family_and_staff_are_served_with_the_owner(api: Api) -> None:
     child_id = await child_of(desk, guardian.party_id)
     async with book.pool.acquire() as connection:
         await register_parties(connection, book.bank_id, PartyKind.MERCHANT, [merchant_id])
-        pool = await found_family(
+        pool = await open_family(
             connection, book.bank_id, new_id(), {member.party_id: False, child_id: False}
         )
     wallet = await book.open_account(owner_id=child_id)

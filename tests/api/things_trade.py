@@ -11,7 +11,12 @@ from timebank.domain.settlement import Settlement
 from timebank.ledger.ids import new_id
 from timebank.people.grants import OPERATOR_ID
 from timebank.redemption.caps import set_cap
-from timebank.redemption.families import found_family, invite_to_family, join_family
+from timebank.redemption.families import (
+    confirm_member,
+    found_family,
+    invite_to_family,
+    join_family,
+)
 
 if TYPE_CHECKING:
     from tests.api.things import Things
@@ -59,7 +64,17 @@ async def _family(things: "Things") -> UUID:
     """A family that the resident has founded."""
     family_id = new_id()
     async with things.book.pool.acquire() as connection:
-        await found_family(connection, things.book.bank_id, family_id, {things.owner_id: True})
+        await found_family(connection, things.book.bank_id, family_id, things.owner_id)
+    return family_id
+
+
+async def _awaited(things: "Things") -> UUID:
+    """A family that the resident has joined, and waits to be confirmed."""
+    family_id, founder_id, bank_id = new_id(), new_id(), things.book.bank_id
+    await things.book.open_account(owner_id=founder_id)
+    async with things.book.pool.acquire() as connection:
+        await found_family(connection, bank_id, family_id, founder_id)
+        await join_family(connection, bank_id, family_id, things.owner_id, may_hold=False)
     return family_id
 
 
@@ -87,6 +102,7 @@ async def _kin(things: "Things") -> UUID:
     await things.book.open_account(owner_id=kin_id)
     async with things.book.pool.acquire() as connection:
         await join_family(connection, bank_id, family_id, kin_id, may_hold=False)
+        await confirm_member(connection, bank_id, family_id, kin_id, confirmed_by=OPERATOR_ID)
     await _uncapped(things, CapScope.GIFT_DAY)
     return kin_id
 
@@ -100,6 +116,7 @@ async def _reissuing(things: "Things") -> UUID:
 
 TRADE_MAKERS: Mapping[str, Callable[["Things"], Awaitable[Any]]] = {
     "approved_settlement_id": _approved,
+    "awaited_family_id": _awaited,
     "cut_off": _cut_off,
     "earning_id": _earning,
     "family_id": _family,

@@ -40,6 +40,15 @@ async def test_just_under_the_cap_of_gifts(market: Market) -> None:
     assert await found(market, AnomalyReason.NEAR_CAP) == [(giver[0], None, 1)]
 
 
+async def test_given_to_by_many(market: Market) -> None:
+    receiver, *givers = await household(market, 0, 9, 9, 9, 9)
+    for giver in (*givers[:3], givers[0]):
+        await give(market, giver, receiver[1], 1)
+    assert await found(market, AnomalyReason.GIVEN_BY_MANY) == []
+    await give(market, givers[3], receiver[1], 1)
+    assert await found(market, AnomalyReason.GIVEN_BY_MANY) == [(receiver[0], None, 4)]
+
+
 async def test_the_same_two_again_and_again(market: Market) -> None:
     resident, other = await market.resident(100), await market.resident(100)
     for whose in (resident, resident, resident, other):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.book import STAFF, Book
+from tests.families import open_family
 from tests.redemption.checks import check_market
 from tests.redemption.market import CLERK, Market, noon_zone
 from tests.redemption.test_caps import approve, hardship
@@ -68,7 +69,7 @@ async def household(market: Market, *points: int, cap: int | None = None) -> lis
     """Members of a family with so many points; the first may spend from its pool."""
     members = [await market.resident(many) for many in points]
     await market.run(
-        families.found_family,
+        open_family,
         new_id(),
         {member[0]: place == 0 for place, member in enumerate(members)},
     )
@@ -120,7 +121,7 @@ async def test_who_left_is_a_stranger(market: Market) -> None:
 
 async def test_a_family_needs_persons(market: Market) -> None:
     with pytest.raises(NotFoundError):
-        await market.run(families.found_family, new_id(), {new_id(): True})
+        await market.run(families.found_family, new_id(), new_id())
     with pytest.raises(NotFoundError):
         await market.run(families.join_family, new_id(), new_id(), may_hold=True)
 

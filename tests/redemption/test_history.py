@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from tests.book import STAFF, Book
+from tests.families import open_family
 from tests.races.checks import THOROUGH
 from tests.redemption.checks import check_market
 from tests.redemption.market import HOUR, INSTANT, Market, noon_zone
@@ -74,7 +75,7 @@ class History:
         model.wallets = set(model.owners)
         family_id = new_id()
         kin = {resident: True for resident, _ in self.residents}
-        await market.run(families.found_family, family_id, kin)
+        await market.run(open_family, family_id, kin)
         [pool] = await market.run(families.list_pools_of, self.residents[0][0])
         model.owners[pool.account_id] = family_id
         await market.book.post_all(market.book.award(pool.account_id, 60))

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 
 from tests.book import STAFF
 from tests.conftest import SERVER_SETTINGS
+from tests.families import open_family
 from tests.ledger.ageing import add_rule, pass_days
 from tests.properties.test_ledger_machine import Database
 from tests.properties.test_lots_in_the_book import list_rules, tell_the_model
@@ -54,7 +55,7 @@ class ProgrammeMachine(RedemptionMachine):
         self.drafted: Settlement | None = None
         kin = {resident: True for resident, _ in self.residents}
         family_id = new_id()
-        self.run(self.market.run(families.found_family, family_id, kin))
+        self.run(self.market.run(open_family, family_id, kin))
         [pool] = self.run(self.market.run(families.list_pools_of, self.residents[0][0]))
         self.family_pool = pool.account_id
         self.model.owners[self.family_pool] = family_id

@@ -190,6 +190,9 @@ async def test_a_family_gift_and_a_bag_of_rice(api: Api) -> None:
     invitation = await asked(mother.caller, path, {})
     await asked(daughter.caller, "/family-memberships", {"token": invitation["token"]})
     gift = {"family_id": family["family_id"], "points": 30}
+    check_problem(await daughter.caller.post("/gifts", gift), "not_found")  # nobody knows her yet
+    path = f"/families/{family['family_id']}/members/{daughter.resident_id}/confirmation"
+    await asked(shop.coordinators[0], path, {})
     check_problem(await daughter.caller.post("/gifts", gift), "cap_exceeded")  # none was set
     cap = {"deed": "cap_rule", "scope": "gift_day", "points": 60}
     await agreed(shop.administrators, cap)
@@ -215,6 +218,9 @@ async def test_twenty_gifts_at_once_of_the_same_hundred_points(api: Api) -> None
     path = f"/families/{family['family_id']}/invitations"
     token = (await asked(giver.caller, path, {}))["token"]
     await asked(receiver.caller, "/family-memberships", {"token": token})
+    [coordinator, _] = await two_of(api, Role.COORDINATOR)
+    path = f"/families/{family['family_id']}/members/{receiver.resident_id}/confirmation"
+    await asked(coordinator, path, {})
     gift = {"resident_id": str(receiver.resident_id), "points": 100}
     answers = await asyncio.gather(*(giver.caller.post("/gifts", gift) for _ in range(20)))
     codes = Counter(answer.json().get("code", "done") for answer in answers)

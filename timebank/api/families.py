@@ -1,4 +1,4 @@
-"""Families over HTTP: founded, joined by invitation, left, listed. Their pool is an account."""
+"""Families over HTTP: founded, joined by invitation, confirmed, left. Their pool is an account."""
 
 from uuid import UUID
 
@@ -42,7 +42,7 @@ async def found_family(
     async def work(connection: Connection) -> Deed[FamilyView]:
         if await is_minor(connection, bank_id, me):
             raise GuardianNeededError
-        await families.found_family(connection, bank_id, family_id, {me: True})
+        await families.found_family(connection, bank_id, family_id, me)
         [branch_id, *_] = await list_path_of(connection, bank_id, me)
         if branch_id != bank.root_id:
             await place_party(connection, bank_id, family_id, branch_id)
@@ -93,7 +93,10 @@ async def invite_to_family(
 async def join_family(
     request: Call, data: JSONBody[JoinBody], idempotency_key: IdempotencyKey
 ) -> Response[FamilyView]:
-    """Join the family whose token one was given: a minor's guardian does it for them."""
+    """Join the family whose token one was given: a minor's guardian does it for them.
+
+    Who joined waits until a coordinator has confirmed it.
+    """
     bank_id, me = request.user.bank_id, request.user.principal_id
     member_id = data.resident_id or me
 
@@ -103,6 +106,38 @@ async def join_family(
             raise GuardianNeededError
         family_id = await families.join_by_invitation(connection, bank_id, data.token, member_id)
         return Deed(await _get(connection, bank_id, member_id, family_id), family_id)
+
+    return await do_once(request, FamilyView, work)
+
+
+@post(
+    "/families/{family_id:uuid}/members/{member_id:uuid}/confirmation",
+    opt={"action": Action.CONFIRM_FAMILY_MEMBER},
+    operation_id="confirm_family_member",
+)
+async def confirm_family_member(
+    request: Call,
+    family_id: FromPath[UUID],
+    member_id: FromPath[UUID],
+    data: JSONBody[EmptyBody],
+    idempotency_key: IdempotencyKey,
+) -> Response[FamilyView]:
+    """Confirm that a member is family of the others: from now on they give to each other.
+
+    Not for a coordinator who belongs to the family, or guards one who does.
+    """
+    principal = request.user
+
+    async def work(connection: Connection) -> Deed[FamilyView]:
+        await check_reaches_person(connection, principal, Action.CONFIRM_FAMILY_MEMBER, member_id)
+        await families.confirm_member(
+            connection,
+            principal.bank_id,
+            family_id,
+            member_id,
+            confirmed_by=principal.principal_id,
+        )
+        return Deed(await _get(connection, principal.bank_id, member_id, family_id), member_id)
 
     return await do_once(request, FamilyView, work)
 
@@ -143,17 +178,19 @@ async def _get(
 
 
 async def _families(connection: Connection, bank_id: int, member_id: UUID) -> list[FamilyView]:
-    pools = await families.list_pools_of(connection, bank_id, member_id)
+    pools = await families.list_families_of(connection, bank_id, member_id)
     balances = await list_balances(connection, bank_id, {pool.account_id for pool in pools})
     points = {balance.account_id: balance.balance for balance in balances}
     return [
         FamilyView(
             family_id=pool.family_id,
             account_id=pool.account_id,
-            points=points[pool.account_id],
+            points=points[pool.account_id] if pool.confirmed_at else None,
             may_hold=pool.may_hold,
             members=[
-                FamilyMemberView(member.member_id, member.may_hold, member.joined_at)
+                FamilyMemberView(
+                    member.member_id, member.may_hold, member.joined_at, member.confirmed_at
+                )
                 for member in await families.list_family(connection, bank_id, pool.family_id)
                 if member.left_at is None
             ],
@@ -164,5 +201,12 @@ async def _families(connection: Connection, bank_id: int, member_id: UUID) -> li
 
 router = Router(
     "/",
-    route_handlers=[found_family, list_families, invite_to_family, join_family, leave_family],
+    route_handlers=[
+        found_family,
+        list_families,
+        invite_to_family,
+        join_family,
+        confirm_family_member,
+        leave_family,
+    ],
 )

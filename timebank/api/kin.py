@@ -7,7 +7,7 @@ from litestar import Response, Router
 from litestar.params import FromPath, JSONBody
 
 from timebank.api.call import Call, IdempotencyKey
-from timebank.api.once import Deed, note_deed, once
+from timebank.api.once import Deed, note_deed, once, was_answered
 from timebank.api.operations import delete, get, post
 from timebank.api.paper import check_paper, use_paper
 from timebank.api.people_wire import (
@@ -21,6 +21,7 @@ from timebank.db import Connection, transaction
 from timebank.domain.errors import NotFoundError
 from timebank.domain.numbers import parse_member_number
 from timebank.people.access import Action, Role
+from timebank.people.counter import find_member
 from timebank.people.kin import (
     end_guardianship,
     end_helper,
@@ -101,11 +102,22 @@ async def name_a_helper(
     data: JSONBody[HelperBody],
     idempotency_key: IdempotencyKey,
 ) -> Response[KinView]:
-    """Name a family helper: the resident by login (a minor's guardian), or with a signed sheet."""
+    """Name a family helper: the resident by login (a minor's guardian), or with a signed sheet.
+
+    A resident who guesses member numbers has to wait after a few.
+    """
     principal = request.user
     check_paper(request, data.paper, data.by_id)
     number = parse_member_number(data.member_number)
     said_by = principal.principal_id if data.paper is None else data.by_id or resident_id
+    if principal.role is Role.RESIDENT and not await was_answered(request):
+        async with transaction(request.desk.pool) as connection:
+            await check_reaches_person(connection, principal, Action.NAME_HELPER, resident_id)
+            found = await find_member(
+                connection, principal.bank_id, principal.principal_id, member_number=number
+            )
+        if found is None:
+            raise NotFoundError
 
     async def work(connection: Connection) -> Deed[KinView]:
         await check_reaches_person(connection, principal, Action.NAME_HELPER, resident_id)

@@ -67,6 +67,11 @@ _WORDS: Mapping[AnomalyReason, Mapping[str, str]] = {
         "zh_hant": "輸入錯誤兌換碼 {} 次",
         "en": "Entered wrong codes {} times",
     },
+    AnomalyReason.GIVEN_BY_MANY: {
+        "zh_hans": "收到 {} 位储户赠与的积分",
+        "zh_hant": "收到 {} 位儲戶贈與的積分",
+        "en": "Was given points by {} residents",
+    },
 }
 
 _FULL: Mapping[SaturationReason, Mapping[str, str]] = {

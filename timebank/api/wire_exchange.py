@@ -75,19 +75,23 @@ class JoinBody(Struct, forbid_unknown_fields=True):
 
 
 class FamilyMemberView(Struct, frozen=True):
-    """Who belongs to a family, and whether they spend from its pool."""
+    """Who belongs to a family, and whether they spend from its pool, once they are confirmed."""
 
     member_id: UUID
     may_hold: bool
     joined_at: datetime
+    confirmed_at: datetime | None
 
 
 class FamilyView(Struct, frozen=True, kw_only=True):
-    """A family, its pool and what is in it; `may_hold` is of the resident who was asked about."""
+    """A family, its pool and what is in it; `may_hold` is of the resident who was asked about.
+
+    `points` is not told of one who waits to be confirmed.
+    """
 
     family_id: UUID
     account_id: UUID
-    points: int
+    points: int | None
     may_hold: bool
     members: list[FamilyMemberView]
 

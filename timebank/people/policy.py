@@ -110,6 +110,7 @@ class Action(StrEnum):
     INVITE_TO_FAMILY = "invite_to_family"
     JOIN_FAMILY = "join_family"
     LEAVE_FAMILY = "leave_family"
+    CONFIRM_FAMILY_MEMBER = "confirm_family_member"
     READ_PROGRAMME = "read_programme"
     OPEN_CATEGORY = "open_category"
     SET_RATE = "set_rate"
@@ -284,6 +285,8 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.INVITE_TO_FAMILY: {Role.RESIDENT: Reach.OWN},
     Action.JOIN_FAMILY: {Role.RESIDENT: Reach.KIN},
     Action.LEAVE_FAMILY: {Role.RESIDENT: Reach.KIN},
+    # Nobody makes kin of themselves: what a family shares is not for sale.
+    Action.CONFIRM_FAMILY_MEMBER: _BY_COORDINATORS,
     Action.READ_ANOMALIES: {
         **_BY_COORDINATORS,
         **_BY_ADMINISTRATORS,

@@ -17,7 +17,7 @@ from timebank.domain.ledger import LARGEST_AMOUNT, AccountKind, Unit
 from timebank.domain.redemption import ActKind, Answer
 from timebank.ledger.accounts import find_accounts, get_account_of
 from timebank.ledger.passbook import read_clock
-from timebank.people.kin import list_kin
+from timebank.people.kin import is_guardian
 from timebank.people.parties import PartyKind, is_party, list_persons_behind
 from timebank.redemption.families import list_pools_of
 
@@ -179,13 +179,16 @@ async def find_saturation_bounds(connection: Connection, bank_id: int) -> Satura
 
 
 async def are_kin(connection: Connection, bank_id: int, one_id: UUID, other_id: UUID) -> bool:
-    """Return whether two persons are kin: one guards or helps the other, or they share a family."""
+    """Return whether two persons are kin: one guards the other, or they share a family.
+
+    Of both, somebody else has said so: staff named the guardian and confirmed the members. Helpers
+    are no kin, for a resident names them alone.
+    """
     if one_id == other_id:
         return False
-    if other_id in await list_kin(connection, bank_id, one_id):
-        return True
-    if one_id in await list_kin(connection, bank_id, other_id):
-        return True
+    for guardian_id, minor_id in ((one_id, other_id), (other_id, one_id)):
+        if await is_guardian(connection, bank_id, guardian_id, minor_id):
+            return True
     share: bool = await connection.fetchval(_QUERIES["share_a_family"], bank_id, one_id, other_id)
     return share
 

@@ -1,9 +1,10 @@
 """Families with a pool of their own: all members give to it, some also spend from it.
 
 Who joins was invited: a member makes a token, and hands it over; using it is the other's consent.
+That they are family nobody says of themselves: until somebody whom the family does not serve has
+confirmed it, they are kin of nobody there and have no part in the pool.
 """
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -23,13 +24,14 @@ INVITATION_LIFETIME = timedelta(days=3)
 
 
 class FamilyMember(Struct, frozen=True, kw_only=True):
-    """Who belongs to a family, or did; `may_hold` is to spend from its pool."""
+    """Who belongs to a family, or did; `may_hold` is to spend from its pool, once confirmed."""
 
     family_id: UUID
     member_id: UUID
     may_hold: bool
     joined_at: datetime
     left_at: datetime | None
+    confirmed_at: datetime | None
 
 
 class Invitation(Struct, frozen=True):
@@ -40,31 +42,36 @@ class Invitation(Struct, frozen=True):
 
 
 class FamilyPool(Struct, frozen=True):
-    """A pool that a member gives to and, if they may hold, spends from."""
+    """A pool that a confirmed member gives to and, if they may hold, spends from."""
 
     account_id: UUID
     family_id: UUID
     may_hold: bool
+    confirmed_at: datetime | None
 
 
 async def found_family(
-    connection: Connection, bank_id: int, family_id: UUID, members: Mapping[UUID, bool]
+    connection: Connection, bank_id: int, family_id: UUID, founder_id: UUID
 ) -> UUID:
-    """Register a family with members, each with whether they may spend; return its pool.
+    """Register a family of one, who may spend and is confirmed; return its pool.
 
-    It may be repeated. NotFoundError for members who are not registered.
+    It may be repeated. NotFoundError for a founder who is not registered.
     """
+    if not await is_party(connection, bank_id, founder_id, PartyKind.PERSON):
+        raise NotFoundError
     await register_parties(connection, bank_id, PartyKind.FAMILY, [family_id])
     pool = await ensure_account(connection, bank_id, Unit.POINTS, AccountKind.POOL, family_id)
-    for member_id in sorted(members):
-        await join_family(connection, bank_id, family_id, member_id, may_hold=members[member_id])
+    await connection.execute(_QUERIES["found_family"], bank_id, family_id, founder_id)
     return pool.account_id
 
 
 async def join_family(
     connection: Connection, bank_id: int, family_id: UUID, member_id: UUID, *, may_hold: bool
 ) -> None:
-    """Make a person a member from now on; nothing if they are. To change a right, leave first."""
+    """Make a person a member who waits to be confirmed; nothing if they are one.
+
+    To change a right, leave first.
+    """
     if not await is_party(connection, bank_id, family_id, PartyKind.FAMILY):
         raise NotFoundError
     if not await is_party(connection, bank_id, member_id, PartyKind.PERSON):
@@ -123,6 +130,18 @@ async def leave_family(
     await connection.execute(_QUERIES["leave_family"], bank_id, family_id, member_id)
 
 
+async def confirm_member(
+    connection: Connection, bank_id: int, family_id: UUID, member_id: UUID, *, confirmed_by: UUID
+) -> None:
+    """Say that a member is family of the others; nothing if somebody has said so.
+
+    NotFoundError if they are no member; SecondPersonNeededError for whoever the family serves.
+    """
+    query = _QUERIES["confirm_family_member"]
+    if not await connection.fetchval(query, bank_id, family_id, member_id, confirmed_by):
+        raise NotFoundError
+
+
 async def list_family(connection: Connection, bank_id: int, family_id: UUID) -> list[FamilyMember]:
     """Return all who belong to a family or did, in the order of joining."""
     records = await connection.fetch(_QUERIES["list_family"], bank_id, family_id)
@@ -130,8 +149,16 @@ async def list_family(connection: Connection, bank_id: int, family_id: UUID) -> 
 
 
 async def list_pools_of(connection: Connection, bank_id: int, member_id: UUID) -> list[FamilyPool]:
-    """Return the pools of a person's families."""
-    records = await connection.fetch(_QUERIES["list_pools_of_member"], bank_id, member_id)
+    """Return the pools of the families in which a person is confirmed."""
+    found = await list_families_of(connection, bank_id, member_id)
+    return [family for family in found if family.confirmed_at]
+
+
+async def list_families_of(
+    connection: Connection, bank_id: int, member_id: UUID
+) -> list[FamilyPool]:
+    """Return a person's families, also those in which they wait to be confirmed."""
+    records = await connection.fetch(_QUERIES["list_families_of_member"], bank_id, member_id)
     return [as_struct(record, FamilyPool) for record in records]
 
 

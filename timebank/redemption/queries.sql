@@ -232,6 +232,16 @@ WHERE a.bank_id = $1 AND h.placed_on >= $2 AND a.kind = 'refund' AND a.status = 
 GROUP BY a.actor_id, h.resident_id HAVING count(*) >= $3
 ORDER BY times DESC, a.actor_id, h.resident_id LIMIT $4;
 
+-- name: persons_given_to_by_many
+SELECT a.owner_id AS subject_id, NULL::uuid AS other_id, count(DISTINCT g.actor_id) AS times
+FROM redemption_act g
+JOIN transfer t ON (t.bank_id, t.transfer_id) = (g.bank_id, g.act_id)
+JOIN account a ON (a.bank_id, a.account_id) = (t.bank_id, t.credit_account_id)
+WHERE g.bank_id = $1 AND g.recorded_at >= $2::date AND g.kind = 'gift' AND g.status = 'done'
+  AND a.kind = 'wallet'
+GROUP BY a.owner_id HAVING count(DISTINCT g.actor_id) >= $3
+ORDER BY times DESC, a.owner_id LIMIT $4;
+
 -- name: actors_who_guess_codes
 SELECT actor_id AS subject_id, NULL::uuid AS other_id, count(*) AS times
 FROM redemption_act
@@ -285,7 +295,11 @@ FROM give_points($1, $2, $3, $4, $5, $6, $7, $8);
 SELECT EXISTS (
     SELECT FROM family_member one JOIN family_member other USING (bank_id, family_id)
     WHERE one.bank_id = $1 AND one.member_id = $2 AND one.left_at IS NULL
-      AND other.member_id = $3 AND other.left_at IS NULL);
+      AND other.member_id = $3 AND other.left_at IS NULL
+      AND one.confirmed_at IS NOT NULL AND other.confirmed_at IS NOT NULL);
+
+-- name: found_family
+SELECT found_family($1, $2, $3);
 
 -- name: join_family
 INSERT INTO family_member (bank_id, family_id, member_id, may_hold) VALUES ($1, $2, $3, $4)
@@ -295,12 +309,15 @@ ON CONFLICT DO NOTHING;
 UPDATE family_member SET left_at = clock_timestamp()
 WHERE bank_id = $1 AND family_id = $2 AND member_id = $3 AND left_at IS NULL;
 
+-- name: confirm_family_member
+SELECT confirm_family_member($1, $2, $3, $4);
+
 -- name: list_family
-SELECT family_id, member_id, may_hold, joined_at, left_at FROM family_member
+SELECT family_id, member_id, may_hold, joined_at, left_at, confirmed_at FROM family_member
 WHERE bank_id = $1 AND family_id = $2 ORDER BY joined_at, member_id;
 
--- name: list_pools_of_member
-SELECT a.account_id, m.family_id, m.may_hold
+-- name: list_families_of_member
+SELECT a.account_id, m.family_id, m.may_hold, m.confirmed_at
 FROM family_member m
 JOIN account a ON (a.bank_id, a.owner_id, a.kind, a.unit) = ($1, m.family_id, 'pool', 'points')
 WHERE m.bank_id = $1 AND m.member_id = $2 AND m.left_at IS NULL ORDER BY m.family_id;
@@ -317,7 +334,7 @@ UPDATE family_invitation i SET used_by = $3, used_at = clock_timestamp()
 WHERE bank_id = $1 AND token_hash = $2 AND used_at IS NULL AND expires_at > clock_timestamp()
   AND EXISTS (SELECT FROM family_member m
               WHERE (m.bank_id, m.family_id, m.member_id) = (i.bank_id, i.family_id, i.invited_by)
-                AND m.may_hold AND m.left_at IS NULL)
+                AND m.may_hold AND m.left_at IS NULL AND m.confirmed_at IS NOT NULL)
 RETURNING family_id, may_hold;
 
 -- name: set_saturation_bounds
