@@ -18,6 +18,7 @@ from timebank.people.access import Action, Role
 from timebank.people.grants import list_grants, revoke_grant
 from timebank.people.kin import name_guardian
 from timebank.people.parties import PartyKind, register_parties
+from timebank.redemption.families import leave_family
 
 
 async def chained(api: Api, *points: int) -> tuple[list[UUID], str]:
@@ -164,6 +165,37 @@ async def test_a_batch_passes_no_scope(api: Api) -> None:
     assert (await awards.post("/batches", {"rows": [award]})).status_code == 200
     assert (await both.post("/batches", {"rows": [give]})).status_code == 200
     assert await api.book.balance(wallet) == 6
+
+
+async def test_a_familys_pool_is_spent_by_the_family(api: Api) -> None:
+    """No system takes from it, and two coordinators only what all have left behind."""
+    maker, checker = await coordinators(api)
+    resident, family_id, bank_id = await api.resident(), new_id(), api.book.bank_id
+    async with api.book.pool.acquire() as connection:
+        members = {resident.resident_id: True}
+        pool = await open_family(connection, bank_id, family_id, members)
+    await api.book.post_all(api.book.award(pool, 9))
+    to = await api.pool()
+    give = {"from_account_id": str(pool), "to_account_id": str(to), "points": 4}
+    row = {"type": "transfer", **give}
+    deeds = [{"deed": "pool_transfer", **give}, {"deed": "batch", "rows": [row]}]
+    proposals = [await proposed(maker, deed) for deed in deeds]
+    for proposal, pointer in zip(proposals, ("", "/rows/0"), strict=True):
+        check_only_fault(await decided(checker, proposal), f"{pointer}/from_account_id")
+
+    async def check_no_system_takes() -> None:
+        check_only_fault(await api.system.post("/transfers", give), "/from_account_id")
+        answer = await api.system.post("/batches", {"rows": [row]})
+        check_only_fault(answer, "/rows/0/from_account_id")
+
+    await check_no_system_takes()
+    assert await api.book.balance(pool) == 9
+    async with api.book.pool.acquire() as connection:
+        await leave_family(connection, bank_id, family_id, resident.resident_id)
+    await check_no_system_takes()
+    for proposal in proposals:
+        assert (await decided(checker, proposal)).status_code == 200
+    assert await api.book.balance(to) == 8
 
 
 async def test_a_deed_is_filed_where_all_that_it_touches_hangs(api: Api) -> None:

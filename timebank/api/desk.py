@@ -27,6 +27,7 @@ from timebank.ledger.requests import KeyUse, PostingAnswer, PostingRequest, post
 from timebank.people.access import Action, Principal, Target, check_reaches
 from timebank.people.audit_log import AuditEntry, write_entries
 from timebank.people.login.hashing import Hasher, open_hasher
+from timebank.people.parties import PartyKind, is_party
 from timebank.people.seals import Seals
 from timebank.people.sessions import (
     Holding,
@@ -59,6 +60,7 @@ class Desk:
         self._banks: dict[int, Bank] = {}
         self._issuance: dict[int, Mapping[Unit, UUID]] = {}
         self._accounts: dict[tuple[int, UUID], Account] = {}
+        self._families: dict[tuple[int, UUID], bool] = {}
         self._callers: dict[bytes, Principal] = {}
         self._principals = Batcher(self._answer_principals)
         self._unseen_accounts = Batcher(self._answer_accounts)
@@ -177,6 +179,16 @@ class Desk:
             if account is not None:
                 _keep(self._accounts, key, account)
         return account
+
+    async def is_family(self, bank_id: int, party_id: UUID) -> bool:
+        """Return whether the party is a family; what a party is never changes."""
+        key = (bank_id, party_id)
+        if key not in self._families:
+            async with self.pool.acquire() as connection:
+                found = await is_party(connection, bank_id, party_id, PartyKind.FAMILY)
+            _keep(self._families, key, found)
+            return found
+        return self._families[key]
 
     async def balance(self, bank_id: int, account_id: UUID) -> Balance:
         """Return the balance now; many askers share one query."""

@@ -8,10 +8,11 @@ from msgspec import Struct
 
 from timebank.api.desk import Desk
 from timebank.api.wire import AwardBody, AwardRow, TransferBody, TransferRow, as_utc
-from timebank.domain.errors import TransferRefusedError
-from timebank.domain.ledger import Chain, Outcome, Transfer, TransferKind, TransferStatus
+from timebank.domain.errors import InvalidInputError, TransferRefusedError
+from timebank.domain.ledger import Account, Chain, Outcome, Transfer, TransferKind, TransferStatus
 from timebank.ledger.ids import new_id
 from timebank.people.access import Principal, check_may_give_from
+from timebank.redemption.families import has_members
 
 
 class Actor(Struct, frozen=True):
@@ -48,12 +49,13 @@ async def make_transfer(
     """Return the transfer from a pool that a body asks for.
 
     An account that is not there is left to the ledger, which answers account_not_found and
-    remembers it.
+    remembers it. From a family's pool only what all have left behind is given, by four eyes.
     """
     unit, amount = body.unit_and_amount(pointer)
     if source := await desk.find_account(actor.bank_id, body.from_account_id):
         place = f"{pointer}/from_account_id"
         check_may_give_from(source, place)
+        await _check_nobody_saves_there(desk, actor, source, place)
         if source.unit is not unit:
             raise TransferRefusedError(
                 TransferStatus.UNIT_MISMATCH, f"The pool at {place} is not of this unit."
@@ -68,6 +70,17 @@ async def make_transfer(
         occurred_at=as_utc(body.occurred_at, f"{pointer}/occurred_at"),
         subject_id=actor.subject_id,
     )
+
+
+async def _check_nobody_saves_there(desk: Desk, actor: Actor, source: Account, place: str) -> None:
+    """Raise InvalidInputError for the pool of a family, unless it is left and two persons agree."""
+    if source.owner_id is None or not await desk.is_family(actor.bank_id, source.owner_id):
+        return
+    if actor.subject_id is not None:
+        async with desk.pool.acquire() as connection:
+            if not await has_members(connection, actor.bank_id, source.owner_id):
+                return
+    raise InvalidInputError("A family's pool is spent by the family.", pointer=place)
 
 
 async def make_chains(

@@ -148,6 +148,12 @@ async def list_family(connection: Connection, bank_id: int, family_id: UUID) -> 
     return [as_struct(record, FamilyMember) for record in records]
 
 
+async def has_members(connection: Connection, bank_id: int, family_id: UUID) -> bool:
+    """Return whether somebody belongs to the family now; whom all left nobody can join again."""
+    found: bool = await connection.fetchval(_QUERIES["has_members"], bank_id, family_id)
+    return found
+
+
 async def list_pools_of(connection: Connection, bank_id: int, member_id: UUID) -> list[FamilyPool]:
     """Return the pools of the families in which a person is confirmed."""
     found = await list_families_of(connection, bank_id, member_id)

@@ -316,6 +316,10 @@ SELECT confirm_family_member($1, $2, $3, $4);
 SELECT family_id, member_id, may_hold, joined_at, left_at, confirmed_at FROM family_member
 WHERE bank_id = $1 AND family_id = $2 ORDER BY joined_at, member_id;
 
+-- name: has_members
+SELECT EXISTS (SELECT FROM family_member
+               WHERE bank_id = $1 AND family_id = $2 AND left_at IS NULL);
+
 -- name: list_families_of_member
 SELECT a.account_id, m.family_id, m.may_hold, m.confirmed_at
 FROM family_member m
