@@ -2038,6 +2038,8 @@ BEGIN
     WHERE bank_id = p_bank AND p_party IN (minor_id, guardian_id) AND ended_at IS NULL;
     UPDATE family_helper SET ended_at = clock_timestamp()
     WHERE bank_id = p_bank AND p_party IN (resident_id, helper_id) AND ended_at IS NULL;
+    UPDATE family_member SET left_at = clock_timestamp()
+    WHERE bank_id = p_bank AND member_id = p_party AND left_at IS NULL;
     UPDATE role_grant SET revoked_at = clock_timestamp()
     WHERE bank_id = p_bank AND party_id = p_party AND revoked_at IS NULL;
     UPDATE session SET revoked_at = clock_timestamp()

@@ -10,6 +10,7 @@ from uuid import UUID
 import httpx
 
 from tests.book import Book
+from tests.families import enlist
 from timebank.api.problems import PROBLEM_KINDS
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
@@ -107,6 +108,13 @@ class Api:
         token = await token_for(self.book, Role.RESIDENT, resident_id)
         wallet = await self.book.open_account(owner_id=resident_id, balance=points)
         return Resident(Caller(self.http, token), resident_id, wallet)
+
+    async def member(self, *, points: int = 0) -> Resident:
+        """Register a resident whose membership is approved."""
+        resident = await self.resident(points=points)
+        async with self.book.pool.acquire() as connection:
+            await enlist(connection, self.book.bank_id, resident.resident_id)
+        return resident
 
     async def pool(self, *, points: int = 0) -> UUID:
         """Open the bank's pool of points."""

@@ -74,6 +74,7 @@ FAMILIES = [
         dict.fromkeys(RESIDENTS, "bank"),
         {"token": "$invitation"},
         ok=201,
+        needs=("enlisted_id",),
     ),
     Row(
         "POST /families/{family_id:uuid}/members/{member_id:uuid}/confirmation",

@@ -53,7 +53,7 @@ async def families(caller: Caller, resident: Resident) -> list[dict[str, Any]]:
 
 
 async def test_a_family_saves_and_spends_together(counter: Counter) -> None:
-    parent, child = [await counter.api.resident(points=50) for _ in range(2)]
+    parent, child = [await counter.api.member(points=50) for _ in range(2)]
     await counter.market.cap(CapScope.GIFT_DAY, None)
     family = await founded(parent)
     joined = await join(child.caller, await invited(parent.caller, family))
@@ -80,14 +80,14 @@ async def test_a_family_saves_and_spends_together(counter: Counter) -> None:
     [seen] = await families(parent.caller, parent)
     assert seen["points"] == 20
     check_problem(await counter.hold(child, points=1, **pool), "not_found")
-    stranger = await counter.api.resident(points=5)
+    stranger = await counter.api.member(points=5)
     check_problem(await counter.hold(stranger, points=1, **pool), "not_found")
     assert await counter.api.book.balance(parent.wallet) == 30
 
 
 async def test_who_is_not_confirmed_is_kin_of_nobody(counter: Counter) -> None:
     """Two strangers who found a family cannot pay each other by it, and rejoining asks again."""
-    one, other = [await counter.api.resident(points=50) for _ in range(2)]
+    one, other = [await counter.api.member(points=50) for _ in range(2)]
     await counter.market.cap(CapScope.GIFT_DAY, None)
     family = await founded(one)
     token = await invited(one.caller, family, may_hold=True)
@@ -122,9 +122,17 @@ async def test_who_is_not_confirmed_is_kin_of_nobody(counter: Counter) -> None:
     await check_apart()
 
 
+async def test_who_is_no_member_of_the_bank_joins_no_family(counter: Counter) -> None:
+    founder, pseudonym = await counter.api.member(), await counter.api.resident()
+    token = await invited(founder.caller, await founded(founder))
+    check_problem(await join(pseudonym.caller, token), "not_found")
+    joined = await join((await counter.api.member()).caller, token)
+    assert joined.status_code == 201, joined.text  # the token was not used up
+
+
 async def test_nobody_confirms_in_their_own_family(counter: Counter) -> None:
     """Neither a coordinator who founded it, nor one who waits in it."""
-    one, other = [await counter.api.resident() for _ in range(2)]
+    one, other = [await counter.api.member() for _ in range(2)]
     family = await founded(one)
     await join(other.caller, await invited(one.caller, family))
     for served in (one, other):
@@ -135,7 +143,7 @@ async def test_nobody_confirms_in_their_own_family(counter: Counter) -> None:
 
 
 async def test_the_service_writes_no_confirmation_by_itself(counter: Counter) -> None:
-    one = await counter.api.resident()
+    one = await counter.api.member()
     family = await founded(one)
     for statement in (
         "UPDATE family_member SET confirmed_at = clock_timestamp() WHERE family_id = $1",
@@ -148,7 +156,7 @@ async def test_the_service_writes_no_confirmation_by_itself(counter: Counter) ->
 
 
 async def test_a_token_is_good_once_and_while_its_maker_may_spend(counter: Counter) -> None:
-    parent, child, other = [await counter.api.resident() for _ in range(3)]
+    parent, child, other = [await counter.api.member() for _ in range(3)]
     family = await founded(parent)
     token = await invited(parent.caller, family)
     assert (await join(child.caller, token)).status_code == 201
@@ -166,8 +174,8 @@ async def test_a_token_is_good_once_and_while_its_maker_may_spend(counter: Count
 
 
 async def test_of_five_who_use_a_token_at_once_one_joins(counter: Counter) -> None:
-    parent = await counter.api.resident()
-    others = [await counter.api.resident() for _ in range(5)]
+    parent = await counter.api.member()
+    others = [await counter.api.member() for _ in range(5)]
     family = await founded(parent)
     token = await invited(parent.caller, family)
     answers = await asyncio.gather(*(join(other.caller, token) for other in others))
@@ -177,7 +185,7 @@ async def test_of_five_who_use_a_token_at_once_one_joins(counter: Counter) -> No
 
 
 async def test_a_token_expires(counter: Counter) -> None:
-    parent, child = [await counter.api.resident() for _ in range(2)]
+    parent, child = [await counter.api.member() for _ in range(2)]
     family = await founded(parent)
     async with counter.api.book.pool.acquire() as connection:
         late = await invite_to_family(
@@ -192,7 +200,7 @@ async def test_a_token_expires(counter: Counter) -> None:
 
 
 async def test_joining_is_answered_again_after_a_lost_answer(counter: Counter) -> None:
-    parent, child = [await counter.api.resident() for _ in range(2)]
+    parent, child = [await counter.api.member() for _ in range(2)]
     token, key = await invited(parent.caller, await founded(parent)), new_key()
     first, again = [
         await child.caller.post("/family-memberships", {"token": token}, key=key) for _ in range(2)
@@ -202,7 +210,7 @@ async def test_joining_is_answered_again_after_a_lost_answer(counter: Counter) -
 
 
 async def test_nobody_removes_another(counter: Counter) -> None:
-    parent, child = [await counter.api.resident() for _ in range(2)]
+    parent, child = [await counter.api.member() for _ in range(2)]
     family = await founded(parent)
     await join(child.caller, await invited(parent.caller, family))
     path = f"/families/{family['family_id']}/members/{child.resident_id}"
@@ -218,7 +226,7 @@ async def youth(door: Door) -> Youth:
 
 
 async def test_a_minor_joins_by_the_guardian(youth: Youth) -> None:
-    parent = await youth.door.api.resident()
+    parent = await youth.door.api.member()
     family = await founded(parent)
     token = await invited(parent.caller, family)
     check_problem(await youth.minor.post("/families", {}), "guardian_needed")
@@ -233,7 +241,7 @@ async def test_a_minor_joins_by_the_guardian(youth: Youth) -> None:
 
 
 async def test_what_a_minor_spends_of_the_pool_counts_as_theirs(youth: Youth) -> None:
-    parent = await youth.door.api.resident(points=50)
+    parent = await youth.door.api.member(points=50)
     await youth.counter.market.cap(CapScope.GIFT_DAY, None)
     family = await founded(parent)
     token = await invited(parent.caller, family, may_hold=True)
@@ -253,7 +261,7 @@ async def test_what_a_minor_spends_of_the_pool_counts_as_theirs(youth: Youth) ->
 
 async def test_staff_see_families_of_their_branch(counter: Counter) -> None:
     api = counter.api
-    parent = await api.resident()
+    parent = await api.member()
     here = await open_branch(api.book)
     await place(api.book, parent.resident_id, here)
     family = await founded(parent)

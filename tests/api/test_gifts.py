@@ -33,8 +33,10 @@ from timebank.ledger.accounts import get_account_of
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role, SessionMethod
 from timebank.people.cards import issue_card
-from timebank.people.registration import get_membership
+from timebank.people.registration import MembershipState, get_membership
 from timebank.people.sessions import LIMITS, open_session
+from timebank.people.vault import Purpose, erase_person
+from timebank.redemption.families import list_family
 
 
 async def give(
@@ -149,6 +151,29 @@ async def test_a_helper_is_no_kin(door: Door) -> None:
     assert named.status_code == 201, named.text
     check_problem(await give(callers[1], 3, resident_id=str(helped)), "not_found")
     check_problem(await give(callers[0], 4, resident_id=str(helper)), "not_found")
+
+
+async def test_nothing_is_given_to_who_left_or_was_erased(door: Door) -> None:
+    """What was given to them nobody would have; an erased person belongs to no family."""
+    counter = await Counter.open(door.api)
+    await counter.market.cap(CapScope.GIFT_DAY, None)
+    giver = await door.api.member(points=50)
+    leaving, erased = [await door.desk.member() for _ in range(2)]
+    family_id, bank_id = new_id(), door.book.bank_id
+    async with door.desk.at() as connection:
+        members = {giver.resident_id: True, leaving: False, erased: False}
+        await open_family(connection, bank_id, family_id, members)
+    for person in (leaving, erased):
+        assert (await give(giver.caller, 1, resident_id=str(person))).status_code == 201
+    await door.desk.move(leaving, MembershipState.LEFT)
+    access = door.desk.access(Purpose.SUBJECT_ACCESS)
+    async with door.desk.at() as connection:
+        await erase_person(connection, access, erased)
+    for person in (leaving, erased):
+        check_problem(await give(giver.caller, 1, resident_id=str(person)), "not_found")
+    async with door.desk.at() as connection:
+        past = await list_family(connection, bank_id, family_id)
+    assert {one.member_id for one in past if one.left_at} == {erased}
 
 
 async def test_a_resident_guesses_only_a_few_numbers_of_helpers(door: Door) -> None:

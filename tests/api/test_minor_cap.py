@@ -36,7 +36,7 @@ class Youth:
     async def at(cls, door: Door) -> "Youth":
         """Register both."""
         api, desk = door.api, door.desk
-        guardian_id = await desk.person()
+        guardian_id = await desk.member()
         born_on = datetime.now(UTC).date() - timedelta(days=366 * 16)
         minor_id = await desk.member(person(born_on), guardian_id=guardian_id)
         minor, guardian = [

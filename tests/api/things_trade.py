@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from tests.families import enlist
 from tests.redemption.market import Market
 from tests.redemption.test_settlements import approve, clock, draft
 from timebank.domain.redemption import CapScope
@@ -78,6 +79,13 @@ async def _awaited(things: "Things") -> UUID:
     return family_id
 
 
+async def _enlisted(things: "Things") -> UUID:
+    """The resident, who is an approved member."""
+    async with things.book.pool.acquire() as connection:
+        await enlist(connection, things.book.bank_id, things.owner_id)
+    return things.owner_id
+
+
 async def _founder(things: "Things") -> UUID:
     await things.get("family_id")
     return things.owner_id
@@ -103,6 +111,7 @@ async def _kin(things: "Things") -> UUID:
     async with things.book.pool.acquire() as connection:
         await join_family(connection, bank_id, family_id, kin_id, may_hold=False)
         await confirm_member(connection, bank_id, family_id, kin_id, confirmed_by=OPERATOR_ID)
+        await enlist(connection, bank_id, kin_id)
     await _uncapped(things, CapScope.GIFT_DAY)
     return kin_id
 
@@ -119,6 +128,7 @@ TRADE_MAKERS: Mapping[str, Callable[["Things"], Awaitable[Any]]] = {
     "awaited_family_id": _awaited,
     "cut_off": _cut_off,
     "earning_id": _earning,
+    "enlisted_id": _enlisted,
     "family_id": _family,
     "founder_id": _founder,
     "invitation": _invitation,

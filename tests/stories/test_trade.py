@@ -184,7 +184,7 @@ async def test_a_month_of_a_shop(api: Api) -> None:
 async def test_a_family_gift_and_a_bag_of_rice(api: Api) -> None:
     """A daughter joins her mother's family and gives; the mother spends from the pool."""
     shop = await Shop.open(api)
-    mother, daughter = await api.resident(points=10), await api.resident(points=100)
+    mother, daughter = await api.member(points=10), await api.member(points=100)
     family = await asked(mother.caller, "/families", {})
     path = f"/families/{family['family_id']}/invitations"
     invitation = await asked(mother.caller, path, {})
@@ -213,7 +213,7 @@ async def test_a_family_gift_and_a_bag_of_rice(api: Api) -> None:
 async def test_twenty_gifts_at_once_of_the_same_hundred_points(api: Api) -> None:
     administrators = await two_of(api, Role.ADMINISTRATOR)
     await agreed(administrators, {"deed": "cap_rule", "scope": "gift_day", "points": None})
-    giver, receiver = await api.resident(points=100), await api.resident()
+    giver, receiver = await api.member(points=100), await api.member()
     family = await asked(giver.caller, "/families", {})
     path = f"/families/{family['family_id']}/invitations"
     token = (await asked(giver.caller, path, {}))["token"]

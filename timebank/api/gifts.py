@@ -97,7 +97,7 @@ async def _check_guardian(
 async def _find_receiver(
     connection: Connection, request: Call, data: GiftBody, number: str | None
 ) -> UUID:
-    """Return the account to give to; NotFoundError for nobody, and for whoever is no kin."""
+    """Return the account to give to; NotFoundError for nobody, no kin, and who left."""
     bank_id, me = request.user.bank_id, request.user.principal_id
     if data.community is not UNSET:
         return await _community_of(connection, bank_id, me)
@@ -105,7 +105,9 @@ async def _find_receiver(
         pools = await list_pools_of(connection, bank_id, me)
         return _only([pool.account_id for pool in pools if pool.family_id == data.family_id])
     person_id = await _find_person(connection, bank_id, data, number)
-    if person_id is None or not await exchange.are_kin(connection, bank_id, me, person_id):
+    if person_id is None or not await exchange.may_give_to_person(
+        connection, bank_id, me, person_id
+    ):
         raise NotFoundError
     return await _wallet_of(connection, bank_id, person_id)
 

@@ -264,6 +264,9 @@ LEFT JOIN LATERAL (SELECT * FROM membership m
                    ORDER BY step DESC LIMIT 1) AS m ON true
 WHERE r.bank_id = $1 AND r.resident_id = $2;
 
+-- name: is_member
+SELECT find_membership($1, $2) IS NOT DISTINCT FROM 'approved';
+
 -- name: find_resident_by_number
 SELECT resident_id FROM resident WHERE bank_id = $1 AND member_number = $2;
 

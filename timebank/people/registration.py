@@ -249,6 +249,12 @@ async def get_membership(connection: Connection, bank_id: int, resident_id: UUID
     return as_struct(record, Membership)
 
 
+async def is_member(connection: Connection, bank_id: int, person_id: UUID) -> bool:
+    """Return whether somebody's membership is approved now."""
+    found: bool = await connection.fetchval(_QUERIES["is_member"], bank_id, person_id)
+    return found
+
+
 async def complete_correction(
     connection: Connection, bank: Bank, person_id: UUID, correct: PersonalData
 ) -> PersonalData:

@@ -19,6 +19,7 @@ from timebank.ledger.accounts import find_accounts, get_account_of
 from timebank.ledger.passbook import read_clock
 from timebank.people.kin import is_guardian
 from timebank.people.parties import PartyKind, is_party, list_persons_behind
+from timebank.people.registration import is_member
 from timebank.redemption.families import list_pools_of
 
 _QUERIES = load_queries(__package__)
@@ -178,6 +179,15 @@ async def find_saturation_bounds(connection: Connection, bank_id: int) -> Satura
     return SaturationBounds() if record is None else as_struct(record, SaturationBounds)
 
 
+async def may_give_to_person(
+    connection: Connection, bank_id: int, giver_id: UUID, person_id: UUID
+) -> bool:
+    """Return whether a person is kin, and an approved member: who left would not have the gift."""
+    return await are_kin(connection, bank_id, giver_id, person_id) and await is_member(
+        connection, bank_id, person_id
+    )
+
+
 async def are_kin(connection: Connection, bank_id: int, one_id: UUID, other_id: UUID) -> bool:
     """Return whether two persons are kin: one guards the other, or they share a family.
 
@@ -201,7 +211,7 @@ async def _may_give_to(
         if owner_id is None or account.unit is not Unit.POINTS:
             return False
         if account.kind is AccountKind.WALLET:
-            return await are_kin(connection, bank_id, giver_id, owner_id)
+            return await may_give_to_person(connection, bank_id, giver_id, owner_id)
         if await is_party(connection, bank_id, owner_id, PartyKind.BRANCH):
             return account.kind is AccountKind.POOL
         pools = await list_pools_of(connection, bank_id, giver_id)

@@ -17,6 +17,7 @@ from timebank.ledger.accounts import ensure_account
 from timebank.ledger.ids import new_id
 from timebank.people.cards import hash_card_token, new_card_token, parse_card_token
 from timebank.people.parties import PartyKind, is_party, register_parties
+from timebank.people.registration import is_member
 
 _QUERIES = load_queries(__package__)
 
@@ -111,8 +112,11 @@ async def join_by_invitation(
 ) -> UUID:
     """Make a person a member of the family that a token is of, and return it.
 
-    NotFoundError for a token that was used, has expired, or whose maker may no longer spend.
+    NotFoundError for a token that was used, has expired, or whose maker may no longer spend, and
+    for whoever is no approved member of the bank.
     """
+    if not await is_member(connection, bank_id, member_id):
+        raise NotFoundError
     used = await connection.fetchrow(
         _QUERIES["use_invitation"], bank_id, hash_card_token(parse_card_token(token)), member_id
     )
