@@ -5379,7 +5379,8 @@ LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
         SELECT p_party AS party_id
         UNION
         SELECT member_id FROM family_member
-        WHERE bank_id = p_bank AND family_id = p_party AND left_at IS NULL
+        WHERE bank_id = p_bank AND family_id = p_party
+          AND (left_at IS NULL OR left_at > clock_timestamp() - interval '7 days')
         UNION
         SELECT party_id FROM role_grant
         WHERE bank_id = p_bank AND merchant_id = p_party AND revoked_at IS NULL
@@ -5391,8 +5392,9 @@ LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
     WHERE g.ended_at IS NULL;
 $$;
 COMMENT ON FUNCTION list_persons_behind IS
-    'Whom it serves now if something is done to what a party owns: the party, a family''s members, '
-    'who works for a merchant, and the guardians of all these.';
+    'Whom it serves now if something is done to what a party owns: the party, a family''s members '
+    '(confirmed or not, and for as long as a proposal may wait, 7 days, after they left: they could '
+    'join again), who works for a merchant, and the guardians of all these.';
 
 CREATE FUNCTION found_family(p_bank integer, p_family uuid, p_founder uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$

@@ -1,5 +1,6 @@
 """What four eyes do with points that are given, what staff see, and overrides at the counter."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -50,6 +51,34 @@ async def test_whom_an_allocation_serves_has_no_part_in_it(counter: Counter) -> 
     body = {**deed, "resident_id": str(served.resident_id)}
     answer = await Caller(counter.api.http, token).post("/approvals", body)
     check_problem(answer, "second_person_needed")
+
+
+@pytest.mark.parametrize(("left_ago", "has_part"), [(6, False), (8, True)])
+async def test_who_left_the_family_lately_has_no_part_in_it(
+    counter: Counter, left_ago: int, has_part: bool
+) -> None:
+    """They could propose, and join again before it is decided."""
+    book, family_id = counter.api.book, new_id()
+    await book.open_account(AccountKind.POOL, balance=50, owner_id=book.bank.root_id)
+    [left, stays] = [await counter.api.resident() for _ in range(2)]
+    async with book.pool.acquire() as connection:
+        members = {stays.resident_id: True, left.resident_id: False}
+        await open_family(connection, book.bank_id, family_id, members)
+        await connection.execute(
+            "UPDATE family_member SET left_at = clock_timestamp() - $3::interval "
+            "WHERE bank_id = $1 AND member_id = $2",
+            book.bank_id,
+            left.resident_id,
+            timedelta(days=left_ago),
+        )
+    token = await token_for(book, Role.COORDINATOR, left.resident_id)
+    deed = {"deed": "allocation", "branch_id": str(book.bank.root_id), "points": 1}
+    body = {**deed, "family_id": str(family_id)}
+    answer = await Caller(counter.api.http, token).post("/approvals", body)
+    if has_part:
+        assert answer.status_code == 201, answer.text
+    else:
+        check_problem(answer, "second_person_needed")
 
 
 async def test_an_allocation_is_of_ones_branch_to_ones_residents(counter: Counter) -> None:

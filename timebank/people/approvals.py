@@ -30,7 +30,7 @@ _QUERIES = load_queries(__package__)
 _AFTER_ALL = UUID(int=2**128 - 1)
 
 LIFETIME = timedelta(days=7)
-"""How long a proposal waits for a decision."""
+"""How long a proposal waits for a decision; `list_persons_behind` counts on it."""
 
 REVERSED_ALONE: Mapping[Unit, int] = {Unit.HOURS: 8 * 60, Unit.POINTS: 100}
 """The most that one coordinator reverses without a second person: a day of service."""
