@@ -17,6 +17,7 @@ from tests.api.test_caps import two_of
 from tests.places import open_branch, place
 from tests.redemption.market import open_merchant
 from tests.redemption.test_settlements import clock
+from tests.workbooks import find_active, read_xlsx
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Role
 from timebank.people.grants import OPERATOR_ID, grant_role
@@ -220,7 +221,9 @@ async def test_files_say_what_they_are(counter: Counter) -> None:
         assert answer.headers["cache-control"] == "private, no-store"
 
 
-@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "=HYPERLINK(1)", "&amp;$title"])
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", "=HYPERLINK(1)", "&amp;$title", "https://x.example/"]
+)
 async def test_a_merchants_name_is_only_text(counter: Counter, name: str) -> None:
     agreement = {"reference": "A1", "valid_from": "2020-01-01T00:00:00Z"}
     body = {"name": name, "agreement": agreement}
@@ -238,7 +241,8 @@ async def test_a_merchants_name_is_only_text(counter: Counter, name: str) -> Non
     assert "<script>" not in page
     assert "&amp;amp;$title" in page or name[0] != "&"
     book = await clerk.get(f"/settlements/{settlement['settlement_id']}/statement.xlsx")
-    assert book.status_code == 200
+    assert read_xlsx(book.content, 1)[0] == ["商家 merchant", name]
+    assert find_active(book.content) == []
 
 
 async def test_a_role_given_later_counts_when_one_approves(counter: Counter) -> None:

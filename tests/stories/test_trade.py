@@ -3,14 +3,12 @@
 import asyncio
 import csv
 import io
-import zipfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
-from xml.etree import ElementTree
 
 import pytest
 
@@ -20,6 +18,7 @@ from tests.api.service import key_file
 from tests.book import Book
 from tests.redemption.market import noon_zone
 from tests.stories.test_redemption import agreed, asked, clerk_by_grant, two_of
+from tests.workbooks import read_xlsx
 from timebank.app import create_app
 from timebank.audit.reconcile import reconcile
 from timebank.audit.snapshot import open_snapshot
@@ -27,8 +26,6 @@ from timebank.config import Settings
 from timebank.db import open_pool
 from timebank.embedded import Server
 from timebank.people.access import Role
-
-SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 
 @pytest.fixture
@@ -115,23 +112,6 @@ class Shop:
 
 def read_csv(content: bytes) -> list[list[str]]:
     return list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
-
-
-def read_xlsx(content: bytes, sheet: int) -> list[list[str]]:
-    """Return the cells of a sheet as text, row by row."""
-    with zipfile.ZipFile(io.BytesIO(content)) as book:
-        strings = ElementTree.fromstring(book.read("xl/sharedStrings.xml"))  # noqa: S314 - ours
-        texts = ["".join(one.itertext()) for one in strings]
-        cells = ElementTree.fromstring(book.read(f"xl/worksheets/sheet{sheet}.xml"))  # noqa: S314
-    rows = []
-    for row in cells.iter(f"{SHEET}row"):
-        found = {}  # an empty cell is not written
-        for cell in row:
-            value = cell.findtext(f"{SHEET}v", "")
-            column = ord(cell.get("r", "A")[0]) - ord("A")
-            found[column] = texts[int(value)] if cell.get("t") == "s" else value
-        rows.append([found.get(column, "") for column in range(max(found) + 1)])
-    return rows
 
 
 async def test_a_month_of_a_shop(api: Api) -> None:

@@ -120,7 +120,8 @@ def statement_xlsx(
 ) -> bytes:
     """Return a workbook of two sheets: 汇总 what it comes to, 明细 the lines."""
     file = io.BytesIO()
-    with Workbook(file, {"in_memory": True, "strings_to_formulas": False}) as book:
+    plain = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+    with Workbook(file, plain) as book:
         top = [("商家 merchant", merchant), *summary_rows(settlement, zone)]
         for name, rows in (("汇总", top), ("明细", [COLUMNS, *line_rows(lines, zone)])):
             sheet = book.add_worksheet(name)
