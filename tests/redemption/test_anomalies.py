@@ -40,6 +40,14 @@ async def test_just_under_the_cap_of_gifts(market: Market) -> None:
     assert await found(market, AnomalyReason.NEAR_CAP) == [(giver[0], None, 1)]
 
 
+async def test_a_day_is_one_day_whichever_caps_were_nearly_used(market: Market) -> None:
+    giver, child = await household(market, 50, 0, cap=10)
+    await market.cap(CapScope.PERSON_DAY, 10)
+    await give(market, giver, child[1], 9)
+    await market.held(giver, 9)
+    assert await found(market, AnomalyReason.NEAR_CAP) == [(giver[0], None, 1)]
+
+
 async def test_given_to_by_many(market: Market) -> None:
     receiver, *givers = await household(market, 0, 9, 9, 9, 9)
     for giver in (*givers[:3], givers[0]):

@@ -190,7 +190,8 @@ SELECT scope FROM cap_override WHERE bank_id = $1 AND override_id = $2;
 -- A row for each: whom it is about, with whom, how often.
 
 -- name: persons_near_their_cap
-SELECT u.subject_id, NULL::uuid AS other_id, count(*) AS times
+-- Days, not caps: on one day several may be nearly used up.
+SELECT u.subject_id, NULL::uuid AS other_id, count(DISTINCT u.used_on) AS times
 FROM cap_use u
 CROSS JOIN LATERAL (
     SELECT r.points FROM cap_rule r
@@ -200,7 +201,7 @@ CROSS JOIN LATERAL (
 WHERE u.bank_id = $1 AND u.scope IN ('person_day', 'clerk_day', 'gift_day', 'reissue_day')
   AND u.used_on >= $2
   AND u.used BETWEEN cap.points * $3::float8 AND cap.points AND cap.points > 0
-GROUP BY u.subject_id HAVING count(*) >= $4
+GROUP BY u.subject_id HAVING count(DISTINCT u.used_on) >= $4
 ORDER BY times DESC, u.subject_id LIMIT $5;
 
 -- name: pairs_again_and_again
