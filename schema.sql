@@ -5392,9 +5392,9 @@ LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
     WHERE g.ended_at IS NULL;
 $$;
 COMMENT ON FUNCTION list_persons_behind IS
-    'Whom it serves now if something is done to what a party owns: the party, a family''s members '
-    '(confirmed or not, and for as long as a proposal may wait, 7 days, after they left: they could '
-    'join again), who works for a merchant, and the guardians of all these.';
+    'Whom it serves now if something is done to what a party owns: the party, a family''s members, '
+    'confirmed or not, and for as long as a proposal may wait, 7 days, who left it, for they could '
+    'join again; who works for a merchant; and the guardians of all these.';
 
 CREATE FUNCTION found_family(p_bank integer, p_family uuid, p_founder uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$

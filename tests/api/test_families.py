@@ -85,6 +85,32 @@ async def test_a_family_saves_and_spends_together(counter: Counter) -> None:
     assert await counter.api.book.balance(parent.wallet) == 30
 
 
+async def test_members_read_the_passbook_of_their_pool(counter: Counter) -> None:
+    parent, child, stranger = [await counter.api.member(points=50) for _ in range(3)]
+    await counter.market.cap(CapScope.GIFT_DAY, None)
+    family = await founded(parent)
+    gift = {"points": 20, "family_id": family["family_id"]}
+    assert (await parent.caller.post("/gifts", gift)).status_code == 201
+    await join(child.caller, await invited(parent.caller, family))
+    account = f"/accounts/{family['account_id']}"
+
+    async def seen(caller: Caller) -> set[int]:
+        paths = (account, f"{account}/balance", f"{account}/passbook", f"{account}/passbook.csv")
+        return {(await caller.get(path)).status_code for path in paths}
+
+    assert await seen(child.caller) == {404}  # not confirmed
+    await confirm(counter.coordinator, family, child.resident_id)
+    for member in (parent, child):
+        assert await seen(member.caller) == {200}
+    [line] = (await child.caller.get(f"{account}/passbook")).json()["data"]
+    assert line["points"] == 20
+    assert (await child.caller.get(f"{account}/balance")).json()["points"] == 20
+    assert await seen(stranger.caller) == {404}
+    path = f"/families/{family['family_id']}/members/{child.resident_id}"
+    assert (await child.caller.send("DELETE", path)).status_code == 204
+    assert await seen(child.caller) == {404}
+
+
 async def test_who_is_not_confirmed_is_kin_of_nobody(counter: Counter) -> None:
     """Two strangers who found a family cannot pay each other by it, and rejoining asks again."""
     one, other = [await counter.api.member(points=50) for _ in range(2)]

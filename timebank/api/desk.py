@@ -18,13 +18,13 @@ from timebank.domain.errors import (
     UnsafeKeyFileError,
     VaultKeyMissingError,
 )
-from timebank.domain.ledger import Account, Balance, Unit
+from timebank.domain.ledger import Account, AccountKind, Balance, Unit
 from timebank.ledger.accounts import ensure_issuance, find_accounts
 from timebank.ledger.banks import Bank, list_banks
 from timebank.ledger.batcher import Batcher
 from timebank.ledger.passbook import list_balances
 from timebank.ledger.requests import KeyUse, PostingAnswer, PostingRequest, post_requests
-from timebank.people.access import Action, Principal, Target, check_reaches
+from timebank.people.access import Action, Principal, Role, Target, check_reaches
 from timebank.people.audit_log import AuditEntry, write_entries
 from timebank.people.login.hashing import Hasher, open_hasher
 from timebank.people.parties import PartyKind, is_party
@@ -37,6 +37,7 @@ from timebank.people.sessions import (
 )
 from timebank.people.targets import check_reaches_party, needs_look
 from timebank.people.vault_keys import KeyRing, open_key_ring
+from timebank.redemption.families import list_pools_of
 
 Asked = TypeVar("Asked")
 Key = TypeVar("Key")
@@ -163,12 +164,27 @@ class Desk:
     async def account_seen_by(
         self, principal: Principal, account_id: UUID, action: Action = Action.READ_ACCOUNT
     ) -> Account:
-        """Return the account if the principal may do this to it; NotFoundError as if absent."""
+        """Return the account if the principal may do this to it; NotFoundError as if absent.
+
+        A family's pool is read by its members, once they are confirmed.
+        """
         account = await self.find_account(principal.bank_id, account_id)
         if account is None:
             raise NotFoundError
-        await self.check_reaches(principal, action, account.owner_id)
+        try:
+            await self.check_reaches(principal, action, account.owner_id)
+        except NotFoundError:
+            if action is not Action.READ_ACCOUNT or not await self._saves_in(principal, account):
+                raise
         return account
+
+    async def _saves_in(self, principal: Principal, pool: Account) -> bool:
+        """Return whether it is the pool of a resident's family."""
+        if principal.role is not Role.RESIDENT or pool.kind is not AccountKind.POOL:
+            return False
+        async with self.pool.acquire() as connection:
+            pools = await list_pools_of(connection, principal.bank_id, principal.principal_id)
+        return pool.account_id in {one.account_id for one in pools}
 
     async def find_account(self, bank_id: int, account_id: UUID) -> Account | None:
         """Return the account, whoever asks; None if there is none. It never changes."""
