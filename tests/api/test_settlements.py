@@ -3,7 +3,9 @@
 import asyncio
 import csv
 import io
+import threading
 from collections import Counter as Count
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -18,6 +20,7 @@ from tests.places import open_branch, place
 from tests.redemption.market import open_merchant
 from tests.redemption.test_settlements import clock
 from tests.workbooks import find_active, read_xlsx
+from timebank.api import statements
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Role
 from timebank.people.grants import OPERATOR_ID, grant_role
@@ -219,6 +222,36 @@ async def test_files_say_what_they_are(counter: Counter) -> None:
     assert "爱心小店 · 结算单 Settlement 1" in page.text
     for answer in (sheet, book, page):
         assert answer.headers["cache-control"] == "private, no-store"
+
+
+async def test_no_file_holds_others_up(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CSV of any length comes in parts; what is made as a whole is bounded, and in a thread."""
+    resident = await counter.api.resident(points=60)
+    for points in (10, 20, 30):
+        await counter.captured(resident, points)
+    settlement = (await draft(counter)).json()
+    path = f"/settlements/{settlement['settlement_id']}/statement"
+    whole = await counter.clerk.get(f"{path}.csv")
+    monkeypatch.setattr(statements, "LINES_AT_ONCE", 2)
+    assert (await counter.clerk.get(f"{path}.csv")).content == whole.content
+    threads = []
+    for name in ("statement_html", "statement_xlsx"):
+        writes = getattr(statements, name)
+
+        def noted(*terms: object, writes: Callable[..., object] = writes) -> object:
+            threads.append(threading.current_thread())
+            return writes(*terms)
+
+        monkeypatch.setattr(statements, name, noted)
+    for most, status in ((3, 200), (2, 409)):
+        monkeypatch.setattr(statements, "MOST_LINES", most)
+        for ending in ("html", "xlsx"):
+            answer = await counter.clerk.get(f"{path}.{ending}")
+            assert answer.status_code == status, answer.text
+        assert (await counter.clerk.get(f"{path}.csv")).content == whole.content
+    check_problem(answer, "statement_too_long")
+    assert len(threads) == 2
+    assert threading.current_thread() not in threads
 
 
 @pytest.mark.parametrize(

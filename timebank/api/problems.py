@@ -86,6 +86,9 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "settlement_not_found": ProblemKind(
         404, "没有此结算单", "沒有此結算單", "There is no such settlement"
     ),
+    "statement_too_long": ProblemKind(
+        409, "明细过长", "明細過長", "Too many lines for this file; take the CSV"
+    ),
     "settlement_open": ProblemKind(
         409, "上期结算未结清", "上期結算未結清", "The settlement before is still open"
     ),

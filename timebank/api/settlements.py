@@ -1,15 +1,12 @@
-"""Settlements over HTTP: drafted, approved by two, closed; the statement as JSON and as files."""
+"""Settlements over HTTP: drafted, approved by two, closed; the statement as JSON."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-from litestar import MediaType, Response, Router
+from litestar import Response, Router
 from litestar.params import FromPath, FromQuery, JSONBody
-from msgspec import Struct
 
 from timebank.api.accounts import Cursor, Limit
 from timebank.api.call import Call, IdempotencyKey
@@ -34,24 +31,11 @@ from timebank.ledger.ids import new_id
 from timebank.people.access import Action
 from timebank.people.targets import check_reaches_party
 from timebank.redemption import settlements
-from timebank.redemption.merchants import get_merchant
-from timebank.redemption.statements import statement_csv, statement_html, statement_xlsx
-
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 Answer: TypeAlias = Response[SettlementView]
 
 
-class Statement(Struct, frozen=True):
-    """What a statement is written from."""
-
-    settlement: Settlement
-    lines: list[SettlementLine]
-    zone: ZoneInfo
-    merchant: str
-
-
-async def _get_reached(connection: Connection, request: Call, settlement_id: UUID) -> Settlement:
+async def get_reached(connection: Connection, request: Call, settlement_id: UUID) -> Settlement:
     """Return the settlement if the caller may do this to it; NotFoundError as if absent."""
     found = await settlements.get_settlement(connection, request.user.bank_id, settlement_id)
     merchant_id = found.merchant_id
@@ -111,7 +95,7 @@ async def approve_settlement(
     """Approve what was seen, as one of two persons, neither of them of the merchant."""
 
     async def step(connection: Connection) -> Settlement:
-        await _get_reached(connection, request, settlement_id)
+        await get_reached(connection, request, settlement_id)
         return await settlements.approve_settlement(
             connection,
             request.user.bank_id,
@@ -137,7 +121,7 @@ async def close_settlement(
     """Pay what two persons approved: its points leave the merchant, and it never changes again."""
 
     async def step(connection: Connection) -> Settlement:
-        await _get_reached(connection, request, settlement_id)
+        await get_reached(connection, request, settlement_id)
         return await settlements.close_settlement(
             connection,
             request.user.bank_id,
@@ -165,7 +149,7 @@ async def discard_settlement(request: Call, settlement_id: FromPath[UUID]) -> No
     """Take back a settlement that is not closed, to draft it anew; nothing is left of it."""
 
     async def work(connection: Connection) -> None:
-        await _get_reached(connection, request, settlement_id)
+        await get_reached(connection, request, settlement_id)
         await settlements.discard_settlement(connection, request.user.bank_id, settlement_id)
         await note_deed(connection, request, settlement_id)
 
@@ -218,7 +202,7 @@ def _read_place(text: str) -> tuple[datetime, UUID]:
 async def read_settlement(request: Call, settlement_id: FromPath[UUID]) -> SettlementView:
     """Return a settlement, and the hash that whoever approves it names."""
     async with transaction(request.desk.pool) as connection:
-        return _view(await _get_reached(connection, request, settlement_id))
+        return _view(await get_reached(connection, request, settlement_id))
 
 
 @get(
@@ -234,77 +218,13 @@ async def list_settlement_lines(
     listed = f"lines of {settlement_id}"
     after = int(read_cursor(bank.cursor_key, listed, cursor)) if cursor else 0
     async with transaction(request.desk.pool) as connection:
-        found = await _get_reached(connection, request, settlement_id)
+        found = await get_reached(connection, request, settlement_id)
         lines = await settlements.list_lines(
             connection, bank.bank_id, found, after=after, limit=limit + 1
         )
     page, more = lines[:limit], len(lines) > limit
     next_cursor = make_cursor(bank.cursor_key, listed, str(page[-1].seq)) if more else None
     return StatementPage([_line_view(line) for line in page], next_cursor, more)
-
-
-# ---- Files -------------------------------------------------------------------------------------
-
-
-@get(
-    "/settlements/{settlement_id:uuid}/statement.csv",
-    opt={"action": Action.READ_SETTLEMENT},
-    operation_id="export_settlement_csv",
-    media_type="text/csv",
-)
-async def export_csv(request: Call, settlement_id: FromPath[UUID]) -> Response[bytes]:
-    """Return the lines as CSV for spreadsheets; the last column adds up to the last row."""
-    statement = await _read_statement(request, settlement_id)
-    content = statement_csv(statement.settlement, statement.lines, statement.zone)
-    return _file(content, "text/csv", statement, "csv")
-
-
-@get(
-    "/settlements/{settlement_id:uuid}/statement.xlsx",
-    opt={"action": Action.READ_SETTLEMENT},
-    operation_id="export_settlement_xlsx",
-    media_type=XLSX,
-)
-async def export_xlsx(request: Call, settlement_id: FromPath[UUID]) -> Response[bytes]:
-    """Return a workbook of two sheets: what it comes to, and the lines."""
-    found = await _read_statement(request, settlement_id)
-    content = await asyncio.to_thread(
-        statement_xlsx, found.settlement, found.lines, found.zone, found.merchant
-    )
-    return _file(content, XLSX, found, "xlsx")
-
-
-@get(
-    "/settlements/{settlement_id:uuid}/statement.html",
-    opt={"action": Action.READ_SETTLEMENT},
-    operation_id="print_settlement",
-    media_type=MediaType.HTML,
-)
-async def print_settlement(request: Call, settlement_id: FromPath[UUID]) -> Response[str]:
-    """Return a page to print and sign."""
-    found = await _read_statement(request, settlement_id)
-    page = statement_html(found.settlement, found.lines, found.zone, found.merchant)
-    policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-    headers = {"Content-Security-Policy": policy, "Cache-Control": "private, no-store"}
-    return Response(page, media_type=MediaType.HTML, headers=headers)
-
-
-async def _read_statement(request: Call, settlement_id: UUID) -> Statement:
-    bank = await request.desk.bank(request.user.bank_id)
-    async with transaction(request.desk.pool) as connection:
-        found = await _get_reached(connection, request, settlement_id)
-        lines = await settlements.list_lines(connection, bank.bank_id, found)
-        merchant = await get_merchant(connection, bank.bank_id, found.merchant_id)
-    return Statement(found, lines, bank.zone, merchant.name)
-
-
-def _file(content: bytes, media_type: str, of: Statement, ending: str) -> Response[bytes]:
-    name = f"settlement-{of.settlement.number}-{of.settlement.settlement_id}.{ending}"
-    headers: Mapping[str, Any] = {
-        "Content-Disposition": f'attachment; filename="{name}"',
-        "Cache-Control": "private, no-store",
-    }
-    return Response(content, media_type=media_type, headers=headers)
 
 
 def _view(settlement: Settlement) -> SettlementView:
@@ -360,8 +280,5 @@ router = Router(
         list_settlements,
         read_settlement,
         list_settlement_lines,
-        export_csv,
-        export_xlsx,
-        print_settlement,
     ],
 )

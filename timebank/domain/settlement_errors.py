@@ -14,6 +14,12 @@ class SettlementRefusedError(TimebankError):
         self.status = status
 
 
+class StatementTooLongError(TimebankError):
+    """The statement has too many lines for this file. Take the CSV, which holds any number."""
+
+    code = "statement_too_long"
+
+
 SETTLEMENT_REMEDIES = {
     "id_conflict": "This id is taken by another settlement or transfer. Use a new one.",
     "settlement_not_found": "There is no such settlement or merchant. Check the id.",

@@ -88,12 +88,26 @@ def line_rows(lines: Sequence[SettlementLine], zone: ZoneInfo) -> list[Row]:
 
 def statement_csv(settlement: Settlement, lines: Sequence[SettlementLine], zone: ZoneInfo) -> bytes:
     """Return the lines as CSV with a byte order mark for Excel; the last column adds up."""
+    return CSV_HEAD + csv_lines(lines, zone) + csv_foot(settlement)
+
+
+def csv_lines(lines: Sequence[SettlementLine], zone: ZoneInfo) -> bytes:
+    """Return a part of what stands between CSV_HEAD and `csv_foot`."""
+    return _csv(line_rows(lines, zone))
+
+
+def csv_foot(settlement: Settlement) -> bytes:
+    """Return what the lines add up to."""
+    return _csv([("", "", "本期合计 total", "", "", settlement.total)])
+
+
+def _csv(rows: Sequence[Row]) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    writer.writerows(line_rows(lines, zone))
-    writer.writerow(("", "", "本期合计 total", "", "", settlement.total))
-    return text.getvalue().encode("utf-8-sig")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+CSV_HEAD = "\ufeff".encode() + _csv([COLUMNS])
 
 
 def statement_html(
