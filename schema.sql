@@ -3769,7 +3769,8 @@ GRANT EXECUTE ON FUNCTION open_certificate, close_certificate, revoke_certificat
 --                1 the hold's row (the sweeper passes over what others have)  2 code_attempts
 --                3 the payment code  4 the override  5 stock by offer_id  6 cap_use by its key
 --                7 balances by account_id, all at once  8 new rows. Each act is one function and
---                takes what it needs of these in this order; one act is one transaction.
+--                takes what it needs of these in this order; one act is one transaction,
+--                but for a charge: lock_charge takes first what its hold and its capture need.
 --   plans        Acts turn sequential scans off: a session may have planned them when the tables
 --                were empty, and then would read all of what has grown since.
 --   repeats      An act's id is its caller's. The same content is answered as it was, refusals
@@ -4654,6 +4655,30 @@ COMMENT ON FUNCTION place_hold IS
     'positive. In a session the pick-up code comes with it, but not when it is answered again.';
 
 
+CREATE FUNCTION lock_charge(
+    p_bank integer, p_merchant uuid, p_offer uuid, p_override uuid, p_actor uuid, p_code bytea
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    may_try  boolean := lock_attempts(p_bank, p_actor, p_merchant);
+    code     payment_code := lock_payment_code(p_bank, p_code);
+    wish     hold := new_wish(p_bank, NULL, code.resident_id, code.source_account_id, p_merchant,
+                              p_offer, NULL, 0, interval '0', 'code');
+BEGIN
+    PERFORM FROM cap_override WHERE (bank_id, override_id) = (p_bank, p_override) FOR NO KEY UPDATE;
+    PERFORM lock_stock_and_caps(p_bank, ARRAY[p_offer], caps_of_hold(wish, 0)
+        || ROW('clerk_day', p_actor, nil_id(), wish.placed_on, 0)::cap_key);
+    PERFORM lock_balances(p_bank, ARRAY[code.source_account_id,
+        find_held_account(p_bank, code.source_account_id),
+        (SELECT account_id FROM account WHERE bank_id = p_bank AND owner_id = p_merchant
+         AND (kind, unit) = ('merchant', 'points'))]);
+END $$;
+COMMENT ON FUNCTION lock_charge IS
+    'Before a hold by a payment code and its capture in one transaction: steps 2 to 7 of the lock '
+    'order for both, so that a charge does not wait for the merchant''s balance with the '
+    'resident''s in hand. p_override is that of either act.';
+
+
 -- Ending
 
 CREATE FUNCTION lock_hold(p_bank integer, p_hold uuid) RETURNS hold
@@ -4930,8 +4955,8 @@ GRANT UPDATE (ended_at) ON agreement TO timebank_app;
 GRANT UPDATE (closed_at) ON shop TO timebank_app;
 GRANT UPDATE (withdrawn_at) ON offer TO timebank_app;
 GRANT EXECUTE ON FUNCTION
-    quote_hold, place_hold, capture_hold, release_hold, expire_holds, refund_capture, restock,
-    issue_payment_code, renew_pickup_code, find_pickup, grant_override TO timebank_app;
+    quote_hold, place_hold, lock_charge, capture_hold, release_hold, expire_holds, refund_capture,
+    restock, issue_payment_code, renew_pickup_code, find_pickup, grant_override TO timebank_app;
 GRANT EXECUTE ON FUNCTION find_hold_fault, find_cap, nil_id TO timebank_app, timebank_auditor;
 GRANT EXECUTE ON FUNCTION find_last_seq TO timebank_app;
 

@@ -20,7 +20,7 @@ from timebank.domain.ledger import AccountKind
 from timebank.domain.redemption import Answer, CapScope, Channel, HoldState, Wish
 from timebank.embedded import Server
 from timebank.ledger.ids import new_id
-from timebank.redemption import codes
+from timebank.redemption import codes, exchange, holds
 from timebank.redemption.holds import expire_holds
 
 ROUNDS = 5 if THOROUGH else 2
@@ -295,3 +295,56 @@ async def test_a_busy_market_does_not_deadlock(market: Market) -> None:
         market.bank_id,
     )
     assert (held or 0) == balances
+
+
+async def test_charges_meet_what_merchants_give_back(market: Market) -> None:
+    """A charge is two acts in one commit, and takes its locks in the same order as all others."""
+    market.tries = 1
+    await market.cap(CapScope.REISSUE_DAY, None)
+    residents = [await market.resident(200) for _ in range(8)]
+
+    async def charge(resident: tuple[UUID, UUID], clerk_id: UUID) -> UUID:
+        issued = await market.run(codes.issue_payment_code, *resident)
+        wish = Wish(
+            merchant_id=market.merchant_id,
+            quantity=5,
+            lifetime=HOUR,
+            channel=Channel.CODE,
+            code=issued.code.digits,
+        )
+        hold_id = new_id()
+        answer = await market.run(
+            holds.charge,
+            hold_id,
+            wish,
+            capture_id=new_id(),
+            release_id=new_id(),
+            actor_id=clerk_id,
+        )
+        assert answer.status == "done"
+        return hold_id
+
+    async def give_back(resident: tuple[UUID, UUID], held: UUID, clerk_id: UUID) -> None:
+        for _ in range(2):
+            await market.refund(held, 1, actor_id=clerk_id)
+            given = await market.run(
+                exchange.reissue,
+                new_id(),
+                merchant_id=market.merchant_id,
+                to_account_id=resident[1],
+                points=1,
+                actor_id=clerk_id,
+            )
+            assert given.status == "done"
+
+    clerks = [new_id() for _ in residents]
+    held = [await charge(*pair) for pair in zip(residents, clerks, strict=True)]
+    for _ in range(3 * ROUNDS):
+        rounds = zip(residents, held, clerks, strict=True)
+        acts = [
+            act
+            for resident, of, clerk in rounds
+            for act in (charge(resident, clerk), give_back(resident, of, clerk))
+        ]
+        held = [hold_id for hold_id in await asyncio.gather(*acts) if hold_id]
+    await check_market(market)

@@ -29,7 +29,6 @@ from timebank.domain.errors import ForbiddenError, RedemptionRefusedError
 from timebank.domain.redemption import (
     COUNTER_LIFETIME,
     ActKind,
-    ActReason,
     Answer,
     CapScope,
     Channel,
@@ -68,28 +67,16 @@ async def charge(
     hold_id = new_id()  # not made from the key: holds are listed by time
 
     async def act(connection: Connection) -> Answer:
-        placed = await holds.place_hold(connection, bank_id, hold_id, wish, actor_id=actor_id)
-        if placed.answer.status is not RedemptionStatus.DONE:
-            return placed.answer
-        captured = await holds.capture_hold(
+        return await holds.charge(
             connection,
             bank_id,
-            act_id_of(request, "charge"),
             hold_id,
-            merchant_id=merchant_id,
+            wish,
+            capture_id=act_id_of(request, "charge"),
+            release_id=act_id_of(request, "uncharge"),
             actor_id=actor_id,
             override_id=by_override.capture,
         )
-        if captured.status is not RedemptionStatus.DONE:  # the clerk's own cap
-            await holds.release_hold(
-                connection,
-                bank_id,
-                act_id_of(request, "uncharge"),
-                hold_id,
-                reason=ActReason.NOT_HANDED_OVER,
-                actor_id=actor_id,
-            )
-        return captured
 
     return await answer_act(request, act, hold_id)
 

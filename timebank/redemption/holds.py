@@ -102,6 +102,55 @@ async def place_hold(
     return PlacedHold(answer, pickup if has_code else None)
 
 
+async def charge(
+    connection: Connection,
+    bank_id: int,
+    hold_id: UUID,
+    wish: Wish,
+    *,
+    capture_id: UUID,
+    release_id: UUID,
+    actor_id: UUID,
+    override_id: UUID | None = None,
+) -> Answer:
+    """Hold by a payment code and capture all at once, in one commit; else give all back.
+
+    `override_id` passes the clerk's own cap, which is the capture's; the wish has the hold's.
+    """
+    check_wish(wish)
+    await connection.execute(
+        _QUERIES["lock_charge"],
+        bank_id,
+        wish.merchant_id,
+        wish.offer_id,
+        wish.override_id or override_id,
+        actor_id,
+        digest_typed(wish.code or "", CodeKind.PAYMENT),
+    )
+    placed = await place_hold(connection, bank_id, hold_id, wish, actor_id=actor_id)
+    if placed.answer.status is not RedemptionStatus.DONE:
+        return placed.answer
+    captured = await capture_hold(
+        connection,
+        bank_id,
+        capture_id,
+        hold_id,
+        merchant_id=wish.merchant_id,
+        actor_id=actor_id,
+        override_id=override_id,
+    )
+    if captured.status is not RedemptionStatus.DONE:  # the clerk's own cap
+        await release_hold(
+            connection,
+            bank_id,
+            release_id,
+            hold_id,
+            reason=ActReason.NOT_HANDED_OVER,
+            actor_id=actor_id,
+        )
+    return captured
+
+
 def _terms(wish: Wish) -> tuple[object, ...]:
     return (
         wish.resident_id,

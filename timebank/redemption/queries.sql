@@ -85,6 +85,9 @@ FROM quote_hold($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 SELECT is_new, (act).*
 FROM place_hold($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
+-- name: lock_charge
+SELECT lock_charge($1, $2, $3, $4, $5, $6);
+
 -- name: capture_hold
 SELECT * FROM capture_hold($1, $2, $3, $4, $5, $6, $7, $8);
 
