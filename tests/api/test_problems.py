@@ -38,6 +38,14 @@ def test_every_refusal_of_the_ledger_has_a_kind() -> None:
     assert not refusals & own
 
 
+def test_what_several_answer_speaks_of_all_of_them() -> None:
+    shared = set(SettlementStatus) & (set(TransferStatus) | set(RedemptionStatus)) - {"done"}
+    assert shared == {"id_conflict"}
+    [line] = [line for line in error_docs.render().splitlines() if "`id_conflict`" in line]
+    for what in ("act", "transfer", "settlement"):
+        assert what in line
+
+
 def test_every_kind_is_told_in_three_languages() -> None:
     titles = [(kind.zh_hans, kind.zh_hant, kind.en) for kind in PROBLEM_KINDS.values()]
     assert len(set(titles)) == len(titles)

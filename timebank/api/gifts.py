@@ -1,6 +1,8 @@
 """Points that are given, over HTTP: by residents to kin and pools, by merchants to members.
 
-Whoever may not be given to looks like nobody: no answer tells who exists.
+In a gift whoever may not be given to looks like nobody: no answer tells who exists. A merchant does
+learn who is a member, as at the counter and with as few guesses; that it may give nothing to its
+own people is no secret to them, and is answered as forbidden.
 """
 
 from uuid import UUID

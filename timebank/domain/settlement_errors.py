@@ -21,7 +21,7 @@ class StatementTooLongError(TimebankError):
 
 
 SETTLEMENT_REMEDIES = {
-    "id_conflict": "This id is taken by another settlement or transfer. Use a new one.",
+    "id_conflict": "This id is taken by another act, transfer or settlement. Use a new one.",
     "settlement_not_found": "There is no such settlement or merchant. Check the id.",
     "settlement_open": "The merchant's settlement before is still open. Close or discard it first.",
     "settlement_closed": "This settlement is closed and never changes. Correct it in the next.",
