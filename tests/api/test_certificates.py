@@ -35,6 +35,8 @@ BODY = {
     "notes": "备注丙",
 }
 
+UNPRINTABLE = ["\n", "\x85", "\u202e", "\u2066", "\u200b", "\ue000", "\ufeff"]
+
 
 @pytest.fixture
 async def office(api: Api) -> Office:
@@ -119,8 +121,10 @@ async def test_what_cannot_be_certified(api: Api, office: Office) -> None:
     tomorrow = str(date.today() + timedelta(days=2))  # noqa: DTZ011 - in every time zone
     for until_on in ("2025-12-31", tomorrow):
         check_only_fault(await here.post(path, {**BODY, "until_on": until_on}), "/until_on")
-    for text in ("", "x" * 65, "two\nlines"):
+    for text in ("", "x" * 65, "two\nlines", *(f"王{sign}" for sign in UNPRINTABLE)):
         check_only_fault(await here.post(path, {**BODY, "handler": text}), "/handler")
+    for sign in UNPRINTABLE:
+        check_only_fault(await here.post(path, {**BODY, "notes": sign}), "/notes")
     check_problem(await here.post(f"/residents/{new_id()}/certificates", BODY), "not_found")
 
 

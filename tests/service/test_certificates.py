@@ -12,6 +12,7 @@ import pytest
 
 from tests.book import Book
 from tests.people.desk import Desk
+from tests.people.desk import person as someone
 from tests.service.programme import CHECKER, MAKER, Programme, at, new_person
 from timebank.domain.certificates import (
     Certificate,
@@ -130,6 +131,12 @@ async def test_the_parts_add_up_and_it_verifies_offline(office: Office) -> None:
     assert masked.count("*") == 11
     assert issued.document.printed.volunteer_number
     assert await office.programme.run(list_certificates, person) == [issued.certificate]
+
+
+async def test_what_cannot_be_seen_in_a_name_is_not_printed(office: Office) -> None:
+    person = await office.desk.member(someone(name="\ufeff王\u200b小英 J. K."))
+    await office.programme.confirm(await office.programme.record(person, NINE, 60))
+    assert (await office.issue(person)).document.printed.name == "王小英 J. K."
 
 
 async def test_only_confirmed_records_of_the_period_count(office: Office) -> None:
