@@ -23,7 +23,7 @@ from tests.service.test_certificates import NINE, ORDER, Office
 from timebank.domain.certificates import Document, PublicKeys, make_number, spell_code
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
-from timebank.people.vault import Purpose, list_accesses
+from timebank.people.vault import Purpose, erase_person, list_accesses
 from timebank.service.signing import make_signing_key, verify
 
 BODY = {
@@ -188,6 +188,34 @@ async def test_what_is_printed_is_what_was_signed(api: Api, office: Office) -> N
         check_problem(refused, "certificate_forged")
     elsewhere = await coordinator(api, await open_branch(api.book))
     check_problem(await elsewhere.post("/certificates/prints", document), "not_found")
+
+
+@pytest.mark.parametrize("form", ["pdf", "html"])
+async def test_what_was_ended_is_not_printed_again(api: Api, office: Office, form: str) -> None:
+    branch_id = await open_branch(api.book)
+    here, person = await coordinator(api, branch_id), await served(office, branch_id)
+    revoked = await office.issue(person)
+    await office.revoke(revoked.certificate.certificate_id)
+    superseded = await office.issue(person)
+    record_id = await api.book.pool.fetchval(
+        "SELECT record_id FROM certificate_line WHERE certificate_id = $1",
+        superseded.certificate.certificate_id,
+    )
+    await office.programme.reverse(record_id)
+    for ended in (revoked, superseded):
+        body = {**msgspec.to_builtins(ended.document), "form": form}
+        check_problem(await here.post("/certificates/prints", body), "certificate_ended")
+
+
+async def test_nothing_is_printed_of_who_was_erased(api: Api, office: Office) -> None:
+    branch_id = await open_branch(api.book)
+    here, person = await coordinator(api, branch_id), await served(office, branch_id)
+    document = msgspec.to_builtins((await office.issue(person)).document)
+    body = {**document, "form": "html"}
+    assert (await here.post("/certificates/prints", body)).status_code == 200
+    async with office.desk.at() as connection:
+        await erase_person(connection, office.desk.access(Purpose.SUBJECT_ACCESS), person)
+    check_problem(await here.post("/certificates/prints", body), "not_found")
 
 
 async def test_a_pdf_is_made_of_it_or_told_why_not(api: Api, office: Office) -> None:
