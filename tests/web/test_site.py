@@ -93,6 +93,13 @@ async def test_the_page_tells_that_a_certificate_stands_and_names_nobody(
     for text in (str(person), printed.name, printed.id_number, printed.volunteer_number):
         assert text not in page
     assert "Valid" in await page_of(api, issued, **{"Accept-Language": "en"})
+    for language, text in (
+        ("zh-Hans", "不能证明纸上的姓名"),
+        ("zh-Hant", "不能證明紙上的姓名"),
+        ("en", "does not prove the name"),
+    ):
+        said = await page_of(api, issued, **{"Accept-Language": language})
+        assert said.index("✓") < said.index(text) < said.index("<dl>")
     lower = issued.certificate.number.lower()
     assert "✓ 有效" in (await open_page(api, f"/certificates/{lower}")).text
 
