@@ -311,6 +311,20 @@ def test_numbers_are_read_as_people_type_them() -> None:
     spelt = "-".join(code[n : n + 4] for n in range(0, 16, 4))
     typed = spelt.lower().replace("0", "o").replace("1", "l")
     assert parse_number(f" jianxi-old-{typed} ") == ("jianxi-old", code)
+    wide = "".join(chr(ord(sign) + 0xFEE0) for sign in f"JIANXI-{spelt}")
+    for number in (
+        f"Jianxi-{spelt}",
+        f"JIANXI-{spelt}",
+        f"jianxi {spelt.replace('-', ' ')}",
+        f"jianxi - {spelt.replace('-', ' - ')}",
+        f"jianxi——{spelt.replace('-', chr(0x2212))}",
+        f"jianxi\u2011{spelt.replace('-', chr(0xFE63))}",
+        f"\ufeffjianxi-{spelt}\u200b",
+        f"jianxi\u3000{spelt}\n",
+        wide,
+    ):
+        assert parse_number(number) == ("jianxi", code), number
+    assert parse_number(f"a--b--{spelt}") == ("a--b-", code)  # such codes may exist
     for wrong in ("", "jianxi", f"jianxi-{code}", spelt, f"jianxi-{spelt}-1' OR 1=1", "数" * 20):
         with pytest.raises(NotFoundError):
             parse_number(wrong)
