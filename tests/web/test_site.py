@@ -50,12 +50,15 @@ class Parts(HTMLParser):
         self.links: list[str] = []
         self.attributes: set[str] = set()
         self.language: str | None = None
+        self.fields: dict[str, str | None] = {}
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes |= {name for name, _ in attrs}
         self.links += [str(value) for name, value in attrs if name in {"href", "src", "action"}]
+        if tag == "input":
+            self.fields[str(dict(attrs)["name"])] = dict(attrs).get("value")
         if tag == "html":
             self.language = dict(attrs)["lang"]
 
@@ -166,6 +169,23 @@ async def test_a_number_that_is_typed_leads_to_its_page(api: Api, typed: str) ->
     assert answer.status_code == 303
     assert answer.headers["location"] == "/certificates/" + quote(typed, safe="")
     assert "<form" in (await open_page(api, "/certificates?number=")).text
+
+
+@pytest.mark.parametrize("language", list(Language))
+async def test_whose_number_is_typed_keeps_the_language(api: Api, language: Language) -> None:
+    form = await open_page(api, f"/certificates?lang={language.tag}", **{"Accept-Language": "fr"})
+    fields = Parts(form.text).fields
+    assert fields == {"number": None, "lang": language.tag}
+    answer = await api.http.get("/certificates", params={**fields, "number": "x"}, headers=BROWSER)
+    assert answer.headers["location"] == f"/certificates/x?lang={language.tag}"
+    page = await open_page(api, answer.headers["location"], 404, **{"Accept-Language": "fr"})
+    assert page.headers["content-language"] == language.tag
+
+
+async def test_only_a_language_of_ours_is_kept(api: Api) -> None:
+    typed = {"number": "x", "lang": "en&next=//elsewhere.example"}
+    answer = await api.http.get("/certificates", params=typed, headers=BROWSER)
+    assert answer.headers["location"] == "/certificates/x"
 
 
 @pytest.mark.parametrize("path", PAGES)
