@@ -140,9 +140,7 @@ HOSTILE = [
 @pytest.mark.parametrize("number", HOSTILE)
 async def test_what_is_no_number_is_unknown_and_not_said_again(api: Api, number: str) -> None:
     answer = await open_page(api, "/certificates/" + quote(number, safe=""), 404)
-    assert "查无此编号" in answer.text or "没有这一页" in answer.text
-    assert number not in answer.text
-    assert "49" not in Parts(answer.text).links
+    assert answer.text in [(await open_page(api, path, 404)).text for path in (GUESS, "/nowhere")]
 
 
 async def test_whatever_a_page_is_given_is_escaped(
