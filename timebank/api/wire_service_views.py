@@ -182,7 +182,11 @@ class ExpiryView(Struct, frozen=True):
 
 
 class SummaryView(Struct, frozen=True, kw_only=True):
-    """What a resident has had confirmed, has now, and what of it expires first."""
+    """What a resident has had confirmed, has now, and what of it expires first.
+
+    `points_available` can be spent; the rest of `points` is blocked while the service that brought
+    it is examined.
+    """
 
     resident_id: UUID
     records: int
@@ -190,6 +194,7 @@ class SummaryView(Struct, frozen=True, kw_only=True):
     points_earned: int
     minutes: int
     points: int
+    points_available: int
     points_account_id: UUID | None
     next_expiry: ExpiryView | UnsetType = UNSET
 

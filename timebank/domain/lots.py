@@ -222,6 +222,15 @@ class LotFold:
             for part, last_day in zip(purse.parts, last_days, strict=True)
         ]
 
+    def list_given_away(self, account_id: UUID) -> Iterator[tuple[UUID, Sequence[Part]]]:
+        """Return what each redemption has of an account; release and refund bring the last first.
+
+        What went to a hold without a subject is left out.
+        """
+        for (holder, subject_id), parts in self._held.items():
+            if holder == account_id and subject_id:
+                yield subject_id, parts
+
     def list_lots(self, account_id: UUID, on: date) -> list[OpenLot]:
         """Return the unspent points by lot and last day, in the order they would be spent in."""
         parts = self.list_parts(account_id, on)

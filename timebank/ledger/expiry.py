@@ -4,7 +4,8 @@ The run folds the whole book once, then goes over the wallets with something to 
 transaction: it locks their balances and the retired account in one call (in the order of account
 ids) and posts one expiry for each. A wallet that moved since the fold is folded again under its
 lock. The id of an expiry follows from the wallet and its last line, so running twice, or two at
-once, takes nothing twice. Points held stand in another account: they are never taken.
+once, takes nothing twice. Points held stand in another account: they are never taken. Nor are
+those that are blocked: nobody loses what they were not let spend.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from timebank.ledger.accounts import ensure_account, find_accounts
 from timebank.ledger.banks import Bank
 from timebank.ledger.ids import derive_id
 from timebank.ledger.lots import OnProgress, fold_account, fold_bank, get_expiry_rules
-from timebank.ledger.passbook import list_balances, read_clock
+from timebank.ledger.passbook import list_balances, list_blocked, read_clock
 from timebank.ledger.transfers import lock_balances, post
 
 _QUERIES = load_queries(__package__)
@@ -189,10 +190,16 @@ async def _list_due(
     if not rules.find_rule(on):
         return []
     fold = await fold_bank(connection, bank, rules, on_progress)
-    return [
-        _Due(account_id, fold.last_seq(account_id), expired)
+    due = {
+        account_id: expired
         for account_id in sorted(fold.accounts())
         if (expired := fold.count_expired(account_id, on))
+    }
+    blocked = await list_blocked(connection, bank.bank_id, due)
+    return [
+        _Due(account_id, fold.last_seq(account_id), taken)
+        for account_id, expired in due.items()
+        if (taken := min(expired, fold.total(account_id) - blocked[account_id])) > 0
     ]
 
 
@@ -204,6 +211,8 @@ async def _expire(
     await lock_balances(connection, bank.bank_id, [*account_ids, retired])
     balances = await list_balances(connection, bank.bank_id, account_ids)
     seqs = {balance.account_id: balance.seq for balance in balances}
+    stand = {balance.account_id: balance.balance for balance in balances}
+    blocked = await list_blocked(connection, bank.bank_id, account_ids)
     today = await read_today(connection, bank)
     rules = await get_expiry_rules(connection, bank.bank_id)
     transfers = []
@@ -212,7 +221,8 @@ async def _expire(
         if (seqs[account_id], today) != (seq, on):
             fold, _ = await fold_account(connection, bank, account_id, rules)
             amount = fold.count_expired(account_id, today)
-        if amount:
+        amount = min(amount, stand[account_id] - blocked[account_id])
+        if amount > 0:
             transfers.append(_expiry(account_id, retired, seqs[account_id], amount))
     outcomes = await post(connection, bank.bank_id, [[transfer] for transfer in transfers])
     for outcome in outcomes:

@@ -141,6 +141,12 @@ CROSS JOIN LATERAL (
     SELECT kind FROM account a WHERE (a.bank_id, a.account_id) = ($1, t.credit_account_id)
     LIMIT 1) AS c;
 
+-- name: place_block
+SELECT place_block($1, $2, $3, $4, $5, $6, $7);
+
+-- name: list_blocked
+SELECT account_id, count_blocked($1, account_id) FROM unnest($2::uuid[]) AS account_id;
+
 -- name: list_captures
 SELECT t.subject_id, sum(t.amount)::bigint AS amount
 FROM posting p JOIN transfer t USING (bank_id, transfer_id)

@@ -510,6 +510,14 @@ ORDER BY minutes DESC, subject_id LIMIT $3;
 -- name: hold_activity
 SELECT hold_activity($1, $2, $3, $4, $5);
 
+-- name: list_points_of_activity
+SELECT t.transfer_id, t.credit_account_id
+FROM shift s
+JOIN service_record r USING (bank_id, shift_id)
+JOIN service_award a USING (bank_id, record_id)
+JOIN transfer t ON (t.bank_id, t.transfer_id) = (a.bank_id, a.points_transfer_id)
+WHERE s.bank_id = $1 AND s.activity_id = $2 AND r.status = 'confirmed';
+
 -- name: release_activity
 SELECT release_activity($1, $2, $3);
 
