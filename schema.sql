@@ -994,7 +994,7 @@ BEGIN
     WHERE bank_id = p_bank AND block_id = p_block AND lifted_at IS NULL;
 END $$;
 COMMENT ON FUNCTION lift_block IS
-    'Ends a block under the locks of its wallets, so that each posting was before or after it; again '
+    'Ends a block under the locks of its wallets, so that each posting came before or after; again '
     'is harmless.';
 
 GRANT EXECUTE ON FUNCTION place_block, lift_block TO timebank_app;
