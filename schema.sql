@@ -608,10 +608,8 @@ DECLARE
     dated  timestamptz[];
     is_new boolean[];
     last_legs integer[];
-    balances  bigint[];
-    seqs      bigint[];
-    latests   timestamptz[];
-    base      integer;
+    balances  bigint[];       seqs   bigint[];
+    latests   timestamptz[];  base   integer;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'post_transfers needs READ COMMITTED' USING ERRCODE = '25001';
