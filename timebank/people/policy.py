@@ -113,6 +113,14 @@ class Action(StrEnum):
     DECIDE_RECORD = "decide_record"
     REVERSE_RECORD = "reverse_record"
     READ_RECORD = "read_record"
+    GRADE_RECORD = "grade_record"
+    SET_STAR_RULE = "set_star_rule"
+    OPEN_HONOUR_TITLE = "open_honour_title"
+    NOMINATE = "nominate"
+    DECIDE_HONOUR = "decide_honour"
+    READ_HONOUR = "read_honour"
+    HOLD_ACTIVITY = "hold_activity"
+    RELEASE_ACTIVITY = "release_activity"
     READ_WISH = "read_wish"
     CARE_FOR_WISH = "care_for_wish"
     CONFIRM_WISH = "confirm_wish"
@@ -275,6 +283,20 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.DECIDE_RECORD: _BY_COORDINATORS,
     Action.REVERSE_RECORD: _BY_COORDINATORS,
     Action.READ_RECORD: {Role.RESIDENT: Reach.KIN, **_SEEN_BY_COORDINATORS},
+    Action.GRADE_RECORD: _BY_COORDINATORS,
+    Action.SET_STAR_RULE: _BY_ADMINISTRATORS,
+    Action.OPEN_HONOUR_TITLE: _BY_ADMINISTRATORS,
+    Action.NOMINATE: _BY_COORDINATORS,
+    Action.DECIDE_HONOUR: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.READ_HONOUR: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        Role.AUDITOR: Reach.BRANCH,
+        Role.RESIDENT: Reach.KIN,
+    },
+    # Holding stops points that may be false, so it takes one; releasing takes two.
+    Action.HOLD_ACTIVITY: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.RELEASE_ACTIVITY: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.READ_WISH: _SEEN_BY_COORDINATORS,
     Action.CARE_FOR_WISH: _BY_COORDINATORS,
     Action.CONFIRM_WISH: _BY_COORDINATORS,

@@ -109,7 +109,9 @@ async def get_hold(connection: Connection, bank_id: int, activity_id: UUID) -> A
     return as_struct(row, ActivityHold)
 
 
-async def list_held(connection: Connection, bank_id: int) -> list[ActivityHold]:
-    """Return the activities that are held now, the longest first."""
-    rows = await connection.fetch(_QUERIES["list_held_activities"], bank_id)
+async def list_held(
+    connection: Connection, bank_id: int, *, within: UUID | None = None
+) -> list[ActivityHold]:
+    """Return the activities that are held now, the longest first; of a branch if given."""
+    rows = await connection.fetch(_QUERIES["list_held_activities"], bank_id, within)
     return [as_struct(row, ActivityHold) for row in rows]

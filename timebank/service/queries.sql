@@ -393,6 +393,9 @@ INSERT INTO star_rule (bank_id, effective_on, hours, grades, set_by) VALUES ($1,
 SELECT effective_on, hours, grades FROM star_rule
 WHERE bank_id = $1 AND effective_on <= $2 ORDER BY effective_on DESC LIMIT 1;
 
+-- name: list_star_rules
+SELECT effective_on, hours, grades FROM star_rule WHERE bank_id = $1 ORDER BY effective_on;
+
 -- name: read_merit
 SELECT coalesce(sum(r.minutes), 0)::bigint AS minutes,
        floor(100 * avg(g.grade))::integer AS grade
@@ -424,7 +427,9 @@ SELECT honour_id, title_id, person_id, year, status, nominated_by, decided_by, d
 FROM honour
 WHERE bank_id = $1 AND ($2::uuid IS NULL OR person_id = $2)
   AND ($3::honour_status IS NULL OR status = $3)
-ORDER BY honour_id DESC LIMIT $4;
+  AND ($4::uuid IS NULL OR is_within($1, person_id, $4))
+  AND ($5::uuid IS NULL OR honour_id < $5)
+ORDER BY honour_id DESC LIMIT $6;
 
 
 -- ── Anomalies ───────────────────────────────────────────────────────────────────────────────────
@@ -527,7 +532,12 @@ FROM activity_hold WHERE bank_id = $1 AND activity_id = $2 ORDER BY hold_id DESC
 
 -- name: list_held_activities
 SELECT hold_id, activity_id, reason, held_by, held_at, proposed_by, released_by, released_at
-FROM activity_hold WHERE bank_id = $1 AND released_at IS NULL ORDER BY hold_id;
+FROM activity_hold
+WHERE bank_id = $1 AND released_at IS NULL
+  AND ($2::uuid IS NULL OR activity_id IN (
+      SELECT a.activity_id FROM activity a
+      WHERE a.bank_id = $1 AND a.branch_id IS NOT NULL AND is_within($1, a.branch_id, $2)))
+ORDER BY hold_id;
 
 
 -- ── Certificates ────────────────────────────────────────────────────────────────────────────────
