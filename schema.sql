@@ -2806,6 +2806,7 @@ CREATE TABLE activity (
     insurance_ref     text        CONSTRAINT activity_insurance_ref_short
                                   CHECK (length(insurance_ref) BETWEEN 1 AND 80),
     source_ref        text,
+    planned_until     date,
     made_by           uuid        NOT NULL,
     made_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     cancelled_at      timestamptz,
@@ -2817,6 +2818,8 @@ CREATE TABLE activity (
         (first_start IS NULL) = (source_ref IS NOT NULL)
         AND (first_start IS NULL) = (wall_minutes IS NULL)
         AND (first_start IS NOT NULL OR rule IS NULL)),
+    CONSTRAINT activity_planned_ahead_by_its_rule CHECK (
+        (rule IS NULL) = (planned_until IS NULL)),
     CONSTRAINT activity_cancelled_whole CHECK (
         num_nonnulls(cancelled_at, cancelled_by, cancel_reason) IN (0, 3))
 );
@@ -2827,6 +2830,10 @@ COMMENT ON COLUMN activity.wall_minutes IS
     'is served. At most 20 hours: with the hour of a changed clock and late check-out, no record '
     'touches three local days.';
 COMMENT ON COLUMN activity.rule IS 'An RRULE of RFC 5545, without its name.';
+COMMENT ON COLUMN activity.planned_until IS
+    'The local day up to which its shifts are planned without anybody asking.';
+CREATE INDEX activity_to_plan ON activity (bank_id, planned_until)
+    WHERE rule IS NOT NULL AND cancelled_at IS NULL;
 COMMENT ON COLUMN activity.source_ref IS 'The event in the rota it was imported from.';
 
 CREATE TABLE team (
@@ -3203,6 +3210,25 @@ END $$;
 COMMENT ON FUNCTION cancel_shifts IS
     'Cancels one shift, or with null the activity and all its shifts that have not begun.';
 
+CREATE FUNCTION claim_activity_to_plan(
+    p_bank integer, p_before date, OUT activity_id uuid, OUT planned_until date
+) LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    SELECT a.activity_id, a.planned_until FROM activity a
+    WHERE a.bank_id = p_bank AND a.rule IS NOT NULL AND a.cancelled_at IS NULL
+      AND a.planned_until < p_before
+    ORDER BY a.planned_until, a.activity_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+$$;
+COMMENT ON FUNCTION claim_activity_to_plan IS
+    'A recurring activity that is not planned up to that day, for the caller alone; one that '
+    'another has claimed is passed over.';
+
+CREATE FUNCTION note_planned(p_bank integer, p_activity uuid, p_until date) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    UPDATE activity SET planned_until = greatest(planned_until, p_until)
+    WHERE bank_id = p_bank AND activity_id = p_activity AND rule IS NOT NULL;
+$$;
+COMMENT ON FUNCTION note_planned IS 'Says how far a recurring activity is planned; never less far.';
+
 CREATE FUNCTION lock_open_shift(p_bank integer, p_shift uuid, p_at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 BEGIN
@@ -3509,7 +3535,8 @@ GRANT INSERT (bank_id, record_id, person_id, category_id, activity_id, shift_id,
               evidence_sha256, note, sheet_number, status, made_by, submitted_at)
     ON service_record TO timebank_app;
 GRANT EXECUTE ON FUNCTION
-    approve_rate, cancel_shifts, join_shift, leave_shift, submit_records, reject_records,
+    approve_rate, cancel_shifts, claim_activity_to_plan, note_planned, join_shift, leave_shift,
+    submit_records, reject_records,
     find_rate, plan_awards, award_service, open_reversal, close_reversal TO timebank_app;
 GRANT EXECUTE ON FUNCTION find_rate TO timebank_auditor;
 

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from timebank.api.accounts import Cursor, Limit
 from timebank.api.call import Call, IdempotencyKey
-from timebank.api.cursors import make_cursor, read_cursor
+from timebank.api.cursors import cut_page, read_cursor
 from timebank.api.once import Deed, do_once
 from timebank.api.operations import get, post
 from timebank.api.reaching import check_reach, records_reached
@@ -247,11 +247,8 @@ async def list_all_honours(
             before=before,
             limit=limit + 1,
         )
-    page, more = found[:limit], len(found) > limit
     return HonourPage(
-        page,
-        make_cursor(bank.cursor_key, listed, str(page[-1].honour_id)) if more else None,
-        more,
+        *cut_page(found, limit, bank.cursor_key, listed, lambda honour: str(honour.honour_id))
     )
 
 

@@ -64,7 +64,8 @@ SELECT approve_rate($1, $2, $3);
 -- name: list_rates
 SELECT rate_id, category_id, points_per_hour, effective_on, proposed_by, approved_by
 FROM rate WHERE bank_id = $1 AND category_id = $2
-ORDER BY effective_on, proposed_at;
+  AND ($3::date IS NULL OR (effective_on, rate_id) > ($3, $4))
+ORDER BY effective_on, rate_id LIMIT $5;
 
 -- name: find_rate
 SELECT rate_id, category_id, points_per_hour, effective_on, proposed_by, approved_by
@@ -84,8 +85,14 @@ WHERE bank_id = $1 ORDER BY effective_on;
 -- name: make_activity
 INSERT INTO activity (bank_id, activity_id, category_id, title, organiser_id, branch_id,
                       service_point_id, first_start, wall_minutes, rule, capacity, insurance_ref,
-                      made_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+                      made_by, planned_until)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+
+-- name: claim_activity_to_plan
+SELECT activity_id, planned_until FROM claim_activity_to_plan($1, $2);
+
+-- name: note_planned
+SELECT note_planned($1, $2, $3);
 
 -- name: add_teams
 INSERT INTO team (bank_id, activity_id, team_id) SELECT $1, $2, unnest($3::uuid[])
@@ -119,7 +126,8 @@ INSERT INTO shift (bank_id, shift_id, activity_id, served_on, starts_at, ends_at
 SELECT $1, id, $2, served_on, starts_at, ends_at
 FROM unnest($3::uuid[], $4::date[], $5::timestamptz[], $6::timestamptz[])
      AS r(id, served_on, starts_at, ends_at)
-ON CONFLICT DO NOTHING;
+ON CONFLICT DO NOTHING
+RETURNING shift_id;
 
 -- name: cancel_shifts
 SELECT cancel_shifts($1, $2, $3, $4, $5);
@@ -258,14 +266,16 @@ SELECT record_id, person_id, category_id, activity_id, shift_id, wish_id, attend
        lower(during) AS started_at, upper(during) AS ended_at, minutes, next_day_minutes, source,
        evidence_sha256, note, sheet_number, status, made_by, decided_by, decided_at
 FROM service_record WHERE bank_id = $1 AND person_id = $2
-ORDER BY served_on DESC, record_id DESC LIMIT $3;
+  AND ($3::date IS NULL OR (served_on, record_id) < ($3, $4))
+ORDER BY served_on DESC, record_id DESC LIMIT $5;
 
 -- name: list_records_of_shift
 SELECT record_id, person_id, category_id, activity_id, shift_id, wish_id, attendance_id, served_on,
        lower(during) AS started_at, upper(during) AS ended_at, minutes, next_day_minutes, source,
        evidence_sha256, note, sheet_number, status, made_by, decided_by, decided_at
 FROM service_record WHERE bank_id = $1 AND shift_id = $2
-ORDER BY record_id;
+  AND ($3::uuid IS NULL OR record_id > $3)
+ORDER BY record_id LIMIT $4;
 
 -- name: list_unrecorded_attendances
 SELECT attendance_id, shift_id, person_id, team_id, checked_in_at, checked_in_means,
@@ -364,7 +374,8 @@ FROM wish WHERE bank_id = $1 AND wish_id = $2 FOR NO KEY UPDATE;
 -- name: list_wishes
 SELECT wish_id, category_id, title, served_id, branch_id, status, assigned_to, record_id
 FROM wish WHERE bank_id = $1 AND ($2::wish_status IS NULL OR status = $2)
-ORDER BY collected_at DESC, wish_id DESC LIMIT $3;
+  AND ($3::uuid IS NULL OR wish_id < $3)
+ORDER BY wish_id DESC LIMIT $4;
 
 -- name: assign_wish
 UPDATE wish SET status = 'assigned', assigned_to = $3, assigned_by = $4,
