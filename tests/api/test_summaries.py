@@ -84,9 +84,23 @@ async def test_what_expires_first_under_a_rule_in_force(
 
 
 async def test_what_is_blocked_is_told_apart(api: Api) -> None:
-    resident = await api.resident(points=5)
+    """In the summary and in the balance, whose tag changes though nothing was posted."""
+    resident, block = await api.resident(points=5), new_id()
     origin = await award(api, resident, 20)
+    path = f"/accounts/{resident.wallet}/balance"
+    before = await resident.caller.get(path)
+    assert "points_available" not in before.json()
     async with transaction(api.book.pool) as connection:
-        await place_block(connection, api.book.bank, new_id(), {origin: resident.wallet})
+        await place_block(connection, api.book.bank, block, {origin: resident.wallet})
     told = await read(resident)
     assert (told["points"], told["points_available"]) == (25, 5)
+    seen = {"If-None-Match": before.headers["etag"]}
+    for caller in (resident.caller, api.auditor):
+        for _ in range(2):  # the long way, then the short one
+            during = await caller.get(path, seen)
+            assert during.status_code == 200
+            assert (during.json()["points"], during.json()["points_available"]) == (25, 5)
+    async with transaction(api.book.pool) as connection:
+        await connection.execute("SELECT lift_block($1, $2)", api.book.bank_id, block)
+    assert (await resident.caller.get(path, seen)).status_code == 304
+    assert (await resident.caller.get(path)).json() == before.json()
