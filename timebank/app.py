@@ -73,7 +73,23 @@ def create_app(settings: Settings | None = None) -> Litestar:
             finally:
                 desk.close()
 
-    v1 = Router(
+    app = Litestar(
+        [_version_1(), explain_problem, send_asset],
+        lifespan=[with_desk],
+        middleware=[Gate],
+        request_class=Call,
+        exception_handlers={Exception: answer_error},
+        openapi_config=openapi_config(),
+        request_max_body_size=LARGEST_BODY,
+        before_send=[answer_with_request_id],
+        on_app_init=[_without_litestar_logging],
+    )
+    refuse_undeclared(app)
+    return app
+
+
+def _version_1() -> Router:
+    return Router(
         "/api/v1",
         route_handlers=[
             accounts.router,
@@ -106,19 +122,6 @@ def create_app(settings: Settings | None = None) -> Litestar:
             health.router,
         ],
     )
-    app = Litestar(
-        [v1, explain_problem, send_asset],
-        lifespan=[with_desk],
-        middleware=[Gate],
-        request_class=Call,
-        exception_handlers={Exception: answer_error},
-        openapi_config=openapi_config(),
-        request_max_body_size=LARGEST_BODY,
-        before_send=[answer_with_request_id],
-        on_app_init=[_without_litestar_logging],
-    )
-    refuse_undeclared(app)
-    return app
 
 
 def _without_litestar_logging(config: AppConfig) -> AppConfig:
