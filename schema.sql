@@ -1007,7 +1007,7 @@ COMMENT ON FUNCTION lift_block IS
     'Ends a block under the locks of its wallets, so that each posting came before or after; again '
     'is harmless.';
 
-GRANT EXECUTE ON FUNCTION place_block, lift_block TO timebank_app;
+GRANT EXECUTE ON FUNCTION place_block TO timebank_app;  -- whoever releases lifts
 GRANT EXECUTE ON FUNCTION count_blocked, is_spending TO timebank_app, timebank_auditor;
 
 

@@ -11,13 +11,12 @@ from tests.api.client import Api, Caller, Resident, check_only_fault, check_prob
 from tests.api.counter import Counter
 from tests.places import open_branch
 from tests.service.programme import Programme, new_person
-from tests.service.test_anomalies import NIGHT, NOON, SINCE, Month, clerk
+from tests.service.test_anomalies import NIGHT, NOON, SINCE, Month
+from timebank.db import Connection
 from timebank.domain.plain_words import Language
 from timebank.domain.service import Shift
 from timebank.domain.suspicions import Reason, Suspicion, describe
 from timebank.people.access import Role
-
-__all__ = ["clerk"]
 
 Seed = Callable[[Month, list[UUID]], Awaitable[Shift]]
 
@@ -73,9 +72,9 @@ FRAUDS: Mapping[Reason, Seed] = {
 
 
 @pytest.fixture
-async def month(api: Api, clerk: Any) -> Month:
+async def month(api: Api, worker_superuser: Connection) -> Month:
     """An honest month in the bank of these callers."""
-    month = Month(await Programme.open(api.book), clerk)
+    month = Month(await Programme.open(api.book), worker_superuser)
     await month.honest()
     return month
 
@@ -136,10 +135,12 @@ async def test_a_seeded_fraud_is_found_held_and_released(
     check_problem(await second.post(f"{path}/release", {}), "not_found")
 
 
-async def test_a_branch_sees_and_holds_what_is_its_own(api: Api, clerk: Any) -> None:
+async def test_a_branch_sees_and_holds_what_is_its_own(
+    api: Api, worker_superuser: Connection
+) -> None:
     here, there = await open_branch(api.book), await open_branch(api.book)
     [own, *_], [foreign, *_] = await coordinators(api, here), await coordinators(api, there)
-    month = Month(await Programme.open(api.book), clerk)
+    month = Month(await Programme.open(api.book), worker_superuser)
     activity = await month.programme.make_activity(branch_id=here)
     [shift] = await month.programme.shifts(activity.activity_id)
     ids = await month.attend(shift, [new_person() for _ in range(5)], timedelta())

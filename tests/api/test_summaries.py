@@ -1,31 +1,17 @@
 """What residents read of themselves: what expires first, and which of their points they can use."""
 
 import calendar
-from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-import pytest
-
 from tests.api.client import Api, Resident
 from tests.api.counter import Counter
 from tests.ledger.ageing import add_rule, pass_days
-from timebank.db import SERVER_SETTINGS, transaction
-from timebank.embedded import Server
+from timebank.db import Connection, transaction
 from timebank.ledger.blocks import place_block
 from timebank.ledger.expiry import expire_points, read_today
 from timebank.ledger.ids import new_id
-
-
-@pytest.fixture
-async def clock(server: Server, worker_database: str) -> AsyncIterator[asyncpg.Connection]:
-    """Who may make the past older, as only a test does."""
-    dsn = server.dsn(worker_database)
-    connection = await asyncpg.connect(dsn, server_settings=SERVER_SETTINGS)
-    yield connection
-    await connection.close()
 
 
 async def read(who: Resident) -> dict[str, Any]:
@@ -54,14 +40,14 @@ async def test_without_a_rule_nothing_expires(api: Api) -> None:
 
 
 async def test_what_expires_first_under_a_rule_in_force(
-    api: Api, clock: asyncpg.Connection
+    api: Api, worker_superuser: Connection
 ) -> None:
     counter, resident = await Counter.open(api), await api.resident()
     await add_rule(api.book, 12, 20)
-    await pass_days(clock, api.book, 1)
+    await pass_days(worker_superuser, api.book, 1)
     assert "next_expiry" not in await read(resident)
     await award(api, resident, 15)
-    await pass_days(clock, api.book, 40)
+    await pass_days(worker_superuser, api.book, 40)
     await award(api, resident, 7)
     async with api.book.pool.acquire() as connection:
         today = await read_today(connection, api.book.bank)
@@ -76,14 +62,16 @@ async def test_what_expires_first_under_a_rule_in_force(
     await counter.held(resident, points=15)
     second = str(last_day(today))
     assert (await read(resident))["next_expiry"] == {"expires_on": second, "points": 7}
-    await pass_days(clock, api.book, 800)  # past its day it is good until the run takes it
+    await pass_days(
+        worker_superuser, api.book, 800
+    )  # past its day it is good until the run takes it
     passed = (await read(resident))["next_expiry"]
     assert (passed["points"], date.fromisoformat(passed["expires_on"]) < today) == (7, True)
     assert (await expire_points(api.book.pool, api.book.bank)).points == 7
     assert "next_expiry" not in await read(resident)
 
 
-async def test_what_is_blocked_is_told_apart(api: Api) -> None:
+async def test_what_is_blocked_is_told_apart(api: Api, worker_superuser: Connection) -> None:
     """In the summary and in the balance, whose tag changes though nothing was posted."""
     resident, block = await api.resident(points=5), new_id()
     origin = await award(api, resident, 20)
@@ -100,7 +88,6 @@ async def test_what_is_blocked_is_told_apart(api: Api) -> None:
             during = await caller.get(path, seen)
             assert during.status_code == 200
             assert (during.json()["points"], during.json()["points_available"]) == (25, 5)
-    async with transaction(api.book.pool) as connection:
-        await connection.execute("SELECT lift_block($1, $2)", api.book.bank_id, block)
+    await worker_superuser.execute("SELECT lift_block($1, $2)", api.book.bank_id, block)
     assert (await resident.caller.get(path, seen)).status_code == 304
     assert (await resident.caller.get(path)).json() == before.json()

@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from tests.book import Book
+from tests.guards.test_append_only import login
 from tests.properties.test_blocks import Life
 from tests.races.variants import Edit, install_variant
 from timebank.db import open_pool
@@ -25,9 +26,12 @@ VARIANTS = {
 
 async def live(server: Server, database: str, lives: int) -> None:
     """Live so many lives of forty acts, always the same ones."""
-    async with open_pool(server.dsn(database, "timebank_app"), size=3) as pool:
+    async with (
+        open_pool(server.dsn(database, "timebank_app"), size=3) as pool,
+        login(server, database) as superuser,
+    ):
         for seed in range(lives):
-            life = Life(await Book.open(pool), Random(seed))
+            life = Life(await Book.open(pool), superuser, Random(seed))
             await life.settle()
             for _ in range(40):
                 await life.act()

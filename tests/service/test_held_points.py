@@ -3,6 +3,7 @@
 import asyncio
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from tests.book import Book
@@ -196,3 +197,13 @@ async def test_what_was_spent_behind_a_block_is_found(
         await superuser.execute(f"UPDATE block SET lifted_at = {instant}")
         assert await resident.spend(2) == status
     assert await found() == [(38, f"posting {await resident.wallet()}/3")]
+
+
+async def test_the_service_itself_cannot_lift_a_block(programme: Programme) -> None:
+    """It takes a release by two persons, whoever writes."""
+    shift = await programme.make_shift()
+    held = await programme.run(hold_activity, CHECKER, shift.activity_id, Reason.NO_SPREAD)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await programme.book.pool.execute(
+            "SELECT lift_block($1, $2)", programme.book.bank_id, held.hold_id
+        )
