@@ -985,7 +985,7 @@ CREATE FUNCTION place_block(
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
     PERFORM lock_balances(p_bank, p_accounts);
-    INSERT INTO block (bank_id, block_id) VALUES (p_bank, p_block);
+    INSERT INTO block (bank_id, block_id) SELECT p_bank, p_block WHERE cardinality(p_accounts) > 0;
     INSERT INTO blocked_points
     SELECT p_bank, p_block, account, origin, hold, behind, points, b.seq
     FROM unnest(p_accounts, p_origins, p_holds, p_behind, p_points)
@@ -993,7 +993,8 @@ BEGIN
     JOIN balance b ON b.bank_id = p_bank AND b.account_id = account;
 END $$;
 COMMENT ON FUNCTION place_block IS
-    'Blocks what was found under the locks of the same accounts: rows of arrays of one length.';
+    'Blocks what was found under the locks of the same accounts: rows of arrays of one length. Of '
+    'nothing there is no block, so that nobody''s postings ask for it.';
 
 CREATE FUNCTION lift_block(p_bank integer, p_block uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$

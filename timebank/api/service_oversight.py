@@ -87,7 +87,7 @@ async def read_suspicions(
     async with transaction(request.desk.pool) as connection:
         today = await read_today(connection, bank)
         since = since or today - _LOOK_BACK
-        check_days(since, max(since, today), "since")
+        check_days(since, since, "since")
         if user.branch_id is None:
             found = await list_suspicions(connection, bank.bank_id, since)
         else:

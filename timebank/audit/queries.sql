@@ -802,6 +802,7 @@ FROM (VALUES
      '>draft >submitted draft>submitted submitted>confirmed submitted>rejected confirmed>reversed'),
     ('service_award', 'service_award_is_append_only', 'refuse_edit', 58, ''),
     ('award_reversal', 'award_reversal_is_append_only', 'refuse_edit', 58, ''),
+    ('blocked_points', 'blocked_points_is_append_only', 'refuse_edit', 58, ''),
     ('service_record', 'record_reversed_ends_certificates', 'supersede_certificates', 17, ''),
     ('service_record', 'record_of_held_activity_waits', 'refuse_held', 19, ''),
     ('certificate', 'certificate_step', 'check_step', 23,
@@ -865,7 +866,8 @@ CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account', 
                         'redemption_act', 'hold', 'stock', 'cap_use', 'cap_override', 'branch',
                         'branch_move', 'placement', 'service_point', 'service_award',
                         'award_reversal', 'carry', 'settlement', 'certificate',
-                        'certificate_line', 'activity_hold', 'record_grade']) AS history (name)
+                        'certificate_line', 'activity_hold', 'record_grade', 'block',
+                        'blocked_points']) AS history (name)
 CROSS JOIN unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER'])
            AS asked (privilege)
 WHERE has_table_privilege(login.role, to_regclass('timebank.' || history.name), asked.privilege)
