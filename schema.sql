@@ -898,7 +898,8 @@ GRANT EXECUTE ON FUNCTION set_expiry_rule TO timebank_app;
 
 
 -- ── Blocks: points that stand in a wallet and are not spent while their origin is examined ──────
--- What is blocked of a wallet is a sum that its balance may not fall below by spending. It is found
+-- What is blocked of a wallet is a sum that its balance may not fall below by spending; which points
+-- are spent instead, the fold of lots says (timebank/domain/lots.py). It is found
 -- by the fold of lots when the block is placed, under the locks of the wallets; who spends has the
 -- same lock. It ends as the block is lifted, and for an award as it is reversed.
 

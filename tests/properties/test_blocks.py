@@ -1,5 +1,7 @@
 """What is blocked of a wallet, against a model of single points: any order of acts, any origin."""
 
+from collections import Counter
+from datetime import date
 from random import Random
 from uuid import UUID
 
@@ -13,6 +15,7 @@ from timebank.db import Connection, repeat_on_conflict, transaction
 from timebank.domain.ledger import AccountKind, ReversalReason, TransferKind, Unit
 from timebank.ledger.blocks import place_block
 from timebank.ledger.ids import new_id
+from timebank.ledger.lots import fold_account, get_expiry_rules
 from timebank.ledger.passbook import list_blocked
 from timebank.ledger.reversals import reverse
 
@@ -53,8 +56,11 @@ class Life:
         return sum(award not in self.undone for points in counted for award, _ in points)
 
     def take(self, amount: int) -> list[Point]:
-        taken, self.wallet = self.wallet[:amount], self.wallet[amount:]
-        return taken
+        """The oldest that are free, and only then what is blocked."""
+        kept = {n for own, *_ in self.blocks.values() for n in own} - self.undone
+        order = sorted(self.wallet, key=lambda point: (point[0] in kept, point))
+        self.wallet = sorted(order[amount:])
+        return order[:amount]
 
     def bring_back(self, hold: UUID, amount: int) -> None:
         taken = self.holds[hold]
@@ -73,7 +79,12 @@ class Life:
         stands = await self.book.balance(self.account)
         async with self.book.pool.acquire() as connection:
             blocked = await list_blocked(connection, self.book.bank_id, [self.account])
+            rules = await get_expiry_rules(connection, self.book.bank_id)
+            fold, _ = await fold_account(connection, self.book.bank, self.account, rules)
         assert (stands, blocked[self.account]) == (len(self.wallet), self.blocked())
+        lots = fold.list_lots(self.account, date(2026, 1, 1))
+        points = Counter(self.awards[award] for award, _ in self.wallet)
+        assert {lot.origin_id: lot.amount for lot in lots} == points
 
     async def _award(self) -> None:
         award = self.book.award(self.account, self.random.randint(1, 9))

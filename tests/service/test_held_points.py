@@ -19,6 +19,7 @@ from timebank.domain.service_errors import ActivityHeldError
 from timebank.domain.suspicions import Reason
 from timebank.ledger.accounts import get_account_of
 from timebank.ledger.expiry import expire_points, preview_expiry
+from timebank.ledger.explaining import explain_balance
 from timebank.ledger.ids import new_id
 from timebank.ledger.passbook import list_blocked
 from timebank.ledger.transfers import lock_balances
@@ -81,6 +82,32 @@ async def test_holding_blocks_its_points_and_releasing_frees_them(
     await programme.run(release_activity, OTHER_CHECKER, false.activity_id)
     assert await resident.free() == (15, 0)
     assert await resident.spend(15) == "posted"
+
+
+async def test_what_is_spent_meanwhile_is_of_other_service(
+    programme: Programme, resident: Resident
+) -> None:
+    """Though the held one was first: so holding again finds it there, and so does its reversal."""
+    held, other = await programme.make_shift(), await programme.make_shift()
+    false = await resident.serve(held.activity_id, held.shift_id, "2026-01-02 09:00", 60)
+    await resident.serve(other.activity_id, other.shift_id, "2026-01-03 09:00", 60)
+    await programme.run(hold_activity, CHECKER, held.activity_id, Reason.NO_SPREAD)
+    assert await resident.spend(7) == "posted"
+    book = programme.book
+    async with book.pool.acquire() as connection, connection.transaction():
+        told = await explain_balance(connection, book.bank, await resident.wallet())
+    assert [(left.source.subject_id, left.amount) for left in told.unspent] == [
+        (held.activity_id, 10),
+        (other.activity_id, 3),
+    ]
+    for checker in (CHECKER, OTHER_CHECKER):
+        await programme.run(release_activity, checker, held.activity_id)
+    await programme.run(hold_activity, CHECKER, other.activity_id, Reason.NO_SPREAD)
+    assert await resident.free() == (13, 3)
+    await programme.run(hold_activity, CHECKER, held.activity_id, Reason.NO_SPREAD)
+    assert await resident.free() == (13, 13)
+    await programme.reverse(false)
+    assert await resident.free() == (3, 3)
 
 
 async def test_what_is_false_is_reversed_while_it_is_blocked(

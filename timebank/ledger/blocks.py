@@ -2,7 +2,8 @@
 
 What is blocked are the unspent points of the lots that certain awards brought, in the wallet that
 was awarded: what stands there, and what redemptions still have of them, as it comes back. Points
-that went on to somebody else are theirs. schema.sql refuses whoever would spend the rest below.
+that went on to somebody else are theirs. schema.sql refuses who would spend below that sum; the
+fold of lots (domain/lots.py) spends around what is blocked.
 
 Lock order: all balances of the wallets, at once. The fold is made before, and made anew under the
 lock where a wallet has moved meanwhile.

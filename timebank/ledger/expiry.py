@@ -190,39 +190,34 @@ async def _list_due(
     if not rules.find_rule(on):
         return []
     fold = await fold_bank(connection, bank, rules, on_progress)
-    due = {
-        account_id: expired
+    return [
+        _Due(account_id, fold.last_seq(account_id), expired)
         for account_id in sorted(fold.accounts())
         if (expired := fold.count_expired(account_id, on))
-    }
-    blocked = await list_blocked(connection, bank.bank_id, due)
-    return [
-        _Due(account_id, fold.last_seq(account_id), taken)
-        for account_id, expired in due.items()
-        if (taken := min(expired, fold.total(account_id) - blocked[account_id])) > 0
     ]
 
 
 async def _expire(
     connection: Connection, *, bank: Bank, retired: UUID, due: Sequence[_Due], on: date
 ) -> list[int]:
-    """Lock, fold again where a wallet or the day has moved on, post; return what was taken."""
+    """Lock, fold again where a wallet or the day has moved on, post; return what was taken.
+
+    A block moves nothing: where there is one it may be newer than the fold.
+    """
     account_ids = [one.account_id for one in due]
     await lock_balances(connection, bank.bank_id, [*account_ids, retired])
     balances = await list_balances(connection, bank.bank_id, account_ids)
     seqs = {balance.account_id: balance.seq for balance in balances}
-    stand = {balance.account_id: balance.balance for balance in balances}
     blocked = await list_blocked(connection, bank.bank_id, account_ids)
     today = await read_today(connection, bank)
     rules = await get_expiry_rules(connection, bank.bank_id)
     transfers = []
     for account_id, seq, folded in due:
         amount = folded
-        if (seqs[account_id], today) != (seq, on):
+        if (seqs[account_id], today) != (seq, on) or blocked[account_id]:
             fold, _ = await fold_account(connection, bank, account_id, rules)
             amount = fold.count_expired(account_id, today)
-        amount = min(amount, stand[account_id] - blocked[account_id])
-        if amount > 0:
+        if amount:
             transfers.append(_expiry(account_id, retired, seqs[account_id], amount))
     outcomes = await post(connection, bank.bank_id, [[transfer] for transfer in transfers])
     for outcome in outcomes:
