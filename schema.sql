@@ -898,10 +898,10 @@ GRANT EXECUTE ON FUNCTION set_expiry_rule TO timebank_app;
 
 
 -- ── Blocks: points that stand in a wallet and are not spent while their origin is examined ──────
--- What is blocked of a wallet is a sum that its balance may not fall below by spending; which points
--- are spent instead, the fold of lots says (timebank/domain/lots.py). It is found
--- by the fold of lots when the block is placed, under the locks of the wallets; who spends has the
--- same lock. It ends as the block is lifted, and for an award as it is reversed.
+-- What is blocked of a wallet is a sum that its balance may not fall below by spending. The fold of
+-- lots finds it when the block is placed, under the locks of the wallets (who spends has the same),
+-- and spends around it from then on (timebank/domain/lots.py). It ends as the block is lifted, and
+-- for an award as it is reversed.
 
 CREATE TABLE block (
     bank_id    integer     NOT NULL,
@@ -3781,6 +3781,10 @@ SELECT make_sealed('signing_secret', 'sealed',
                    $$'timebank signing key|' || bank_id || '|' || key_id$$);
 
 CREATE TYPE certificate_status AS ENUM ('valid', 'revoked', 'superseded');
+CREATE TYPE revocation_reason AS ENUM ('wrong_data', 'lost', 'fraud', 'asked_for');
+COMMENT ON TYPE revocation_reason IS
+    'What is printed is wrong; the print was lost or its answer never came; service that was not '
+    'given; the volunteer wants it gone.';
 
 CREATE TABLE certificate (
     bank_id         integer            NOT NULL,
@@ -3802,7 +3806,10 @@ CREATE TABLE certificate (
     status          certificate_status NOT NULL DEFAULT 'valid',
     ended_by        uuid,
     ended_at        timestamptz,
+    revoked_for     revocation_reason,
     PRIMARY KEY (bank_id, certificate_id),
+    CONSTRAINT certificate_revoked_for_a_reason
+        CHECK ((status = 'revoked') = (revoked_for IS NOT NULL)),
     CONSTRAINT certificate_code_unique UNIQUE (bank_id, code),
     CONSTRAINT certificate_period_runs_forward CHECK (from_on <= until_on),
     CONSTRAINT certificate_ended_at_its_time CHECK ((status = 'valid') = (ended_at IS NULL))
@@ -3870,16 +3877,19 @@ COMMENT ON FUNCTION close_certificate IS
     'Writes a certificate of confirmed records of one person; its total is theirs and that of '
     'the signed statement.';
 
-CREATE FUNCTION revoke_certificate(p_bank integer, p_certificate uuid, p_actor uuid) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+CREATE FUNCTION revoke_certificate(
+    p_bank integer, p_certificate uuid, p_actor uuid, p_reason revocation_reason
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
     PERFORM FROM certificate WHERE (bank_id, certificate_id) = (p_bank, p_certificate)
     FOR NO KEY UPDATE;
     PERFORM refuse('certificate_exists', p_certificate::text) WHERE NOT FOUND;
-    UPDATE certificate SET status = 'revoked', ended_by = p_actor, ended_at = clock_timestamp()
+    UPDATE certificate SET status = 'revoked', ended_by = p_actor, ended_at = clock_timestamp(),
+                           revoked_for = p_reason
     WHERE (bank_id, certificate_id) = (p_bank, p_certificate) AND status <> 'revoked';
 END $$;
-COMMENT ON FUNCTION revoke_certificate IS 'Ends a certificate for good; again is harmless.';
+COMMENT ON FUNCTION revoke_certificate IS
+    'Ends a certificate for good; again is harmless, and the first reason stands.';
 
 CREATE FUNCTION supersede_certificates() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = timebank, pg_temp AS $$
@@ -5308,9 +5318,7 @@ BEGIN
         WHEN approved.content_hash <> p_content_hash THEN 'settlement_differs'
         WHEN p_actor IN (approved.first_approver, approved.second_approver) THEN 'done'
         WHEN approved.state = 'closed' THEN 'settlement_closed'
-        WHEN p_actor = approved.merchant_id OR EXISTS (
-            SELECT FROM role_grant WHERE bank_id = p_bank AND party_id = p_actor
-            AND merchant_id = approved.merchant_id AND revoked_at IS NULL)
+        WHEN p_actor IN (SELECT list_persons_behind(p_bank, approved.merchant_id))
             THEN 'second_person_needed'
         ELSE 'done' END;
     IF status = 'done' AND approved.state = 'draft'
@@ -5326,7 +5334,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION approve_settlement IS
     'One of two persons agrees to the statement that they saw; who drafted it may be one of them, '
-    'who acts for the merchant may not.';
+    'who acts for the merchant may not, nor their guardian.';
 
 CREATE FUNCTION discard_settlement(p_bank integer, p_settlement uuid) RETURNS settlement_status
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -5423,6 +5431,42 @@ COMMENT ON TABLE family_member IS
     'Who belongs to a family, a party that owns a pool. All members may give to it.';
 COMMENT ON COLUMN family_member.may_hold IS 'Whether they also spend from the pool.';
 
+CREATE TABLE family_invitation (
+    bank_id        integer     NOT NULL,
+    invitation_id  uuid        NOT NULL,
+    family_id      uuid        NOT NULL,
+    token_hash     bytea       NOT NULL,
+    may_hold       boolean     NOT NULL,
+    invited_by     uuid        NOT NULL,
+    invited_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at     timestamptz NOT NULL,
+    used_by        uuid,
+    used_at        timestamptz,
+    CONSTRAINT invitation_made_once PRIMARY KEY (bank_id, invitation_id),
+    CONSTRAINT invitation_found_by_token UNIQUE (bank_id, token_hash),
+    CONSTRAINT invitation_token_is_sha256 CHECK (length(token_hash) = 32),
+    CONSTRAINT invitation_used_by_somebody CHECK ((used_by IS NULL) = (used_at IS NULL))
+);
+COMMENT ON TABLE family_invitation IS
+    'A family''s half of a consent: who holds the token, and uses it, gives the other half.';
+COMMENT ON COLUMN family_invitation.token_hash IS 'SHA-256 of 128 random bits, shown once.';
+
+CREATE TABLE saturation_rule (
+    bank_id      integer     NOT NULL,
+    set_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    days         integer     NOT NULL CONSTRAINT saturation_looks_back
+                             CHECK (days BETWEEN 1 AND 3660),
+    balance      bigint      NOT NULL CONSTRAINT saturation_balance_positive CHECK (balance > 0),
+    percent_out  integer     NOT NULL CONSTRAINT saturation_percent_sane
+                             CHECK (percent_out BETWEEN 0 AND 100),
+    set_by       uuid        NOT NULL,
+    CONSTRAINT saturation_set_once_at_a_time PRIMARY KEY (bank_id, set_at)
+);
+COMMENT ON TABLE saturation_rule IS
+    'When a shop counts as full: it has so much, and of what came in during these days at most '
+    'this percentage went out. The last set is in force. Append-only.';
+SELECT make_append_only('saturation_rule');
+
 CREATE FUNCTION give_points(
     p_bank integer, p_act uuid, p_kind act_kind, p_from uuid, p_to uuid, p_points bigint,
     p_override uuid, p_actor uuid
@@ -5508,7 +5552,8 @@ COMMENT ON FUNCTION list_persons_behind IS
     'who works for a merchant, and the guardians of all these.';
 
 GRANT EXECUTE ON FUNCTION list_persons_behind TO timebank_app;
-GRANT INSERT ON family_member TO timebank_app;
+GRANT INSERT ON family_member, family_invitation, saturation_rule TO timebank_app;
+GRANT UPDATE (used_by, used_at) ON family_invitation TO timebank_app;
 GRANT UPDATE (left_at) ON family_member TO timebank_app;
 GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
 
@@ -5987,6 +6032,7 @@ GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
 REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
 REVOKE SELECT ON session, live_session, card, code_secret, signing_secret FROM timebank_auditor;
+REVOKE SELECT ON family_invitation FROM timebank_auditor;
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION

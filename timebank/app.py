@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Response, Router
 from litestar.config.app import AppConfig
 from litestar.handlers import HTTPRouteHandler
 
@@ -19,6 +19,8 @@ from timebank.api import (
     cards,
     certificates,
     credentials,
+    families,
+    gifts,
     health,
     holds,
     honours,
@@ -33,6 +35,7 @@ from timebank.api import (
     redemption_oversight,
     residents,
     service_oversight,
+    settlements,
     sheets,
     summaries,
     tills,
@@ -52,6 +55,8 @@ from timebank.database import open_database
 from timebank.jobs import running_jobs
 from timebank.logs import set_up_logs
 from timebank.people.access import Action
+from timebank.web import site
+from timebank.web.pages import show_refusal, wants_page
 
 
 class UndeclaredActionError(Exception):
@@ -74,11 +79,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
                 desk.close()
 
     app = Litestar(
-        [_version_1(), explain_problem, send_asset],
+        [Router("/api/v1", route_handlers=_routers()), explain_problem, send_asset, site.router],
         lifespan=[with_desk],
         middleware=[Gate],
         request_class=Call,
-        exception_handlers={Exception: answer_error},
+        exception_handlers={Exception: _refuse},
         openapi_config=openapi_config(),
         request_max_body_size=LARGEST_BODY,
         before_send=[answer_with_request_id],
@@ -88,40 +93,46 @@ def create_app(settings: Settings | None = None) -> Litestar:
     return app
 
 
-def _version_1() -> Router:
-    return Router(
-        "/api/v1",
-        route_handlers=[
-            accounts.router,
-            transfers.router,
-            logins.router,
-            credentials.router,
-            api_keys.router,
-            approvals.router,
-            oversight.router,
-            merchants.router,
-            offers.router,
-            holds.router,
-            tills.router,
-            redemption_oversight.router,
-            residents.router,
-            persons.router,
-            kin.router,
-            cards.router,
-            sheets.router,
-            branches.router,
-            activities.router,
-            attendance.router,
-            records.router,
-            summaries.router,
-            rates.router,
-            honours.router,
-            service_oversight.router,
-            wishes.router,
-            certificates.router,
-            health.router,
-        ],
-    )
+def _routers() -> list[Router]:
+    """Return the operations of each subject, in the order of the description."""
+    return [
+        accounts.router,
+        transfers.router,
+        logins.router,
+        credentials.router,
+        api_keys.router,
+        approvals.router,
+        oversight.router,
+        merchants.router,
+        offers.router,
+        holds.router,
+        tills.router,
+        settlements.router,
+        gifts.router,
+        families.router,
+        redemption_oversight.router,
+        residents.router,
+        persons.router,
+        kin.router,
+        cards.router,
+        sheets.router,
+        branches.router,
+        activities.router,
+        attendance.router,
+        records.router,
+        summaries.router,
+        rates.router,
+        honours.router,
+        service_oversight.router,
+        wishes.router,
+        certificates.router,
+        health.router,
+    ]
+
+
+def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Answer programs with a problem, and whoever looks for a page with one."""
+    return show_refusal(request, error) if wants_page(request) else answer_error(request, error)
 
 
 def _without_litestar_logging(config: AppConfig) -> AppConfig:

@@ -6,9 +6,11 @@ does not name is answered 403 everywhere.
 
 from collections.abc import Sequence
 
+from tests.api.matrix_certificates import CERTIFICATES
 from tests.api.matrix_people import PEOPLE
 from tests.api.matrix_redemption import REDEMPTION_ROWS
 from tests.api.matrix_service import SERVICE
+from tests.api.matrix_trade import TRADE_ROWS
 from tests.api.rows import Row
 from timebank.people.access import Role
 
@@ -182,5 +184,7 @@ ROWS: Sequence[Row] = [
     *TREE,
     *PEOPLE,
     *SERVICE,
+    *CERTIFICATES,
     *REDEMPTION_ROWS,
+    *TRADE_ROWS,
 ]

@@ -6,11 +6,13 @@ import pytest
 
 from tests.api.client import Api, check_problem
 from timebank.api import error_docs
-from timebank.api.problems import PROBLEM_KINDS, preferred_language
+from timebank.api.problems import PROBLEM_KINDS
 from timebank.api.refusals import describe, without_values
 from timebank.domain.errors import BankNotFoundError
+from timebank.domain.languages import preferred_language
 from timebank.domain.ledger import TransferStatus
 from timebank.domain.redemption import RedemptionStatus
+from timebank.domain.settlement import SettlementStatus
 
 
 def test_the_docs_are_fresh() -> None:
@@ -21,10 +23,8 @@ def test_the_docs_are_fresh() -> None:
 def test_every_error_has_a_kind_or_comes_from_commands_only() -> None:
     assert set(error_docs.only_from_commands()) == {
         "bank_not_found",
-        "certificate_forged",
         "import_refused",
         "unsafe_key_file",
-        "xlsx_missing",
     }
 
 
@@ -32,6 +32,7 @@ def test_every_refusal_of_the_ledger_has_a_kind() -> None:
     refusals = {status.value for status in TransferStatus} - {"posted"}
     refusals |= {status.value for status in RedemptionStatus} - {"done"}
     own = error_docs.classes().keys() - error_docs.REFUSED_BY_STATUS
+    refusals |= {status.value for status in SettlementStatus} - {"done", *own}
     assert refusals <= PROBLEM_KINDS.keys()
     assert PROBLEM_KINDS.keys() <= refusals | own
     assert not refusals & own

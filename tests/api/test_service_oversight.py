@@ -13,7 +13,7 @@ from tests.places import open_branch
 from tests.service.programme import Programme, new_person
 from tests.service.test_anomalies import NIGHT, NOON, SINCE, Month
 from timebank.db import Connection
-from timebank.domain.plain_words import Language
+from timebank.domain.languages import Language
 from timebank.domain.service import Shift
 from timebank.domain.suspicions import Reason, Suspicion, describe
 from timebank.people.access import Role

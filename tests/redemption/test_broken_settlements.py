@@ -26,12 +26,25 @@ CLOSED_IS_DISCARDED = Edit(
     "    IF found.state = 'closed' THEN\n        RETURN 'settlement_closed';\n    END IF;\n", ""
 )
 NO_LOOK_AT_THE_BALANCE = Edit(
-    "        WHEN p_points <= locked.balances[array_position(locked.account_ids, p_from)]\n",
-    "        WHEN true\n",
+    "        WHEN p_points <= stands - count_blocked(p_bank, p_from) THEN",
+    "        WHEN true THEN",
 )
+
+NO_LOOK_AT_WHAT_IS_LEFT = Edit("        WHEN stands < p_points THEN 'merchant_lacks_points'\n", "")
 
 CASES: dict[str, tuple[Edit, Check, str]] = {
     "no lock": (NO_LOCK, checks.check_draft_waits_for_captures, "it was not held up"),
+    "no lock at closing": (NO_LOCK, checks.check_closing_waits_for_a_refund, "RaiseError"),
+    "no lock at drafting": (
+        NO_LOCK,
+        checks.check_no_capture_of_before_comes_after,
+        "it was not held up",
+    ),
+    "no look at what is left": (
+        NO_LOOK_AT_WHAT_IS_LEFT,
+        checks.check_a_refund_waits_for_closing,
+        "RaiseError.* instead of",
+    ),
     "stale after the lock": (
         STALE_AFTER_THE_LOCK,
         checks.check_two_closers_pay_once,

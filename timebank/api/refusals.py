@@ -26,6 +26,7 @@ from timebank.domain.errors import (
     TooManyAttemptsError,
     TransferRefusedError,
 )
+from timebank.domain.settlement_errors import SettlementRefusedError
 
 log = structlog.get_logger()
 
@@ -36,6 +37,9 @@ _RETRY_AFTER_SECONDS = {
     "schema_mismatch": "60",
     "too_many_wrong_codes": "900",
     "vault_key_missing": "60",
+    "public_url_missing": "3600",
+    "pdf_missing": "3600",
+    "font_missing": "3600",
 }
 
 _REFUSED = "timebank_refused"
@@ -90,7 +94,9 @@ def problem_response(problem: Problem) -> Response[Problem]:
 def describe(error: Exception) -> tuple[str, str, list[Fault]]:
     """Return code, detail and faults of an exception."""
     match _meaning(error):
-        case TransferRefusedError() | RedemptionRefusedError() as refused:
+        case (
+            TransferRefusedError() | RedemptionRefusedError() | SettlementRefusedError() as refused
+        ):
             return refused.status, str(refused), []
         case InvalidInputError() as invalid:
             faults = [Fault(invalid.pointer, str(invalid))] if invalid.pointer else []

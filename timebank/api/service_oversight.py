@@ -15,11 +15,10 @@ from msgspec import Struct
 from timebank.api.call import Call, IdempotencyKey
 from timebank.api.once import Deed, do_once
 from timebank.api.operations import get, post
-from timebank.api.problems import preferred_language
 from timebank.api.reaching import activity_reached
 from timebank.api.wire_service import StepBody, check_days
 from timebank.db import Connection, transaction
-from timebank.domain.plain_words import Language
+from timebank.domain.languages import Language, preferred_language
 from timebank.domain.suspicions import Reason, Suspicion, describe
 from timebank.ledger.expiry import read_today
 from timebank.people.access import Action
