@@ -171,6 +171,7 @@ _BY_COORDINATORS = {Role.COORDINATOR: Reach.BRANCH}
 _BY_ADMINISTRATORS = {Role.ADMINISTRATOR: Reach.BRANCH}
 _BY_TILLS = {Role.CLERK: Reach.MERCHANT, Role.MERCHANT: Reach.MERCHANT}
 _SEEN_BY_COORDINATORS = {**_BY_COORDINATORS, Role.AUDITOR: Reach.BRANCH}
+_SEEN_BY_STAFF = {**_SEEN_BY_COORDINATORS, **_BY_ADMINISTRATORS}
 _KIN_AND_COORDINATORS = {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN}
 _PERSONS = frozenset(Role) - {Role.MERCHANT, Role.INTEGRATOR}
 
@@ -227,11 +228,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.REVOKE_API_KEY: _BY_ADMINISTRATORS,
     Action.PROPOSE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.DECIDE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
-    Action.READ_APPROVALS: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        Role.AUDITOR: Reach.BRANCH,
-    },
+    Action.READ_APPROVALS: _SEEN_BY_STAFF,
     Action.AWARD_BY_HAND: _BY_COORDINATORS,
     Action.GIVE_BY_HAND: _BY_COORDINATORS,
     Action.POST_IN_BULK: _BY_COORDINATORS,
@@ -292,11 +289,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.INVITE_TO_FAMILY: {Role.RESIDENT: Reach.OWN},
     Action.JOIN_FAMILY: {Role.RESIDENT: Reach.KIN},
     Action.LEAVE_FAMILY: {Role.RESIDENT: Reach.KIN},
-    Action.READ_ANOMALIES: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        Role.AUDITOR: Reach.BRANCH,
-    },
+    Action.READ_ANOMALIES: _SEEN_BY_STAFF,
     # What the programme offers stands on a wall; who takes part is seen by those who run it.
     Action.READ_PROGRAMME: {
         Role.RESIDENT: Reach.BANK,
@@ -326,12 +319,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.OPEN_HONOUR_TITLE: _BY_ADMINISTRATORS,
     Action.NOMINATE: _BY_COORDINATORS,
     Action.DECIDE_HONOUR: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
-    Action.READ_HONOUR: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        Role.AUDITOR: Reach.BRANCH,
-        Role.RESIDENT: Reach.KIN,
-    },
+    Action.READ_HONOUR: {**_SEEN_BY_STAFF, Role.RESIDENT: Reach.KIN},
     # Holding stops points that may be false, so it takes one; releasing takes two.
     Action.HOLD_ACTIVITY: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.RELEASE_ACTIVITY: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
@@ -344,12 +332,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.MAKE_SIGNING_KEY: {Role.ADMINISTRATOR: Reach.ROOT},
     Action.REGISTER: _BY_COORDINATORS,
     Action.LOOK_UP: _BY_COORDINATORS,
-    Action.READ_RESIDENT: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        Role.AUDITOR: Reach.BRANCH,
-        Role.RESIDENT: Reach.KIN,
-    },
+    Action.READ_RESIDENT: {**_SEEN_BY_STAFF, Role.RESIDENT: Reach.KIN},
     Action.DECIDE_MEMBERSHIP: _BY_COORDINATORS,
     Action.END_MEMBERSHIP: {**_BY_COORDINATORS, Role.RESIDENT: Reach.OWN},
     Action.READ_CONSENTS: _KIN_AND_COORDINATORS,
@@ -384,9 +367,6 @@ LOW_VALUE = frozenset(
         Action.READ_HOLD,
         Action.READ_RESIDENT,
         Action.RELEASE_HOLD,
-        Action.READ_RESIDENT,
-        Action.READ_SESSION,
-        Action.END_SESSION,
         Action.READ_FAMILY,
         Action.READ_PROGRAMME,
         Action.READ_RECORD,
