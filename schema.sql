@@ -4099,9 +4099,13 @@ CREATE FUNCTION record_act(p_act redemption_act) RETURNS redemption_act
 LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 BEGIN
     INSERT INTO redemption_act SELECT p_act.*;
+    IF p_act.status = 'done' THEN
+        PERFORM note_act(p_act);
+    END IF;
     RETURN p_act;
 END $$;
-COMMENT ON FUNCTION record_act IS 'Writes what was decided, and returns it.';
+COMMENT ON FUNCTION record_act IS
+    'Writes what was decided, with the event for the merchant''s webhooks, and returns it.';
 
 CREATE FUNCTION fingerprint_of(p_asked text) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
     SELECT sha256(convert_to(p_asked, 'UTF8'));
@@ -5218,6 +5222,7 @@ BEGIN
         PERFORM post_redemption(p_bank, p_settlement, p_actor, ARRAY[p_settlement], '{settlement}',
                                 ARRAY[closed.account_id], ARRAY[retired], ARRAY[pays]);
     END IF;
+    PERFORM note_settlement(closed);
 END $$;
 COMMENT ON FUNCTION close_settlement IS
     'Pays what two persons approved and the merchant still has, in one transfer to the retired '
@@ -5335,6 +5340,436 @@ GRANT EXECUTE ON FUNCTION list_persons_behind TO timebank_app;
 GRANT INSERT ON family_member TO timebank_app;
 GRANT UPDATE (left_at) ON family_member TO timebank_app;
 GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
+
+
+-- ── Webhooks ────────────────────────────────────────────────────────────────────────────────────
+--
+-- What happened at a merchant is told to the systems that it named. An act writes its event itself
+-- (record_act, close_settlement): rolled back, there is none; committed, it is told, whatever dies.
+--
+--   event      Ids, points and times, nothing of a person. Its id is made from the act's, so an act
+--              has one; it is also the webhook-id, by which receivers know what they had before.
+--   delivery   One for each endpoint that asked for the type: waiting -> delivered | given_up, and
+--              back to waiting by a replay. Sent at least once, in no promised order.
+--   claim      Who sends has claimed it until next_at; whoever dies then has lost nothing but time.
+--   lock order Events and deliveries are only inserted by acts, which lock nothing more for them. A
+--              claim takes endpoints, then deliveries, and passes over what others have: it waits
+--              for nobody. What ends an attempt takes the delivery, then its endpoint; a replay
+--              takes events, then deliveries, by their ids, and no endpoint.
+--   kept       What is over is forgotten after a while (forget_events); nothing else is deleted.
+
+CREATE TYPE webhook_event_type AS ENUM (
+    'redemption.held', 'redemption.captured', 'redemption.released', 'redemption.expired',
+    'redemption.refunded', 'settlement.closed',
+    'webhook.ping'  -- to one endpoint, because somebody asked for it
+);
+
+CREATE TYPE delivery_state AS ENUM ('waiting', 'delivered', 'given_up');
+
+CREATE TYPE attempt_outcome AS ENUM (
+    'delivered',        -- answered 2xx; everything else was not
+    'refused',          -- another status
+    'redirected',       -- 3xx, which is not followed
+    'gone',             -- 410: the endpoint wants no more
+    'timed_out',
+    'name_unknown',     -- the name has no address
+    'address_refused',  -- the name has an address that is not public
+    'not_connected',
+    'not_trusted',      -- the certificate is not good for the name
+    'broken_off',       -- no answer, or none that is HTTP
+    'not_signed'        -- the secret could not be opened here
+);
+
+CREATE TYPE endpoint_end AS ENUM (
+    'merchant',  -- by itself
+    'staff',     -- and the merchant does not enable it again
+    'gone',      -- it answered 410
+    'failing'    -- nothing was delivered for days
+);
+
+CREATE TABLE webhook_endpoint (
+    bank_id          integer              NOT NULL,
+    endpoint_id      uuid                 NOT NULL,
+    merchant_id      uuid                 NOT NULL,
+    url              text                 NOT NULL CONSTRAINT endpoint_is_https
+                                          CHECK (url LIKE 'https://%' AND length(url) <= 500),
+    event_types      webhook_event_type[] NOT NULL CONSTRAINT endpoint_asks_for_something
+                                          CHECK (cardinality(event_types) > 0
+                                                 AND 'webhook.ping' <> ALL (event_types)),
+    sealed_secret    bytea                NOT NULL,
+    sealed_previous  bytea,
+    previous_until   timestamptz,
+    created_by       uuid                 NOT NULL,
+    created_at       timestamptz          NOT NULL DEFAULT clock_timestamp(),
+    failing_since    timestamptz,
+    disabled_at      timestamptz,
+    disabled_because endpoint_end,
+    PRIMARY KEY (bank_id, endpoint_id),
+    CONSTRAINT endpoint_disabled_for_a_reason
+        CHECK ((disabled_at IS NULL) = (disabled_because IS NULL)),
+    CONSTRAINT endpoint_secret_before_ends
+        CHECK ((sealed_previous IS NULL) = (previous_until IS NULL))
+);
+CREATE INDEX webhook_endpoint_of_merchant ON webhook_endpoint (bank_id, merchant_id, endpoint_id);
+COMMENT ON TABLE webhook_endpoint IS 'Where a merchant''s system wants to be told, and of what.';
+COMMENT ON COLUMN webhook_endpoint.url IS 'May hold a secret of the merchant''s: it is in no log.';
+COMMENT ON COLUMN webhook_endpoint.sealed_secret IS 'What it is signed with; 32 random bytes.';
+COMMENT ON COLUMN webhook_endpoint.sealed_previous IS
+    'The secret before; until previous_until both sign, so that a rotation needs no pause.';
+COMMENT ON COLUMN webhook_endpoint.failing_since IS 'First failure since the last delivery.';
+SELECT make_sealed('webhook_endpoint', column_name, $$
+    format('timebank webhook secret|%s|%s', bank_id, endpoint_id)
+$$) FROM unnest(ARRAY['sealed_secret', 'sealed_previous']) AS column_name;
+
+CREATE TABLE webhook_event (
+    bank_id      integer            NOT NULL,
+    event_id     uuid               NOT NULL,
+    number       bigint             NOT NULL GENERATED ALWAYS AS IDENTITY,
+    merchant_id  uuid               NOT NULL,
+    type         webhook_event_type NOT NULL,
+    occurred_at  timestamptz        NOT NULL,
+    data         jsonb              NOT NULL,
+    CONSTRAINT event_noted_once PRIMARY KEY (bank_id, event_id)
+);
+CREATE INDEX webhook_event_of_merchant ON webhook_event (bank_id, merchant_id, number);
+CREATE INDEX webhook_event_by_time ON webhook_event (bank_id, occurred_at);
+COMMENT ON TABLE webhook_event IS
+    'What happened at a merchant who has an endpoint for it: the outbox. Never edited.';
+COMMENT ON COLUMN webhook_event.number IS 'In the order of writing; commits may come otherwise.';
+
+CREATE TABLE webhook_delivery (
+    bank_id       integer        NOT NULL,
+    endpoint_id   uuid           NOT NULL,
+    event_id      uuid           NOT NULL,
+    state         delivery_state NOT NULL DEFAULT 'waiting',
+    attempts      integer        NOT NULL DEFAULT 0,
+    tries         integer        NOT NULL DEFAULT 0,
+    next_at       timestamptz    NOT NULL DEFAULT clock_timestamp(),
+    claim         uuid,
+    delivered_at  timestamptz,
+    CONSTRAINT delivery_of_an_event_once PRIMARY KEY (bank_id, endpoint_id, event_id),
+    CONSTRAINT delivery_claimed_while_waiting CHECK (claim IS NULL OR state = 'waiting')
+) WITH (fillfactor = 70);
+CREATE INDEX webhook_delivery_due ON webhook_delivery (bank_id, endpoint_id, next_at)
+    WHERE state = 'waiting';
+CREATE INDEX webhook_delivery_claimed ON webhook_delivery (bank_id, endpoint_id)
+    WHERE claim IS NOT NULL;
+CREATE INDEX webhook_delivery_of_event ON webhook_delivery (bank_id, event_id);
+COMMENT ON TABLE webhook_delivery IS 'How far an event came at an endpoint.';
+COMMENT ON COLUMN webhook_delivery.attempts IS 'Begun ever; one that has no answer was cut off.';
+COMMENT ON COLUMN webhook_delivery.tries IS 'Begun since it was new or replayed.';
+COMMENT ON COLUMN webhook_delivery.next_at IS 'When it is due; while claimed, until when.';
+
+CREATE TABLE webhook_attempt (
+    bank_id       integer         NOT NULL,
+    endpoint_id   uuid            NOT NULL,
+    event_id      uuid            NOT NULL,
+    number        integer         NOT NULL,
+    attempted_at  timestamptz     NOT NULL,
+    duration_ms   integer         NOT NULL,
+    outcome       attempt_outcome NOT NULL,
+    status        smallint,
+    CONSTRAINT attempt_ended_once PRIMARY KEY (bank_id, endpoint_id, event_id, number)
+);
+COMMENT ON TABLE webhook_attempt IS
+    'Each attempt and how it ended; of an answer only the status, and nothing else. Never edited.';
+
+CREATE TRIGGER webhook_event_is_never_edited BEFORE UPDATE OR TRUNCATE ON webhook_event
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_edit();
+CREATE TRIGGER webhook_attempt_is_never_edited BEFORE UPDATE OR TRUNCATE ON webhook_attempt
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_edit();
+ALTER TABLE webhook_event ENABLE ALWAYS TRIGGER webhook_event_is_never_edited;
+ALTER TABLE webhook_attempt ENABLE ALWAYS TRIGGER webhook_attempt_is_never_edited;
+
+
+-- Outbox
+
+CREATE FUNCTION utc_text(p_at timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+$$;
+COMMENT ON FUNCTION utc_text IS 'An instant as RFC 3339, whatever the session''s time zone.';
+
+CREATE FUNCTION note_event(
+    p_bank integer, p_merchant uuid, p_subject uuid, p_type webhook_event_type, p_at timestamptz,
+    p_data jsonb
+) RETURNS void LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    event  uuid := derive_uuid(p_subject, p_type::text);
+BEGIN
+    INSERT INTO webhook_event (bank_id, event_id, merchant_id, type, occurred_at, data)
+    SELECT p_bank, event, p_merchant, p_type, p_at, p_data
+    WHERE EXISTS (SELECT FROM webhook_endpoint
+                  WHERE bank_id = p_bank AND merchant_id = p_merchant
+                    AND p_type = ANY (event_types));
+    INSERT INTO webhook_delivery (bank_id, endpoint_id, event_id)
+    SELECT p_bank, endpoint_id, event FROM webhook_endpoint
+    WHERE FOUND AND bank_id = p_bank AND merchant_id = p_merchant AND disabled_at IS NULL
+      AND p_type = ANY (event_types);
+END $$;
+COMMENT ON FUNCTION note_event IS
+    'Writes an event if an endpoint asks for its type, and a delivery for each that is enabled; '
+    'those that are not may have it replayed.';
+
+CREATE FUNCTION note_act(p_act redemption_act) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_act.hold_id IS NULL OR NOT EXISTS (
+        SELECT FROM webhook_endpoint
+        WHERE bank_id = p_act.bank_id AND merchant_id = p_act.merchant_id) THEN
+        RETURN;
+    END IF;
+    PERFORM note_event(
+        p_act.bank_id, p_act.merchant_id, p_act.act_id,
+        CASE p_act.kind WHEN 'hold' THEN 'redemption.held'::webhook_event_type
+                        WHEN 'capture' THEN 'redemption.captured'
+                        WHEN 'release' THEN 'redemption.released'
+                        WHEN 'expire' THEN 'redemption.expired'
+                        WHEN 'refund' THEN 'redemption.refunded' END,
+        p_act.recorded_at,
+        jsonb_build_object(
+            'act_id', p_act.act_id, 'hold_id', p_act.hold_id, 'merchant_id', p_act.merchant_id,
+            'offer_id', p_act.offer_id, 'quantity', p_act.quantity, 'points', p_act.points,
+            'shop_id', (SELECT shop_id FROM hold
+                        WHERE (bank_id, hold_id) = (p_act.bank_id, p_act.hold_id)))
+        || CASE WHEN p_act.kind = 'hold'
+                THEN jsonb_build_object('expires_at', utc_text(p_act.expires_at))
+                WHEN p_act.kind IN ('release', 'refund')
+                THEN jsonb_build_object('reason', p_act.reason)
+                ELSE '{}' END);
+END $$;
+COMMENT ON FUNCTION note_act IS
+    'The event of an act that was done on a hold. One probe of an index where nobody listens.';
+
+CREATE FUNCTION note_settlement(p_closed settlement) RETURNS void
+LANGUAGE sql SET search_path = timebank, pg_temp AS $$
+    SELECT note_event(
+        p_closed.bank_id, p_closed.merchant_id, p_closed.settlement_id, 'settlement.closed',
+        p_closed.closed_at,
+        jsonb_build_object(
+            'settlement_id', p_closed.settlement_id, 'merchant_id', p_closed.merchant_id,
+            'number', p_closed.number, 'cut_off', utc_text(p_closed.cut_off),
+            'first_seq', p_closed.first_seq, 'last_seq', p_closed.last_seq,
+            'captured', p_closed.captured, 'refunded', p_closed.refunded,
+            'reissued', p_closed.reissued, 'carried_in', p_closed.carried_in,
+            'paid', p_closed.paid, 'carried_out', p_closed.carried_out, 'fen', p_closed.fen));
+$$;
+COMMENT ON FUNCTION note_settlement IS 'The event of a settlement that was closed.';
+
+
+-- Endpoints
+
+CREATE FUNCTION open_endpoint(
+    p_bank integer, p_endpoint uuid, p_merchant uuid, p_url text, p_types webhook_event_type[],
+    p_sealed bytea, p_actor uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM merchant WHERE (bank_id, merchant_id) = (p_bank, p_merchant) FOR NO KEY UPDATE;
+    IF (SELECT count(*) FROM webhook_endpoint
+        WHERE bank_id = p_bank AND merchant_id = p_merchant) >= 10 THEN
+        PERFORM refuse('endpoints_are_few', 'a merchant has ten endpoints at most');
+    END IF;
+    INSERT INTO webhook_endpoint (bank_id, endpoint_id, merchant_id, url, event_types,
+                                  sealed_secret, created_by)
+    VALUES (p_bank, p_endpoint, p_merchant, p_url, p_types, p_sealed, p_actor);
+END $$;
+COMMENT ON FUNCTION open_endpoint IS
+    'A new endpoint, of ten at most; locks the merchant''s row, so that they take turns.';
+
+CREATE FUNCTION ping_endpoint(p_bank integer, p_endpoint uuid, p_event uuid) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    told    webhook_endpoint;
+    before  uuid;
+BEGIN
+    SELECT * INTO told FROM webhook_endpoint
+    WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint) FOR NO KEY UPDATE;
+    IF told.disabled_at IS NOT NULL THEN
+        PERFORM refuse('endpoint_is_enabled', 'the endpoint is disabled');
+    END IF;
+    SELECT d.event_id INTO before
+    FROM webhook_delivery d JOIN webhook_event e USING (bank_id, event_id)
+    WHERE d.bank_id = p_bank AND d.endpoint_id = p_endpoint AND d.state = 'waiting'
+      AND e.type = 'webhook.ping' LIMIT 1;
+    IF FOUND THEN
+        RETURN before;
+    END IF;
+    INSERT INTO webhook_event (bank_id, event_id, merchant_id, type, occurred_at, data)
+    VALUES (p_bank, p_event, told.merchant_id, 'webhook.ping', clock_timestamp(),
+            jsonb_build_object('endpoint_id', p_endpoint));
+    INSERT INTO webhook_delivery (bank_id, endpoint_id, event_id)
+    VALUES (p_bank, p_endpoint, p_event);
+    RETURN p_event;
+END $$;
+COMMENT ON FUNCTION ping_endpoint IS
+    'Sends an event to try an endpoint, one at a time: while one waits, that one is answered.';
+
+CREATE FUNCTION replay_deliveries(
+    p_bank integer, p_endpoint uuid, p_event uuid, p_since timestamptz
+) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    told   webhook_endpoint;
+    again  bigint;
+BEGIN
+    SELECT * INTO told FROM webhook_endpoint
+    WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint);
+    IF told.disabled_at IS NOT NULL THEN
+        PERFORM refuse('endpoint_is_enabled', 'the endpoint is disabled');
+    END IF;
+    INSERT INTO webhook_delivery AS d (bank_id, endpoint_id, event_id)
+    SELECT p_bank, p_endpoint, e.event_id
+    FROM webhook_event e LEFT JOIN webhook_delivery had
+         ON (had.bank_id, had.endpoint_id, had.event_id) = (p_bank, p_endpoint, e.event_id)
+    WHERE e.bank_id = p_bank AND e.merchant_id = told.merchant_id
+      AND (e.type = ANY (told.event_types) OR had.event_id IS NOT NULL)
+      AND (e.event_id = p_event OR e.type <> 'webhook.ping' AND e.occurred_at >= p_since)
+    ORDER BY e.event_id FOR KEY SHARE OF e
+    ON CONFLICT (bank_id, endpoint_id, event_id) DO UPDATE
+    SET state = 'waiting', tries = 0, next_at = clock_timestamp(), delivered_at = NULL
+    WHERE d.state <> 'waiting';
+    GET DIAGNOSTICS again = ROW_COUNT;
+    RETURN again;
+END $$;
+COMMENT ON FUNCTION replay_deliveries IS
+    'Sends one event, or all since an instant, to an endpoint once more, or for the first time if '
+    'it was disabled then; what waits already is left alone. Returns how many.';
+
+
+-- Delivery
+
+CREATE FUNCTION claim_deliveries(
+    p_bank integer, p_limit integer, p_each integer, p_lease interval
+) RETURNS TABLE (
+    endpoint_id uuid, event_id uuid, type webhook_event_type, occurred_at timestamptz, data jsonb,
+    url text, sealed_secret bytea, sealed_previous bytea, attempt integer, tries integer, claim uuid
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    told    webhook_endpoint;
+    stamp   timestamptz := clock_timestamp();
+    taking  uuid := gen_random_uuid();
+    room    integer := p_limit;
+    taken   integer;
+BEGIN
+    FOR told IN
+        SELECT * FROM webhook_endpoint e
+        WHERE bank_id = p_bank AND disabled_at IS NULL AND EXISTS (
+            SELECT FROM webhook_delivery d
+            WHERE d.bank_id = p_bank AND d.endpoint_id = e.endpoint_id
+              AND d.state = 'waiting' AND d.next_at <= stamp)
+        ORDER BY random() FOR NO KEY UPDATE OF e SKIP LOCKED
+    LOOP
+        EXIT WHEN room <= 0;
+        RETURN QUERY
+        WITH due AS (
+            SELECT d.event_id FROM webhook_delivery d
+            WHERE d.bank_id = p_bank AND d.endpoint_id = told.endpoint_id
+              AND d.state = 'waiting' AND d.next_at <= stamp
+            ORDER BY d.next_at
+            LIMIT greatest(0, least(room, p_each - (
+                SELECT count(*) FROM webhook_delivery c
+                WHERE c.bank_id = p_bank AND c.endpoint_id = told.endpoint_id
+                  AND c.claim IS NOT NULL AND c.next_at > stamp)))
+            FOR NO KEY UPDATE SKIP LOCKED
+        ), claimed AS (
+            UPDATE webhook_delivery d
+            SET attempts = d.attempts + 1, tries = d.tries + 1, claim = taking,
+                next_at = stamp + p_lease
+            FROM due WHERE d.bank_id = p_bank AND d.endpoint_id = told.endpoint_id
+                       AND d.event_id = due.event_id
+            RETURNING d.event_id, d.attempts, d.tries
+        )
+        SELECT told.endpoint_id, c.event_id, e.type, e.occurred_at, e.data, told.url,
+               told.sealed_secret,
+               CASE WHEN told.previous_until > stamp THEN told.sealed_previous END,
+               c.attempts, c.tries, taking
+        FROM claimed c JOIN webhook_event e ON (e.bank_id, e.event_id) = (p_bank, c.event_id);
+        GET DIAGNOSTICS taken = ROW_COUNT;
+        room := room - taken;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION claim_deliveries IS
+    'What is due, p_limit in all and never more than p_each under way at an endpoint, so that a '
+    'slow one does not hold up the others; whose it is by claim until the lease is over.';
+
+CREATE FUNCTION finish_attempt(
+    p_bank integer, p_endpoint uuid, p_event uuid, p_claim uuid, p_number integer,
+    p_attempted_at timestamptz, p_duration_ms integer, p_outcome attempt_outcome, p_status smallint,
+    p_wait interval
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    stamp  timestamptz := clock_timestamp();
+BEGIN
+    PERFORM FROM webhook_delivery
+    WHERE (bank_id, endpoint_id, event_id) = (p_bank, p_endpoint, p_event) FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    INSERT INTO webhook_attempt
+    VALUES (p_bank, p_endpoint, p_event, p_number, p_attempted_at, p_duration_ms, p_outcome,
+            p_status)
+    ON CONFLICT DO NOTHING;
+    IF p_outcome = 'delivered' THEN
+        UPDATE webhook_delivery SET state = 'delivered', delivered_at = stamp, claim = NULL
+        WHERE (bank_id, endpoint_id, event_id) = (p_bank, p_endpoint, p_event)
+          AND state <> 'delivered';
+        UPDATE webhook_endpoint SET failing_since = NULL
+        WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint) AND failing_since IS NOT NULL;
+        RETURN;
+    END IF;
+    UPDATE webhook_delivery
+    SET claim = NULL, next_at = coalesce(stamp + p_wait, next_at),
+        state = CASE WHEN p_wait IS NULL THEN 'given_up'::delivery_state ELSE state END
+    WHERE (bank_id, endpoint_id, event_id) = (p_bank, p_endpoint, p_event) AND claim = p_claim;
+    UPDATE webhook_endpoint
+    SET failing_since = coalesce(failing_since, p_attempted_at),
+        disabled_at = coalesce(disabled_at, CASE
+            WHEN p_outcome = 'gone' OR p_wait IS NULL AND failing_since < stamp - interval '3 days'
+            THEN stamp END),
+        disabled_because = coalesce(disabled_because, CASE
+            WHEN p_outcome = 'gone' THEN 'gone'::endpoint_end
+            WHEN p_wait IS NULL AND failing_since < stamp - interval '3 days' THEN 'failing' END)
+    WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint);
+END $$;
+COMMENT ON FUNCTION finish_attempt IS
+    'How an attempt ended; p_wait is until the next, null: it is given up. Delivered counts '
+    'whoever has the claim by now. 410 disables the endpoint, and so does an event given up when '
+    'nothing was delivered for three days.';
+
+CREATE FUNCTION forget_events(p_bank integer, p_before timestamptz, p_limit integer)
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    gone    uuid[] := array(
+        SELECT event_id FROM webhook_event e
+        WHERE bank_id = p_bank
+          AND occurred_at < least(p_before, clock_timestamp() - interval '7 days')
+          AND NOT EXISTS (SELECT FROM webhook_delivery d JOIN webhook_endpoint
+                          USING (bank_id, endpoint_id)
+                          WHERE d.bank_id = p_bank AND d.event_id = e.event_id
+                            AND d.state = 'waiting' AND disabled_at IS NULL)
+        ORDER BY occurred_at LIMIT p_limit FOR UPDATE SKIP LOCKED);
+    many    bigint;
+BEGIN
+    DELETE FROM webhook_attempt a USING webhook_delivery d
+    WHERE d.bank_id = p_bank AND d.event_id = ANY (gone)
+      AND (a.bank_id, a.endpoint_id, a.event_id) = (p_bank, d.endpoint_id, d.event_id);
+    DELETE FROM webhook_delivery WHERE bank_id = p_bank AND event_id = ANY (gone);
+    DELETE FROM webhook_event WHERE bank_id = p_bank AND event_id = ANY (gone);
+    GET DIAGNOSTICS many = ROW_COUNT;
+    RETURN many;
+END $$;
+COMMENT ON FUNCTION forget_events IS
+    'Forgets events of before an instant, never of the last 7 days, with their deliveries and '
+    'attempts, but for those that still wait at an enabled endpoint. Returns how many.';
+
+GRANT UPDATE (url, event_types, sealed_secret, sealed_previous, previous_until, disabled_at,
+              disabled_because, failing_since) ON webhook_endpoint TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    open_endpoint, ping_endpoint, replay_deliveries, claim_deliveries, finish_attempt, forget_events
+    TO timebank_app;
 
 
 -- ── Vault ───────────────────────────────────────────────────────────────────────────────────────
@@ -5810,7 +6245,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
 GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
 REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
-REVOKE SELECT ON session, live_session, card, code_secret, signing_secret FROM timebank_auditor;
+REVOKE SELECT ON session, live_session, card, code_secret, signing_secret, webhook_endpoint
+    FROM timebank_auditor;
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION
