@@ -5396,9 +5396,6 @@ CREATE TABLE webhook_endpoint (
     event_types      webhook_event_type[] NOT NULL CONSTRAINT endpoint_asks_for_something
                                           CHECK (cardinality(event_types) > 0
                                                  AND 'webhook.ping' <> ALL (event_types)),
-    sealed_secret    bytea                NOT NULL,
-    sealed_previous  bytea,
-    previous_until   timestamptz,
     created_by       uuid                 NOT NULL,
     created_at       timestamptz          NOT NULL DEFAULT clock_timestamp(),
     failing_since    timestamptz,
@@ -5406,20 +5403,28 @@ CREATE TABLE webhook_endpoint (
     disabled_because endpoint_end,
     PRIMARY KEY (bank_id, endpoint_id),
     CONSTRAINT endpoint_disabled_for_a_reason
-        CHECK ((disabled_at IS NULL) = (disabled_because IS NULL)),
-    CONSTRAINT endpoint_secret_before_ends
-        CHECK ((sealed_previous IS NULL) = (previous_until IS NULL))
+        CHECK ((disabled_at IS NULL) = (disabled_because IS NULL))
 );
 CREATE INDEX webhook_endpoint_of_merchant ON webhook_endpoint (bank_id, merchant_id, endpoint_id);
 COMMENT ON TABLE webhook_endpoint IS 'Where a merchant''s system wants to be told, and of what.';
 COMMENT ON COLUMN webhook_endpoint.url IS 'May hold a secret of the merchant''s: it is in no log.';
-COMMENT ON COLUMN webhook_endpoint.sealed_secret IS 'What it is signed with; 32 random bytes.';
-COMMENT ON COLUMN webhook_endpoint.sealed_previous IS
-    'The secret before; until previous_until both sign, so that a rotation needs no pause.';
 COMMENT ON COLUMN webhook_endpoint.failing_since IS 'First failure since the last delivery.';
-SELECT make_sealed('webhook_endpoint', column_name, $$
+
+CREATE TABLE webhook_secret (
+    bank_id        integer     NOT NULL,
+    endpoint_id    uuid        NOT NULL,
+    secret_id      uuid        NOT NULL,
+    sealed_secret  bytea       NOT NULL,
+    made_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ends_at        timestamptz NOT NULL DEFAULT 'infinity',
+    PRIMARY KEY (bank_id, endpoint_id, secret_id)
+);
+COMMENT ON TABLE webhook_secret IS
+    'What an endpoint is signed with, 32 random bytes: the latest, and those before until they '
+    'end, so that a rotation needs no pause, nor one whose answer was lost.';
+SELECT make_sealed('webhook_secret', 'sealed_secret', $$
     format('timebank webhook secret|%s|%s', bank_id, endpoint_id)
-$$) FROM unnest(ARRAY['sealed_secret', 'sealed_previous']) AS column_name;
+$$);
 
 CREATE TABLE webhook_event (
     bank_id      integer            NOT NULL,
@@ -5560,7 +5565,7 @@ COMMENT ON FUNCTION note_settlement IS 'The event of a settlement that was close
 
 CREATE FUNCTION open_endpoint(
     p_bank integer, p_endpoint uuid, p_merchant uuid, p_url text, p_types webhook_event_type[],
-    p_sealed bytea, p_actor uuid
+    p_secret uuid, p_sealed bytea, p_actor uuid
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
     PERFORM FROM merchant WHERE (bank_id, merchant_id) = (p_bank, p_merchant) FOR NO KEY UPDATE;
@@ -5568,12 +5573,35 @@ BEGIN
         WHERE bank_id = p_bank AND merchant_id = p_merchant) >= 10 THEN
         PERFORM refuse('endpoints_are_few', 'a merchant has ten endpoints at most');
     END IF;
-    INSERT INTO webhook_endpoint (bank_id, endpoint_id, merchant_id, url, event_types,
-                                  sealed_secret, created_by)
-    VALUES (p_bank, p_endpoint, p_merchant, p_url, p_types, p_sealed, p_actor);
+    INSERT INTO webhook_endpoint (bank_id, endpoint_id, merchant_id, url, event_types, created_by)
+    VALUES (p_bank, p_endpoint, p_merchant, p_url, p_types, p_actor);
+    INSERT INTO webhook_secret (bank_id, endpoint_id, secret_id, sealed_secret)
+    VALUES (p_bank, p_endpoint, p_secret, p_sealed);
 END $$;
 COMMENT ON FUNCTION open_endpoint IS
     'A new endpoint, of ten at most; locks the merchant''s row, so that they take turns.';
+
+CREATE FUNCTION rotate_webhook_secret(
+    p_bank integer, p_endpoint uuid, p_secret uuid, p_sealed bytea, p_overlap interval
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    stamp  timestamptz := clock_timestamp();
+BEGIN
+    PERFORM FROM webhook_endpoint
+    WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint) FOR NO KEY UPDATE;
+    DELETE FROM webhook_secret
+    WHERE bank_id = p_bank AND endpoint_id = p_endpoint
+      AND (ends_at <= stamp OR secret_id NOT IN (
+          SELECT secret_id FROM webhook_secret
+          WHERE bank_id = p_bank AND endpoint_id = p_endpoint
+          ORDER BY made_at DESC LIMIT 3));
+    UPDATE webhook_secret SET ends_at = least(ends_at, stamp + p_overlap)
+    WHERE bank_id = p_bank AND endpoint_id = p_endpoint;
+    INSERT INTO webhook_secret (bank_id, endpoint_id, secret_id, sealed_secret)
+    VALUES (p_bank, p_endpoint, p_secret, p_sealed);
+END $$;
+COMMENT ON FUNCTION rotate_webhook_secret IS
+    'A new secret; those before, three at most, sign beside it for p_overlap more and no longer.';
 
 CREATE FUNCTION ping_endpoint(p_bank integer, p_endpoint uuid, p_event uuid) RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -5641,7 +5669,7 @@ CREATE FUNCTION claim_deliveries(
     p_bank integer, p_limit integer, p_each integer, p_lease interval
 ) RETURNS TABLE (
     endpoint_id uuid, event_id uuid, type webhook_event_type, occurred_at timestamptz, data jsonb,
-    url text, sealed_secret bytea, sealed_previous bytea, attempt integer, tries integer, claim uuid
+    url text, sealed_secrets bytea[], attempt integer, tries integer, claim uuid
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
@@ -5681,8 +5709,9 @@ BEGIN
             RETURNING d.event_id, d.attempts, d.tries
         )
         SELECT told.endpoint_id, c.event_id, e.type, e.occurred_at, e.data, told.url,
-               told.sealed_secret,
-               CASE WHEN told.previous_until > stamp THEN told.sealed_previous END,
+               array(SELECT sealed_secret FROM webhook_secret s
+                     WHERE s.bank_id = p_bank AND s.endpoint_id = told.endpoint_id
+                       AND s.ends_at > stamp ORDER BY s.made_at DESC),
                c.attempts, c.tries, taking
         FROM claimed c JOIN webhook_event e ON (e.bank_id, e.event_id) = (p_bank, c.event_id);
         GET DIAGNOSTICS taken = ROW_COUNT;
@@ -5765,11 +5794,11 @@ COMMENT ON FUNCTION forget_events IS
     'Forgets events of before an instant, never of the last 7 days, with their deliveries and '
     'attempts, but for those that still wait at an enabled endpoint. Returns how many.';
 
-GRANT UPDATE (url, event_types, sealed_secret, sealed_previous, previous_until, disabled_at,
-              disabled_because, failing_since) ON webhook_endpoint TO timebank_app;
-GRANT EXECUTE ON FUNCTION
-    open_endpoint, ping_endpoint, replay_deliveries, claim_deliveries, finish_attempt, forget_events
+GRANT UPDATE (url, event_types, disabled_at, disabled_because, failing_since) ON webhook_endpoint
     TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    open_endpoint, rotate_webhook_secret, ping_endpoint, replay_deliveries, claim_deliveries,
+    finish_attempt, forget_events TO timebank_app;
 
 
 -- ── Vault ───────────────────────────────────────────────────────────────────────────────────────
@@ -6245,8 +6274,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA timebank FROM PUBLIC;
 GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
 REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
-REVOKE SELECT ON session, live_session, card, code_secret, signing_secret, webhook_endpoint
-    FROM timebank_auditor;
+REVOKE SELECT ON session, live_session, card, code_secret, signing_secret, webhook_endpoint,
+    webhook_secret FROM timebank_auditor;
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION

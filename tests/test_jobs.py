@@ -48,7 +48,12 @@ async def test_overdue_holds_end_and_forgotten_check_outs_close(
     shift = await programme.make_shift()
     came = {"shift_id": shift.shift_id, "person_id": new_person()}
     await programme.run(check_in, MAKER, now=at("2026-01-02 09:00"), **came)
-    done = {"end_overdue_holds": 1, "close_forgotten_attendances": 1, "end_minorities": 0}
+    done = {
+        "end_overdue_holds": 1,
+        "close_forgotten_attendances": 1,
+        "end_minorities": 0,
+        "forget_webhook_events": 0,
+    }
     assert await run_jobs(own_book.pool, lambda: ring) == done
     assert (await market.get(hold_id)).state is HoldState.EXPIRED
     assert await run_jobs(own_book.pool, lambda: ring) == dict.fromkeys(done, 0)

@@ -23,6 +23,7 @@ from timebank.api import (
     holds,
     kin,
     logins,
+    merchant_lines,
     merchants,
     offers,
     oversight,
@@ -35,6 +36,7 @@ from timebank.api import (
     summaries,
     tills,
     transfers,
+    webhooks,
     wishes,
 )
 from timebank.api.call import Call
@@ -47,26 +49,33 @@ from timebank.api.request_ids import answer_with_request_id
 from timebank.api.strict_json import LARGEST_BODY
 from timebank.config import Settings, read_settings
 from timebank.database import open_database
-from timebank.jobs import running_jobs
+from timebank.jobs import running_deliveries, running_jobs
 from timebank.logs import set_up_logs
 from timebank.people.access import Action
+from timebank.webhooks.sending import Resolve, resolve_name
 
 
 class UndeclaredActionError(Exception):
     """An operation does not say who may call it. Give it `opt={"action": Action.…}`."""
 
 
-def create_app(settings: Settings | None = None) -> Litestar:
-    """Return the ASGI application; UndeclaredActionError if an operation declares no action."""
+def create_app(settings: Settings | None = None, resolve: Resolve = resolve_name) -> Litestar:
+    """Return the ASGI application; UndeclaredActionError if an operation declares no action.
+
+    `resolve` finds the addresses of the names that merchants want to be told at.
+    """
     settings = settings or read_settings(os.environ)
     set_up_logs(settings.log_level)
 
     @asynccontextmanager
     async def with_desk(app: Litestar) -> AsyncIterator[None]:
         async with open_database(settings) as pool:
-            app.state.desk = desk = Desk(pool, settings)
+            app.state.desk = desk = Desk(pool, settings, resolve)
             try:
-                async with running_jobs(pool, lambda: desk.ring, settings.job_seconds):
+                async with (
+                    running_jobs(pool, lambda: desk.ring, settings.job_seconds),
+                    running_deliveries(pool, lambda: desk.ring, settings.webhook_seconds),
+                ):
                     yield
             finally:
                 desk.close()
@@ -82,10 +91,12 @@ def create_app(settings: Settings | None = None) -> Litestar:
             approvals.router,
             oversight.router,
             merchants.router,
+            merchant_lines.router,
             offers.router,
             holds.router,
             tills.router,
             redemption_oversight.router,
+            webhooks.router,
             residents.router,
             persons.router,
             kin.router,

@@ -69,6 +69,7 @@ async def serving(folder: Path, environment: Mapping[str, str]) -> AsyncIterator
         "TIMEBANK_MASTER_KEY_FILE": str(key_file()),
         "TIMEBANK_ARGON2_MEMORY_KIB": "64",
         "TIMEBANK_JOB_SECONDS": "0",  # tests of other banks share the database
+        "TIMEBANK_WEBHOOK_SECONDS": "0",
     }
     command = [sys.executable, "-m", "timebank", "serve", "--port", str(service.port)]
     with service.log.open("wb") as log:

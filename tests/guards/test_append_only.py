@@ -25,6 +25,9 @@ COLUMNS = {
     "stock": "available",
     "cap_use": "used",
     "settlement": "paid",
+    "webhook_attempt": "status",
+    "webhook_delivery": "state",
+    "webhook_event": "data",
 }
 """The tables that only functions write, and what of each one would like to change."""
 

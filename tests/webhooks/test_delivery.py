@@ -262,6 +262,29 @@ async def test_both_secrets_sign_while_one_is_rotated(listening: Listening) -> N
     assert endpoint.previous_until
 
 
+async def test_a_rotation_whose_answer_was_lost_is_asked_for_again(listening: Listening) -> None:
+    """What the receiver has goes on signing, and a bounded number of secrets does."""
+    market, known = listening.market, listening.secret
+    for _ in range(2):
+        await market.run(
+            lambda c, bank_id: rotate_secret(c, listening.seals, bank_id, listening.endpoint_id)
+        )
+    await happen(listening)
+    await listening.deliver()
+    listening.check(listening.receiver.got[0])
+    for _ in range(5):
+        listening.secret = await market.run(
+            lambda c, bank_id: rotate_secret(c, listening.seals, bank_id, listening.endpoint_id)
+        )
+    await market.run(ping_endpoint, listening.endpoint_id)
+    await listening.deliver()
+    got = listening.receiver.got[1]
+    listening.check(got)
+    assert len(got.headers["webhook-signature"].split(" ")) == 4
+    with pytest.raises(AssertionError):
+        verify(known, got.headers, got.body, time.time())
+
+
 async def test_the_old_secret_ends_with_the_overlap(
     own_book: Book, superuser: asyncpg.Connection, seals: Seals, listening: Listening
 ) -> None:
@@ -271,7 +294,9 @@ async def test_the_old_secret_ends_with_the_overlap(
         here.secret = await here.market.run(
             lambda c, bank_id: rotate_secret(c, seals, bank_id, here.endpoint_id)
         )
-        await superuser.execute("UPDATE webhook_endpoint SET previous_until = now()")
+        await superuser.execute(
+            "UPDATE webhook_secret SET ends_at = now() WHERE ends_at < 'infinity'"
+        )
         await happen(here)
         await here.deliver()
         here.check(receiver.got[0])

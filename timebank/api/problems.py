@@ -131,6 +131,15 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "expiry_rule_exists": ProblemKind(
         409, "当日已有到期规则", "當日已有到期規則", "A rule of expiry starts that day already"
     ),
+    "webhook_disabled": ProblemKind(
+        409, "推送地址已停用", "推送位址已停用", "The webhook endpoint is disabled"
+    ),
+    "too_many_webhooks": ProblemKind(
+        409, "推送地址过多", "推送位址過多", "There are too many webhook endpoints"
+    ),
+    "webhook_url_refused": ProblemKind(
+        422, "不能向此地址推送", "不能向此位址推送", "This address is not called"
+    ),
     "body_too_large": ProblemKind(413, "请求正文过大", "請求正文過大", "The body is too large"),
     "unsupported_media_type": ProblemKind(
         415, "只接受 application/json", "只接受 application/json", "Only application/json is taken"

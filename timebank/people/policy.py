@@ -92,6 +92,11 @@ class Action(StrEnum):
     CAPTURE = "capture"
     REFUND = "refund"
     READ_TAKINGS = "read_takings"
+    READ_MERCHANT_LINES = "read_merchant_lines"
+    READ_WEBHOOKS = "read_webhooks"
+    READ_WEBHOOK_EVENTS = "read_webhook_events"
+    MANAGE_WEBHOOKS = "manage_webhooks"
+    DISABLE_WEBHOOK = "disable_webhook"
     SET_CAP = "set_cap"
     PASS_CAP = "pass_cap"  # noqa: S105 - the name of an action
     READ_CAPS = "read_caps"
@@ -238,6 +243,26 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
         **_BY_ADMINISTRATORS,
         **_BY_TILLS,
         Role.AUDITOR: Reach.BRANCH,
+    },
+    Action.READ_MERCHANT_LINES: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        Role.MERCHANT: Reach.MERCHANT,
+        Role.AUDITOR: Reach.BRANCH,
+    },
+    # Where a merchant is told is the merchant's: staff see that there is something, and stop it.
+    Action.READ_WEBHOOKS: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        Role.MERCHANT: Reach.MERCHANT,
+        Role.AUDITOR: Reach.BRANCH,
+    },
+    Action.READ_WEBHOOK_EVENTS: {Role.MERCHANT: Reach.MERCHANT},
+    Action.MANAGE_WEBHOOKS: {Role.MERCHANT: Reach.MERCHANT},
+    Action.DISABLE_WEBHOOK: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        Role.MERCHANT: Reach.MERCHANT,
     },
     Action.SET_CAP: _BY_ADMINISTRATORS,
     Action.PASS_CAP: _BY_COORDINATORS,

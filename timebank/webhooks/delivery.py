@@ -16,6 +16,7 @@ from msgspec import Struct
 from timebank.db import Pool, as_struct, load_queries, transaction
 from timebank.domain.errors import SealBrokenError
 from timebank.domain.webhooks import RETRIES, EventType, Outcome, make_body, next_wait, sign
+from timebank.ledger.banks import list_banks
 from timebank.people.seals import Seals
 from timebank.webhooks.endpoints import place_of_secret
 from timebank.webhooks.sending import PATIENCE, Sender, Sent
@@ -56,19 +57,22 @@ class Claimed(Struct, frozen=True, kw_only=True):
     occurred_at: datetime
     data: str
     url: str
-    sealed_secret: bytes
-    sealed_previous: bytes | None
+    sealed_secrets: list[bytes]
     attempt: int
     tries: int
     claim: UUID
 
 
-async def deliver_due(worker: Worker, bank_ids: Iterable[int]) -> int:
-    """Make all deliveries of these banks that are due, until none is; return how many attempts."""
-    banks, made = list(bank_ids), 0
-    under_way: set[asyncio.Task[None]] = set()
+async def deliver_due(worker: Worker, bank_ids: Iterable[int] | None = None) -> int:
+    """Make all deliveries that are due, of all banks unless some are named, until none is.
+
+    Return how many attempts were made.
+    """
+    named = None if bank_ids is None else list(bank_ids)
+    made, under_way = 0, set[asyncio.Task[None]]()
     try:
         while True:
+            banks = await _all_banks(worker.pool) if named is None else named
             for bank_id in random.sample(banks, len(banks)):
                 for one in await _claim(worker, bank_id, worker.at_once - len(under_way)):
                     under_way.add(asyncio.create_task(_deliver(worker, bank_id, one)))
@@ -83,6 +87,11 @@ async def deliver_due(worker: Worker, bank_ids: Iterable[int]) -> int:
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def _all_banks(pool: Pool) -> list[int]:
+    async with pool.acquire() as connection:
+        return [bank.bank_id for bank in await list_banks(connection)]
 
 
 async def _claim(worker: Worker, bank_id: int, free: int) -> list[Claimed]:
@@ -137,11 +146,7 @@ async def _deliver(worker: Worker, bank_id: int, one: Claimed) -> None:
 async def _send(worker: Worker, bank_id: int, one: Claimed) -> Sent:
     place = place_of_secret(bank_id, one.endpoint_id)
     try:
-        secrets = [
-            worker.seals.open(sealed, place)
-            for sealed in (one.sealed_secret, one.sealed_previous)
-            if sealed
-        ]
+        secrets = [worker.seals.open(sealed, place) for sealed in one.sealed_secrets]
     except SealBrokenError as error:  # a key that is not in our file may be in another worker's
         log.error("webhook_not_signed", bank_id=bank_id, exc_info=error)
         return Sent(Outcome.NOT_SIGNED)

@@ -26,13 +26,13 @@ from timebank.people.seals import Seals
 _QUERIES = load_queries(__package__)
 
 OVERLAP = timedelta(hours=24)
-"""How long the secret before signs too."""
+"""How long the secrets before sign too."""
 
 _SECRET_BYTES = 32
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """An endpoint; the secret before signs until `previous_until`, if it does."""
+    """An endpoint; secrets before the latest sign until `previous_until`, if there are any."""
 
     endpoint_id: UUID
     merchant_id: UUID
@@ -69,6 +69,7 @@ async def open_endpoint(
         merchant_id,
         url,
         event_types,
+        new_id(),
         seals.close(secret, place_of_secret(bank_id, endpoint_id)),
         actor_id,
     )
@@ -111,13 +112,15 @@ async def change_endpoint(
 async def rotate_secret(
     connection: Connection, seals: Seals, bank_id: int, endpoint_id: UUID
 ) -> str:
-    """Return a new secret; the one before signs beside it for OVERLAP more, and none before that.
+    """Return a new secret; those before sign beside it for OVERLAP more.
 
-    OverloadedError if the master key went out of use meanwhile: try again.
+    So one whose answer was lost is simply rotated again. Locks the endpoint's row.
     """
     secret = secrets.token_bytes(_SECRET_BYTES)
     sealed = seals.close(secret, place_of_secret(bank_id, endpoint_id))
-    await connection.execute(_QUERIES["rotate_secret"], bank_id, endpoint_id, sealed, OVERLAP)
+    await connection.execute(
+        _QUERIES["rotate_secret"], bank_id, endpoint_id, new_id(), sealed, OVERLAP
+    )
     return show_secret(secret)
 
 

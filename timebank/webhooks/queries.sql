@@ -3,12 +3,14 @@
 -- ── Endpoints ───────────────────────────────────────────────────────────────────────────────────
 
 -- name: open_endpoint
-SELECT open_endpoint($1, $2, $3, $4, $5, $6, $7);
+SELECT open_endpoint($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: list_endpoints
 SELECT e.endpoint_id, e.merchant_id, e.url, e.event_types, e.created_at, e.failing_since,
        e.disabled_at, e.disabled_because,
-       CASE WHEN e.previous_until > clock_timestamp() THEN e.previous_until END AS previous_until
+       (SELECT max(ends_at) FROM webhook_secret s
+        WHERE (s.bank_id, s.endpoint_id) = (e.bank_id, e.endpoint_id)
+          AND s.ends_at > clock_timestamp() AND s.ends_at < 'infinity') AS previous_until
 FROM webhook_endpoint e
 WHERE e.bank_id = $1 AND (e.merchant_id = $2 OR $2::uuid IS NULL AND e.endpoint_id = $3)
 ORDER BY e.endpoint_id;
@@ -19,10 +21,7 @@ SET url = coalesce($3, url), event_types = coalesce($4::webhook_event_type[], ev
 WHERE bank_id = $1 AND endpoint_id = $2;
 
 -- name: rotate_secret
-UPDATE webhook_endpoint
-SET sealed_previous = sealed_secret, previous_until = clock_timestamp() + $4::interval,
-    sealed_secret = $3
-WHERE bank_id = $1 AND endpoint_id = $2;
+SELECT rotate_webhook_secret($1, $2, $3, $4, $5);
 
 -- name: disable_endpoint
 -- What staff disabled stays so, whoever disables it once more.
@@ -70,8 +69,8 @@ SELECT forget_events($1, $2, $3);
 -- ── Delivery ────────────────────────────────────────────────────────────────────────────────────
 
 -- name: claim_deliveries
-SELECT endpoint_id, event_id, type, occurred_at, data, url, sealed_secret, sealed_previous,
-       attempt, tries, claim
+SELECT endpoint_id, event_id, type, occurred_at, data, url, sealed_secrets, attempt,
+       tries, claim
 FROM claim_deliveries($1, $2, $3, $4);
 
 -- name: finish_attempt
