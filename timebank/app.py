@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from litestar import Litestar, Router
@@ -59,6 +60,20 @@ class UndeclaredActionError(Exception):
     """An operation does not say who may call it. Give it `opt={"action": Action.…}`."""
 
 
+@asynccontextmanager
+async def _with_desk(app: Litestar, settings: Settings, resolve: Resolve) -> AsyncIterator[None]:
+    async with open_database(settings) as pool:
+        app.state.desk = desk = Desk(pool, settings, resolve)
+        try:
+            async with (
+                running_jobs(pool, lambda: desk.ring, settings.job_seconds),
+                running_deliveries(pool, lambda: desk.ring, settings.webhook_seconds),
+            ):
+                yield
+        finally:
+            desk.close()
+
+
 def create_app(settings: Settings | None = None, resolve: Resolve = resolve_name) -> Litestar:
     """Return the ASGI application; UndeclaredActionError if an operation declares no action.
 
@@ -66,20 +81,6 @@ def create_app(settings: Settings | None = None, resolve: Resolve = resolve_name
     """
     settings = settings or read_settings(os.environ)
     set_up_logs(settings.log_level)
-
-    @asynccontextmanager
-    async def with_desk(app: Litestar) -> AsyncIterator[None]:
-        async with open_database(settings) as pool:
-            app.state.desk = desk = Desk(pool, settings, resolve)
-            try:
-                async with (
-                    running_jobs(pool, lambda: desk.ring, settings.job_seconds),
-                    running_deliveries(pool, lambda: desk.ring, settings.webhook_seconds),
-                ):
-                    yield
-            finally:
-                desk.close()
-
     v1 = Router(
         "/api/v1",
         route_handlers=[
@@ -115,7 +116,7 @@ def create_app(settings: Settings | None = None, resolve: Resolve = resolve_name
     )
     app = Litestar(
         [v1, explain_problem, send_asset],
-        lifespan=[with_desk],
+        lifespan=[partial(_with_desk, settings=settings, resolve=resolve)],
         middleware=[Gate],
         request_class=Call,
         exception_handlers={Exception: answer_error},

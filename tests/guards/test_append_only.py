@@ -175,6 +175,8 @@ async def test_the_auditor_reads_all_but_the_tokens(server: Server, worker_datab
         "SELECT FROM code_secret",
         "SELECT FROM session",
         "SELECT FROM signing_secret",
+        "SELECT FROM webhook_endpoint",
+        "SELECT FROM webhook_secret",
         "SELECT token_hash FROM card",
         "SELECT FROM enrolment",
         "SELECT FROM login_failure",

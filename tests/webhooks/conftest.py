@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from tests.book import Book
+from tests.people.desk import Desk
 from tests.redemption.market import Market, noon_zone
 from tests.webhooks.listening import Listening
 from tests.webhooks.receiver import Authority, authority
@@ -33,6 +34,12 @@ def seals(tmp_path_factory: pytest.TempPathFactory) -> Seals:
 async def market(worker_pool: asyncpg.Pool) -> Market:
     """A new bank with a merchant who has no endpoint."""
     return await Market.open(await Book.open(worker_pool, time_zone=noon_zone()))
+
+
+@pytest.fixture
+async def own_desk(own_book: Book, tmp_path: Path) -> Desk:
+    """A desk with a vault, in a database of its own."""
+    return await Desk.open(own_book, tmp_path)
 
 
 @pytest.fixture

@@ -121,6 +121,7 @@ class Authority:
 
     trusting: ssl.SSLContext
     serving: ssl.SSLContext
+    ca_file: Path
 
     @asynccontextmanager
     async def receiver(self) -> AsyncIterator[Receiver]:
@@ -173,7 +174,8 @@ def authority(names: Sequence[str] = NAMES) -> Iterator[Authority]:
             (Path(folder) / name).write_bytes(content)
         serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         serving.load_cert_chain(f"{folder}/leaf.pem", f"{folder}/key.pem")
-        yield Authority(ssl.create_default_context(cafile=f"{folder}/ca.pem"), serving)
+        ca_file = Path(folder) / "ca.pem"
+        yield Authority(ssl.create_default_context(cafile=str(ca_file)), serving, ca_file)
 
 
 def _certificate(

@@ -6,6 +6,7 @@ import click
 
 from timebank.cli.running import command, out, settings_from_environment
 from timebank.database import open_database
+from timebank.logs import set_up_logs
 from timebank.people.seals import Seals
 from timebank.people.vault_keys import open_key_ring
 from timebank.webhooks.delivery import Worker, deliver_due
@@ -29,6 +30,7 @@ async def deliver(forever: bool) -> None:
       TIMEBANK_WEBHOOK_SECONDS=0 timebank serve & timebank webhooks deliver --forever
     """
     settings = settings_from_environment()
+    set_up_logs(settings.log_level)
     async with open_database(settings) as pool:
         seals = Seals(open_key_ring(settings))
         worker = Worker(pool=pool, seals=seals, sender=Sender())
