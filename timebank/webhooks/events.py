@@ -53,9 +53,7 @@ async def list_events(
     limit: int = 50,
 ) -> list[Event]:
     """Return events of an endpoint, those written last first, with `number` below `before`."""
-    records = await connection.fetch(
-        _QUERIES["list_events"], bank_id, endpoint_id, before, limit, None
-    )
+    records = await connection.fetch(_QUERIES["list_events"], bank_id, endpoint_id, before, limit)
     return [as_struct(record, Event) for record in records]
 
 
@@ -63,9 +61,7 @@ async def get_event(
     connection: Connection, bank_id: int, endpoint_id: UUID, event_id: UUID
 ) -> Event:
     """Return the event; NotFoundError if the endpoint has none of this id."""
-    record = await connection.fetchrow(
-        _QUERIES["list_events"], bank_id, endpoint_id, AFTER_ALL, 1, event_id
-    )
+    record = await connection.fetchrow(_QUERIES["find_event"], bank_id, endpoint_id, event_id)
     if record is None:
         raise NotFoundError
     return as_struct(record, Event)

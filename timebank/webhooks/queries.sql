@@ -51,8 +51,17 @@ LEFT JOIN webhook_delivery d
        ON (d.bank_id, d.endpoint_id, d.event_id) = (p.bank_id, p.endpoint_id, e.event_id)
 WHERE p.bank_id = $1 AND p.endpoint_id = $2 AND e.number < $3
   AND (d.event_id IS NOT NULL OR e.type = ANY (p.event_types))
-  AND ($5::uuid IS NULL OR e.event_id = $5)
 ORDER BY e.number DESC LIMIT $4;
+
+-- name: find_event
+SELECT e.event_id, e.number, e.type, e.occurred_at, e.data, d.state, d.attempts, d.delivered_at,
+       CASE WHEN d.state = 'waiting' THEN d.next_at END AS next_at
+FROM webhook_endpoint p
+JOIN webhook_event e ON (e.bank_id, e.merchant_id) = (p.bank_id, p.merchant_id)
+LEFT JOIN webhook_delivery d
+       ON (d.bank_id, d.endpoint_id, d.event_id) = (p.bank_id, p.endpoint_id, e.event_id)
+WHERE p.bank_id = $1 AND p.endpoint_id = $2 AND e.event_id = $3
+  AND (d.event_id IS NOT NULL OR e.type = ANY (p.event_types));
 
 -- name: list_attempts
 SELECT number, attempted_at, duration_ms, outcome, status FROM webhook_attempt
