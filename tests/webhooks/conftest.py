@@ -47,3 +47,10 @@ async def listening(market: Market, seals: Seals, tls: Authority) -> AsyncIterat
     """A merchant with an endpoint for everything, and its receiver."""
     async with tls.receiver() as receiver:
         yield await Listening.open(market, seals, tls, receiver)
+
+
+@pytest.fixture
+async def alone(own_book: Book, seals: Seals, tls: Authority) -> AsyncIterator[Listening]:
+    """The same in a database of its own, where time can be made to pass."""
+    async with tls.receiver() as receiver:
+        yield await Listening.open(await Market.open(own_book), seals, tls, receiver)

@@ -4,15 +4,14 @@ import asyncio
 import time
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from tests.book import Book
 from tests.people.test_seals import seals_in
-from tests.redemption.market import Market
 from tests.webhooks.listening import NONE, SHORT, Listening, open_at
 from tests.webhooks.receiver import Got, answering, verify
 from timebank.domain.webhooks import DeliveryState, EndpointEnd, EventType, Outcome
@@ -101,11 +100,16 @@ async def test_a_hundred_events_arrive_once_each(listening: Listening, workers: 
     assert 2 <= listening.receiver.most <= 8
 
 
+async def end_claims(superuser: asyncpg.Connection) -> None:
+    """Let time pass."""
+    await superuser.execute("UPDATE webhook_delivery SET next_at = now() WHERE claim IS NOT NULL")
+
+
 async def test_what_was_sent_and_not_noted_is_sent_again_under_the_same_id(
-    listening: Listening,
+    alone: Listening, superuser: asyncpg.Connection
 ) -> None:
-    """The worker dies between the answer and the note of it."""
-    (event_id,) = await happen(listening)
+    """The worker ends between the answer and the note of it."""
+    (event_id,) = await happen(alone)
     has_it, never = asyncio.Event(), asyncio.Event()
 
     async def hang(got: Got) -> bytes:
@@ -113,21 +117,20 @@ async def test_what_was_sent_and_not_noted_is_sent_again_under_the_same_id(
         await never.wait()
         return b""
 
-    listening.receiver.answer = hang
-    lease = timedelta(seconds=1)
-    dying = asyncio.create_task(listening.deliver(lease=lease))
+    alone.receiver.answer = hang
+    ending = asyncio.create_task(alone.deliver())
     await has_it.wait()
-    dying.cancel()
-    assert await asyncio.gather(dying, return_exceptions=True)
-    assert await listening.deliver() == 0  # it is still claimed
-    assert (await states(listening)) == {DeliveryState.WAITING: 1}
-    await asyncio.sleep(1)
-    listening.receiver.answer = answering("200 OK")
-    assert await listening.deliver() == 1
-    first, second = listening.receiver.got
+    ending.cancel()
+    assert await asyncio.gather(ending, return_exceptions=True)
+    assert await alone.deliver() == 0  # it is still claimed
+    assert (await states(alone)) == {DeliveryState.WAITING: 1}
+    await end_claims(superuser)
+    alone.receiver.answer = answering("200 OK")
+    assert await alone.deliver() == 1
+    first, second = alone.receiver.got
     assert first.event_id == second.event_id == str(event_id)
     assert first.body == second.body
-    assert [one.number for one in await listening.attempts(event_id)] == [2]
+    assert [one.number for one in await alone.attempts(event_id)] == [2]
 
 
 async def test_retries_keep_the_id_and_end_in_giving_up(listening: Listening) -> None:
@@ -216,23 +219,20 @@ async def test_a_replay_is_the_same_event_once_more(listening: Listening) -> Non
 
 
 async def test_a_failing_endpoint_is_disabled_after_days(
-    own_book: Book, superuser: asyncpg.Connection, seals: Seals, listening: Listening
+    alone: Listening, superuser: asyncpg.Connection
 ) -> None:
-    async with listening.tls.receiver() as receiver:
-        here = await Listening.open(await Market.open(own_book), seals, listening.tls, receiver)
-        receiver.answer = answering("503 Service Unavailable")
-        for days, disabled in ((2, None), (4, EndpointEnd.FAILING)):
-            await happen(here)
-            await here.deliver()
-            await superuser.execute(
-                "UPDATE webhook_endpoint SET failing_since = now() - make_interval(days => $1)",
-                days,
-            )
-            for _ in SHORT:
-                await asyncio.sleep(0.25)
-                await here.deliver()
-            endpoint = await here.market.run(get_endpoint, here.endpoint_id)
-            assert endpoint.disabled_because is disabled
+    alone.receiver.answer = answering("503 Service Unavailable")
+    for days, disabled in ((2, None), (4, EndpointEnd.FAILING)):
+        await happen(alone)
+        await alone.deliver()
+        await superuser.execute(
+            "UPDATE webhook_endpoint SET failing_since = now() - make_interval(days => $1)", days
+        )
+        for _ in SHORT:
+            await asyncio.sleep(0.25)
+            await alone.deliver()
+        endpoint = await alone.market.run(get_endpoint, alone.endpoint_id)
+        assert endpoint.disabled_because is disabled
 
 
 async def test_a_delivery_ends_a_failing_stretch(listening: Listening) -> None:
@@ -286,22 +286,19 @@ async def test_a_rotation_whose_answer_was_lost_is_asked_for_again(listening: Li
 
 
 async def test_the_old_secret_ends_with_the_overlap(
-    own_book: Book, superuser: asyncpg.Connection, seals: Seals, listening: Listening
+    alone: Listening, superuser: asyncpg.Connection
 ) -> None:
-    async with listening.tls.receiver() as receiver:
-        here = await Listening.open(await Market.open(own_book), seals, listening.tls, receiver)
-        old = here.secret
-        here.secret = await here.market.run(
-            lambda c, bank_id: rotate_secret(c, seals, bank_id, here.endpoint_id)
-        )
-        await superuser.execute(
-            "UPDATE webhook_secret SET ends_at = now() WHERE ends_at < 'infinity'"
-        )
-        await happen(here)
-        await here.deliver()
-        here.check(receiver.got[0])
-        with pytest.raises(AssertionError):
-            verify(old, receiver.got[0].headers, receiver.got[0].body, time.time())
+    old = alone.secret
+    alone.secret = await alone.market.run(
+        lambda c, bank_id: rotate_secret(c, alone.seals, bank_id, alone.endpoint_id)
+    )
+    await superuser.execute("UPDATE webhook_secret SET ends_at = now() WHERE ends_at < 'infinity'")
+    await happen(alone)
+    await alone.deliver()
+    (got,) = alone.receiver.got
+    alone.check(got)
+    with pytest.raises(AssertionError):
+        verify(old, got.headers, got.body, time.time())
 
 
 async def test_a_change_counts_for_what_waits_too(listening: Listening) -> None:
@@ -344,20 +341,18 @@ async def test_a_ping_goes_to_its_endpoint_alone_and_one_at_a_time(
 
 
 async def test_a_secret_of_another_key_is_no_failure_of_the_receiver(
-    listening: Listening, tmp_path_factory: pytest.TempPathFactory
+    alone: Listening, superuser: asyncpg.Connection, tmp_path: Path
 ) -> None:
     """A worker without that key leaves the event to another, and tells the operator."""
-    await happen(listening)
-    stranger = seals_in(tmp_path_factory.mktemp("strange"))
-    lease = timedelta(milliseconds=200)
+    await happen(alone)
     with capture_logs() as logged:
-        assert await listening.deliver(seals=stranger, lease=lease) == 1
+        assert await alone.deliver(seals=seals_in(tmp_path)) == 1
     assert [line["event"] for line in logged] == ["webhook_not_noted"]
-    endpoint = await listening.market.run(get_endpoint, listening.endpoint_id)
+    endpoint = await alone.market.run(get_endpoint, alone.endpoint_id)
     assert endpoint.failing_since is None
-    await asyncio.sleep(0.2)
-    assert await listening.deliver() == 1
-    assert len(listening.receiver.got) == 1
+    await end_claims(superuser)
+    assert await alone.deliver() == 1
+    assert len(alone.receiver.got) == 1
 
 
 async def test_no_log_has_the_url_or_the_secret(listening: Listening) -> None:

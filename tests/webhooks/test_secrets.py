@@ -8,7 +8,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.book import Book
 from tests.people.desk import Desk
 from tests.redemption.market import Market
 from tests.webhooks.listening import Listening
@@ -42,20 +41,17 @@ async def test_secrets_outlive_a_change_of_the_master_key(own_desk: Desk, tls: A
 
 
 async def test_a_secret_that_was_altered_signs_nothing(
-    own_book: Book, superuser: asyncpg.Connection, seals: Seals, tls: Authority
+    alone: Listening, superuser: asyncpg.Connection
 ) -> None:
-    market = await Market.open(own_book)
-    async with tls.receiver() as receiver:
-        listening = await Listening.open(market, seals, tls, receiver)
-        event_id = await market.run(ping_endpoint, listening.endpoint_id)
-        await superuser.execute(
-            "UPDATE webhook_secret SET sealed_secret = set_byte(sealed_secret, 20, "
-            "255 - get_byte(sealed_secret, 20))"
-        )
-        assert await listening.deliver() == 1
-        assert receiver.got == []
-        (attempt,) = await listening.attempts(event_id)
-        assert (attempt.outcome, attempt.status) == (Outcome.NOT_SIGNED, None)
+    event_id = await alone.market.run(ping_endpoint, alone.endpoint_id)
+    await superuser.execute(
+        "UPDATE webhook_secret SET sealed_secret = set_byte(sealed_secret, 20, "
+        "255 - get_byte(sealed_secret, 20))"
+    )
+    assert await alone.deliver() == 1
+    assert alone.receiver.got == []
+    (attempt,) = await alone.attempts(event_id)
+    assert (attempt.outcome, attempt.status) == (Outcome.NOT_SIGNED, None)
 
 
 async def test_nothing_in_the_database_tells_a_secret(listening: Listening) -> None:

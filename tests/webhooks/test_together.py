@@ -9,14 +9,11 @@ from uuid import UUID
 import asyncpg
 from structlog.testing import capture_logs
 
-from tests.book import Book
-from tests.redemption.market import LONG_AGO, Market
+from tests.redemption.market import LONG_AGO
 from tests.webhooks.listening import Listening
-from tests.webhooks.receiver import Authority
 from timebank.domain.webhook_errors import WebhookDisabledError
 from timebank.domain.webhooks import DeliveryState, EndpointEnd
 from timebank.ledger.ids import new_id
-from timebank.people.seals import Seals
 from timebank.webhooks.endpoints import (
     change_endpoint,
     disable_endpoint,
@@ -75,34 +72,32 @@ async def test_no_lock_is_waited_for_in_a_ring_and_nothing_is_lost(listening: Li
 
 
 async def test_what_is_over_is_forgotten_and_what_waits_is_not(
-    own_book: Book, superuser: asyncpg.Connection, seals: Seals, tls: Authority
+    alone: Listening, superuser: asyncpg.Connection
 ) -> None:
-    market = await Market.open(own_book)
-    async with tls.receiver() as receiver:
-        listening = await Listening.open(market, seals, tls, receiver)
-        old, waiting, recent = new_id(), new_id(), new_id()
-        now = datetime.now(UTC)
-        for event_id, at in (
-            (old, now - KEPT - timedelta(days=1)),
-            (waiting, now - KEPT - timedelta(days=1)),
-            (recent, now - KEPT + timedelta(days=1)),
-        ):
-            await superuser.execute(
-                "INSERT INTO webhook_event (bank_id, event_id, merchant_id, type, occurred_at, "
-                "data) VALUES ($1, $2, $3, 'redemption.held', $4, '{}')",
-                *(market.bank_id, event_id, market.merchant_id, at),
-            )
-        await market.run(replay_since, listening.endpoint_id, LONG_AGO)
+    market = alone.market
+    old, waiting, recent = new_id(), new_id(), new_id()
+    now = datetime.now(UTC)
+    for event_id, at in (
+        (old, now - KEPT - timedelta(days=1)),
+        (waiting, now - KEPT - timedelta(days=1)),
+        (recent, now - KEPT + timedelta(days=1)),
+    ):
         await superuser.execute(
-            "UPDATE webhook_delivery SET next_at = now() + interval '1 hour' WHERE event_id = $1",
-            waiting,
+            "INSERT INTO webhook_event (bank_id, event_id, merchant_id, type, occurred_at, "
+            "data) VALUES ($1, $2, $3, 'redemption.held', $4, '{}')",
+            *(market.bank_id, event_id, market.merchant_id, at),
         )
-        assert await listening.deliver() == 2
-        assert await market.run(forget_events) == 1
-        assert {event.event_id for event in await listening.events()} == {waiting, recent}
-        for table in ("webhook_delivery", "webhook_attempt"):
-            left = await superuser.fetch(f"SELECT event_id FROM {table} WHERE event_id = $1", old)
-            assert left == []
-        await market.run(disable_endpoint, listening.endpoint_id, EndpointEnd.MERCHANT)
-        assert await market.run(forget_events) == 1
-        assert {event.event_id for event in await listening.events()} == {recent}
+    await market.run(replay_since, alone.endpoint_id, LONG_AGO)
+    await superuser.execute(
+        "UPDATE webhook_delivery SET next_at = now() + interval '1 hour' WHERE event_id = $1",
+        waiting,
+    )
+    assert await alone.deliver() == 2
+    assert await market.run(forget_events) == 1
+    assert {event.event_id for event in await alone.events()} == {waiting, recent}
+    for table in ("webhook_delivery", "webhook_attempt"):
+        left = await superuser.fetch(f"SELECT event_id FROM {table} WHERE event_id = $1", old)
+        assert left == []
+    await market.run(disable_endpoint, alone.endpoint_id, EndpointEnd.MERCHANT)
+    assert await market.run(forget_events) == 1
+    assert {event.event_id for event in await alone.events()} == {recent}
