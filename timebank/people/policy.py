@@ -97,10 +97,24 @@ class Action(StrEnum):
     READ_WEBHOOK_EVENTS = "read_webhook_events"
     MANAGE_WEBHOOKS = "manage_webhooks"
     DISABLE_WEBHOOK = "disable_webhook"
+    DRAFT_SETTLEMENT = "draft_settlement"
+    APPROVE_SETTLEMENT = "approve_settlement"
+    CLOSE_SETTLEMENT = "close_settlement"
+    DISCARD_SETTLEMENT = "discard_settlement"
+    READ_SETTLEMENT = "read_settlement"
     SET_CAP = "set_cap"
     PASS_CAP = "pass_cap"  # noqa: S105 - the name of an action
     READ_CAPS = "read_caps"
+    READ_OVERRIDES = "read_overrides"
     READ_ANOMALIES = "read_anomalies"
+    GIVE = "give"
+    REISSUE = "reissue"
+    ALLOCATE = "allocate"
+    READ_FAMILY = "read_family"
+    FOUND_FAMILY = "found_family"
+    INVITE_TO_FAMILY = "invite_to_family"
+    JOIN_FAMILY = "join_family"
+    LEAVE_FAMILY = "leave_family"
     READ_PROGRAMME = "read_programme"
     OPEN_CATEGORY = "open_category"
     SET_RATE = "set_rate"
@@ -154,6 +168,9 @@ _BY_COORDINATORS = {Role.COORDINATOR: Reach.BRANCH}
 _BY_ADMINISTRATORS = {Role.ADMINISTRATOR: Reach.BRANCH}
 _BY_TILLS = {Role.CLERK: Reach.MERCHANT, Role.MERCHANT: Reach.MERCHANT}
 _SEEN_BY_COORDINATORS = {**_BY_COORDINATORS, Role.AUDITOR: Reach.BRANCH}
+_OVERSEEN = {**_SEEN_BY_COORDINATORS, **_BY_ADMINISTRATORS}
+_SEEN_AT_TILLS = {**_OVERSEEN, **_BY_TILLS}
+_SEEN_BY_MERCHANT = {**_OVERSEEN, Role.MERCHANT: Reach.MERCHANT}
 _KIN_AND_COORDINATORS = {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN}
 _PERSONS = frozenset(Role) - {Role.MERCHANT, Role.INTEGRATOR}
 
@@ -224,12 +241,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.READ_AUDIT_LOG: {Role.AUDITOR: Reach.ROOT, Role.ADMINISTRATOR: Reach.ROOT},
     Action.READ_CATALOGUE: dict.fromkeys(Role, Reach.BANK),
     Action.ENROL_MERCHANT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
-    Action.READ_AGREEMENTS: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        **_BY_TILLS,
-        Role.AUDITOR: Reach.BRANCH,
-    },
+    Action.READ_AGREEMENTS: _SEEN_AT_TILLS,
     Action.MANAGE_SHOPS: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, Role.MERCHANT: Reach.MERCHANT},
     Action.MANAGE_OFFERS: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, Role.MERCHANT: Reach.MERCHANT},
     Action.RESTOCK: {**_BY_COORDINATORS, **_BY_TILLS},
@@ -242,25 +254,10 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.CHARGE: _BY_TILLS,
     Action.CAPTURE: _BY_TILLS,
     Action.REFUND: _BY_TILLS,
-    Action.READ_TAKINGS: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        **_BY_TILLS,
-        Role.AUDITOR: Reach.BRANCH,
-    },
-    Action.READ_MERCHANT_LINES: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        Role.MERCHANT: Reach.MERCHANT,
-        Role.AUDITOR: Reach.BRANCH,
-    },
+    Action.READ_TAKINGS: _SEEN_AT_TILLS,
+    Action.READ_MERCHANT_LINES: _SEEN_BY_MERCHANT,
     # Where a merchant is told is the merchant's: staff see that there is something, and stop it.
-    Action.READ_WEBHOOKS: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        Role.MERCHANT: Reach.MERCHANT,
-        Role.AUDITOR: Reach.BRANCH,
-    },
+    Action.READ_WEBHOOKS: _SEEN_BY_MERCHANT,
     Action.READ_WEBHOOK_EVENTS: {Role.MERCHANT: Reach.MERCHANT},
     Action.MANAGE_WEBHOOKS: {Role.MERCHANT: Reach.MERCHANT},
     Action.DISABLE_WEBHOOK: {
@@ -268,6 +265,11 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
         **_BY_ADMINISTRATORS,
         Role.MERCHANT: Reach.MERCHANT,
     },
+    Action.DRAFT_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.APPROVE_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.CLOSE_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.DISCARD_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.READ_SETTLEMENT: _SEEN_AT_TILLS,
     Action.SET_CAP: _BY_ADMINISTRATORS,
     Action.PASS_CAP: _BY_COORDINATORS,
     Action.READ_CAPS: {
@@ -275,6 +277,16 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
         Role.AUDITOR: Reach.BANK,
         Role.ADMINISTRATOR: Reach.BANK,
     },
+    Action.READ_OVERRIDES: {Role.AUDITOR: Reach.ROOT, Role.ADMINISTRATOR: Reach.ROOT},
+    # Nobody gives another's points away, not even a guardian a child's.
+    Action.GIVE: {Role.RESIDENT: Reach.OWN},
+    Action.REISSUE: _BY_TILLS,
+    Action.ALLOCATE: _BY_COORDINATORS,
+    Action.READ_FAMILY: {Role.RESIDENT: Reach.KIN, **_SEEN_BY_COORDINATORS},
+    Action.FOUND_FAMILY: {Role.RESIDENT: Reach.OWN},
+    Action.INVITE_TO_FAMILY: {Role.RESIDENT: Reach.OWN},
+    Action.JOIN_FAMILY: {Role.RESIDENT: Reach.KIN},
+    Action.LEAVE_FAMILY: {Role.RESIDENT: Reach.KIN},
     Action.READ_ANOMALIES: {
         **_BY_COORDINATORS,
         **_BY_ADMINISTRATORS,
@@ -356,6 +368,7 @@ LOW_VALUE = frozenset(
         Action.READ_RESIDENT,
         Action.READ_SESSION,
         Action.END_SESSION,
+        Action.READ_FAMILY,
         Action.READ_PROGRAMME,
         Action.READ_RECORD,
         Action.READ_CERTIFICATE,
