@@ -148,7 +148,12 @@ async def list_lines(
         connection, bank_id, Unit.POINTS, AccountKind.MERCHANT, merchant_id
     )
     records = await connection.fetch(
-        _QUERIES["list_settlement_lines"], bank_id, account.account_id, after + 1, after + limit
+        _QUERIES["list_settlement_lines"],
+        bank_id,
+        account.account_id,
+        after + 1,
+        after + limit,  # there is no gap
+        limit,
     )
     return [as_struct(record, SettlementLine) for record in records]
 
