@@ -1,4 +1,4 @@
-"""What the service does by itself: holds, check-outs and minorities end, webhooks are delivered.
+"""What the service does by itself: what is overdue ends, activities and webhooks go on.
 
 Every job is harmless when it runs twice or in several processes at once. One that fails is logged
 and tried again the next time; it never stops the service.
@@ -22,6 +22,7 @@ from timebank.people.seals import Seals
 from timebank.people.vault import Access, Purpose
 from timebank.people.vault_keys import KeyRing
 from timebank.redemption.holds import sweep
+from timebank.service.activities import plan_ahead
 from timebank.service.attendance import close_forgotten
 from timebank.webhooks.delivery import Worker, deliver_due
 from timebank.webhooks.events import forget_events
@@ -74,17 +75,29 @@ async def _forget_webhook_events(pool: Pool, open_ring: OpenRing, bank: Bank) ->
         return await forget_events(connection, bank.bank_id)
 
 
+async def _plan_ahead(pool: Pool, open_ring: OpenRing, bank: Bank) -> int:
+    """Plan the shifts of recurring activities, each in a transaction of its own."""
+    planned = 0
+    while True:
+        async with transaction(pool) as connection:
+            new = await plan_ahead(connection, bank.bank_id, local_today(bank))
+        if new is None:
+            return planned
+        planned += new
+
+
 JOBS: Mapping[str, Callable[[Pool, OpenRing, Bank], Awaitable[int]]] = {
     "end_overdue_holds": _end_overdue_holds,
     "close_forgotten_attendances": _close_forgotten_attendances,
     "end_minorities": _end_minorities,
     "forget_webhook_events": _forget_webhook_events,
+    "plan_ahead": _plan_ahead,
 }
-"""By name; each says how many things it ended in a bank."""
+"""By name; each says how many things it ended, or shifts it planned, in a bank."""
 
 
 async def run_jobs(pool: Pool, open_ring: OpenRing) -> dict[str, int]:
-    """Run every job once for every bank; return how many things each ended."""
+    """Run every job once for every bank; return how many things each did."""
     ended = dict.fromkeys(JOBS, 0)
     async with pool.acquire() as connection:
         banks = await list_banks(connection)
