@@ -62,9 +62,11 @@ from timebank.domain.service_errors import (
     RecordOverlapError,
     ServiceNotOverError,
     ShiftClosedError,
+    SigningKeyMissingError,
     StarRuleExistsError,
     WrongStepError,
 )
+from timebank.domain.slip_errors import SlipTooShortError
 
 Connection: TypeAlias = Any
 """An asyncpg connection, pooled or not; asyncpg ships no types."""
@@ -154,6 +156,8 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "certificate_step": WrongStepError,
     "wish_step": WrongStepError,
     "wish_is_granted_by_another": SecondPersonNeededError,
+    "slip_expires_after_it_was_issued": SlipTooShortError,
+    "slip_is_signed_with_its_key": SigningKeyMissingError,
     "agreement_recorded_once": AgreementExistsError,
     "expiry_rule_one_a_day": ExpiryRuleExistsError,
     "expiry_rule_starts_later": ExpiryRuleTooEarlyError,

@@ -25,6 +25,7 @@ COLUMNS = {
     "stock": "available",
     "cap_use": "used",
     "settlement": "paid",
+    "slip": "number",
 }
 """The tables that only functions write, and what of each one would like to change."""
 

@@ -172,6 +172,12 @@ CERTIFICATES_STAND = Invariant(
     "A certificate's total is that of its lines and of what was signed; a valid one has no record "
     "that is reversed.",
 )
+SLIPS_BIND = Invariant(
+    38,
+    "slips_bind",
+    "A slip is one hold of an open amount, which stands longer than the slip and is taken whole or "
+    "expires.",
+)
 
 INVARIANTS = (
     SUMS_ARE_ZERO,
@@ -205,5 +211,6 @@ INVARIANTS = (
     OCCURRED_BEFORE,
     BANK_EXISTS,
     CERTIFICATES_STAND,
+    SLIPS_BIND,
 )
 """All of them, in the order of their numbers."""

@@ -1,0 +1,395 @@
+"""The till's checker: what it refuses, what it remembers, and that nobody is told yes twice."""
+
+import ast
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timebank.redemption import slip_checker
+from timebank.redemption.slip_checker import (
+    SKEW,
+    Facts,
+    Journal,
+    JournalDamagedError,
+    Key,
+    Reason,
+    RefusedError,
+    accept,
+    main,
+    verify,
+)
+from timebank.redemption.slips import pack, sign, spell
+
+PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+PUBLIC = PRIVATE.public_key().public_bytes_raw()
+KEY_ID = "0123456789abcdef"
+KEYS = {KEY_ID: Key("jianxi", PUBLIC)}
+MERCHANT = UUID("0198f0c2-0000-7000-8000-000000000001")
+NOON = 1_800_000_000
+FACTS = Facts(KEY_ID, MERCHANT, 123456789012, 30, NOON, NOON + 86_400, "jianxi")
+TEXT = sign(FACTS, PRIVATE)
+CHECKER = Path(slip_checker.__file__)
+
+
+def reason_of(text: str, keys: dict[str, Key] = KEYS) -> Reason | None:
+    """Why this text is no slip; None if it is one."""
+    try:
+        verify(text, keys)
+    except RefusedError as refused:
+        return refused.reason
+    return None
+
+
+def numbered(number: int, **changed: Any) -> str:
+    """The text of another slip."""
+    return sign(FACTS._replace(number=number, **changed), PRIVATE)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "till.journal"
+
+
+def ask(path: Path, text: str = TEXT, now: int = NOON, merchant: UUID = MERCHANT) -> Reason:
+    """Show a slip to a till that opens its journal for it."""
+    with closing(Journal(path)) as journal:
+        return accept(journal, text, KEYS, merchant, now).reason
+
+
+# ---- What a bank signed ------------------------------------------------------------------------
+
+
+def test_what_was_signed_is_read_however_it_is_typed() -> None:
+    assert verify(TEXT, KEYS) == FACTS
+    grouped = " - ".join(TEXT[place : place + 5] for place in range(0, len(TEXT), 5))
+    for typed in (TEXT.lower(), grouped, f"  {TEXT}\r\n", TEXT.replace("0", "O").replace("1", "l")):
+        assert verify(typed, KEYS) == FACTS
+
+
+def test_every_bit_flipped_is_refused() -> None:
+    data = pack(FACTS) + PRIVATE.sign(slip_checker.SIGNED_AS + pack(FACTS))
+    assert spell(data) == TEXT
+    for bit in range(len(data) * 8):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        assert reason_of(spell(bytes(flipped))) is not None, bit
+
+
+def test_every_bit_flipped_in_the_text_is_refused_or_reads_the_same() -> None:
+    """A letter's case is one bit; what is typed small is the same letter."""
+    same = 0
+    for bit in range(len(TEXT) * 8):
+        flipped = bytearray(TEXT.encode())
+        flipped[bit // 8] ^= 1 << bit % 8
+        text = flipped.decode("latin-1")
+        if reason_of(text) is None:
+            assert verify(text, KEYS) == FACTS
+            plain = unicodedata.normalize("NFKC", text).upper()
+            assert plain.translate(str.maketrans("OIL", "011")) == TEXT
+            same += 1
+    assert same < len(TEXT)
+
+
+def test_every_symbol_changed_left_out_or_doubled_is_refused() -> None:
+    for place in range(len(TEXT)):
+        other = "0" if TEXT[place] != "0" else "1"
+        for changed in (other, "", TEXT[place] * 2):
+            assert reason_of(TEXT[:place] + changed + TEXT[place + 1 :]) is not None
+
+
+@given(st.text(max_size=300) | st.text("0123456789ABCDEFGHJKMNPQRSTVWXYZ", max_size=300))
+def test_whatever_is_scanned_is_answered(text: str) -> None:
+    assert reason_of(text) is not None
+
+
+@given(st.binary(max_size=200))
+def test_whatever_bytes_are_refused(data: bytes) -> None:
+    assert reason_of(spell(data)) in {Reason.UNREADABLE, Reason.UNKNOWN_KEY, Reason.FORGED}
+
+
+@given(
+    st.builds(
+        Facts,
+        st.just(KEY_ID),
+        st.uuids(),
+        st.integers(0, 10**12 - 1),
+        st.integers(1, 2**53 - 1),
+        st.integers(0, 2**33),
+        st.integers(0, 2**33),
+        st.just("jianxi"),
+    ),
+    st.data(),
+)
+def test_any_slip_reads_back_and_any_change_is_refused(facts: Facts, data: st.DataObject) -> None:
+    text = sign(facts, PRIVATE)
+    assert verify(text, KEYS) == facts
+    place = data.draw(st.integers(0, len(text) - 1))
+    symbol = data.draw(st.sampled_from(slip_checker.SYMBOLS).filter(lambda s: s != text[place]))
+    assert reason_of(text[:place] + symbol + text[place + 1 :]) is not None
+
+
+def test_other_keys_open_nothing() -> None:
+    other = Ed25519PrivateKey.generate()
+    assert reason_of(sign(FACTS, other)) is Reason.FORGED
+    assert reason_of(TEXT, {}) is Reason.UNKNOWN_KEY
+    assert reason_of(TEXT, {KEY_ID: Key("xigong", PUBLIC)}) is Reason.FORGED
+    bare = pack(FACTS)
+    assert reason_of(spell(bare + PRIVATE.sign(bare))) is Reason.FORGED  # signed as something else
+
+
+# ---- What a till remembers ---------------------------------------------------------------------
+
+
+def test_a_slip_is_taken_once(path: Path) -> None:
+    assert [ask(path), ask(path), ask(path, TEXT.lower())] == ["accepted", "replayed", "replayed"]
+    assert ask(path, numbered(5)) is Reason.ACCEPTED
+
+
+def test_the_same_number_signed_again_is_the_same_slip(path: Path) -> None:
+    assert ask(path) is Reason.ACCEPTED
+    assert ask(path, numbered(FACTS.number, points=31)) is Reason.REPLAYED
+
+
+def test_another_merchants_slip_is_refused(path: Path) -> None:
+    assert ask(path, merchant=uuid4()) is Reason.WRONG_MERCHANT
+    assert ask(path) is Reason.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        (NOON - SKEW - 1, Reason.NOT_YET_VALID),
+        (NOON - SKEW, Reason.ACCEPTED),
+        (FACTS.expires_at - 1, Reason.ACCEPTED),
+        (FACTS.expires_at, Reason.EXPIRED),
+        (2**40, Reason.EXPIRED),
+        (0, Reason.NOT_YET_VALID),
+    ],
+)
+def test_a_slip_has_its_time(path: Path, now: int, reason: Reason) -> None:
+    assert ask(path, now=now) is reason
+
+
+def test_a_clock_set_back_takes_nothing(path: Path) -> None:
+    """Even when all that was seen of the later time was a slip that had expired by then."""
+    assert ask(path, now=FACTS.expires_at) is Reason.EXPIRED
+    assert ask(path, now=NOON) is Reason.CLOCK_SET_BACK
+    assert ask(path, now=FACTS.expires_at - 1) is Reason.EXPIRED  # within the skew, and expired
+    later = numbered(7, issued_at=NOON, expires_at=NOON + 2 * 86_400)
+    assert ask(path, later, now=FACTS.expires_at - SKEW - 1) is Reason.CLOCK_SET_BACK
+    assert ask(path, later, now=FACTS.expires_at - SKEW) is Reason.ACCEPTED
+
+
+def test_garbage_tells_the_time_too(path: Path) -> None:
+    assert ask(path, "garbage", now=NOON + 3600) is Reason.UNREADABLE
+    assert ask(path, now=NOON) is Reason.CLOCK_SET_BACK
+
+
+def test_a_torn_last_line_was_never_answered(path: Path) -> None:
+    assert ask(path) is Reason.ACCEPTED
+    whole = path.read_bytes()
+    assert ask(path, numbered(5)) is Reason.ACCEPTED
+    for cut in range(len(whole), len(path.read_bytes())):
+        torn = path.with_suffix(f".{cut}")
+        torn.write_bytes(path.read_bytes()[:cut])
+        assert ask(torn) is Reason.REPLAYED
+        assert ask(torn, numbered(5)) is Reason.ACCEPTED
+        assert ask(torn, numbered(5)) is Reason.REPLAYED
+
+
+def test_a_changed_journal_is_not_trusted(path: Path) -> None:
+    for number in range(3):
+        ask(path, numbered(number))
+    sound = path.read_bytes()
+    lines = sound.splitlines(keepends=True)
+    for place in range(0, len(sound), 7):
+        if sound[place : place + 1] != b"\n":
+            flipped = bytearray(sound)
+            flipped[place] ^= 1
+            path.write_bytes(flipped)
+            with pytest.raises(JournalDamagedError):
+                ask(path)
+    for wrong in (lines[1:], [lines[0], lines[2]], [*lines, lines[0]], [lines[1], lines[0]]):
+        path.write_bytes(b"".join(wrong))
+        with pytest.raises(JournalDamagedError):
+            ask(path)
+    path.write_bytes(sound)
+    assert ask(path, numbered(1)) is Reason.REPLAYED
+
+
+# ---- Killed, and two at once -------------------------------------------------------------------
+
+
+@dataclass
+class Death:
+    """Kills the process at the n-th call of one of these functions, before or after it."""
+
+    name: str
+    after: bool
+    part: int | None = None
+
+    def arm(self) -> None:
+        """Put death in the place of the function, in this process."""
+        real: Callable[..., Any] = getattr(os, self.name)
+
+        def deadly(*arguments: Any) -> None:
+            if self.after:
+                real(*arguments)
+            elif self.part is not None:
+                real(arguments[0], arguments[1][: self.part])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(os, self.name, deadly)
+
+
+DEATHS = {
+    "before the write": Death("write", after=False),
+    "in the write": Death("write", after=False, part=20),
+    "after all but the newline": Death("write", after=False, part=-1),
+    "after the write": Death("write", after=True),
+    "before the sync": Death("fsync", after=False),
+    "after the sync": Death("fsync", after=True),
+}
+
+
+def killed_at(death: Death, path: Path) -> bytes:
+    """What a till that is killed there said before."""
+    with closing(Journal(path)):
+        pass  # it exists; only the taking is watched
+    hear, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        journal = Journal(path)
+        death.arm()
+        verdict = accept(journal, TEXT, KEYS, MERCHANT, NOON)
+        os.write(tell, verdict.reason.encode())
+        os._exit(0)
+    os.close(tell)
+    with os.fdopen(hear, "rb") as told:
+        said = told.read()
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    return said
+
+
+@pytest.mark.parametrize("death", DEATHS.values(), ids=DEATHS)
+def test_a_killed_till_says_yes_to_nobody_twice(path: Path, death: Death) -> None:
+    assert ask(path, numbered(3)) is Reason.ACCEPTED
+    assert killed_at(death, path) == b""
+    assert ask(path) in {Reason.ACCEPTED, Reason.REPLAYED}
+    assert ask(path) is Reason.REPLAYED
+    assert ask(path, numbered(3)) is Reason.REPLAYED
+
+
+def test_a_till_killed_after_its_yes_remembers(path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        ask(path)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert ask(path) is Reason.REPLAYED
+
+
+def test_a_full_disk_is_no_yes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask(path, numbered(3)) is Reason.ACCEPTED
+    real = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda fd, line: real(fd, line[:9]))
+        with pytest.raises(OSError, match="not written"):
+            ask(path)
+    assert ask(path) is Reason.ACCEPTED
+
+
+def command(*arguments: object, checker: Path = CHECKER) -> list[str]:
+    """The checker as a till has it: a file, and nothing of this package in reach."""
+    return [sys.executable, "-I", str(checker), *map(str, arguments)]
+
+
+@pytest.fixture
+def till(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """A lone copy of the checker in a folder of its own."""
+    lone = tmp_path / "lone"
+    lone.mkdir()
+    checker = Path(shutil.copy(CHECKER, lone / "slip_checker.py"))
+    keys = lone / "keys.json"
+    row = {"bank": "jianxi", "key_id": KEY_ID, "public_key": PUBLIC.hex()}
+    keys.write_text(json.dumps({"data": [row]}))
+
+    def start(name: str, *arguments: object) -> subprocess.Popen[str]:
+        given = ["--keys", keys, "--merchant", MERCHANT] if name == "accept" else []
+        journal = ["--journal", lone / "till.journal"]
+        line = command(name, *given, *journal, *arguments, checker=checker)
+        return subprocess.Popen(
+            line, cwd=lone, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    yield start
+
+
+def test_processes_on_one_journal_say_yes_once(till: Callable[..., Any]) -> None:
+    text = numbered(9, issued_at=int(time.time()) - 60, expires_at=int(time.time()) + 3600)
+    crowd = [till("accept", text) for _ in range(8)]
+    said = [process.communicate()[0] for process in crowd]
+    assert sorted(process.returncode for process in crowd) == [0] + [1] * 7
+    assert sum("✓ 可以兑换" in one and "ACCEPTED" in one for one in said) == 1
+    assert sum("✗ 凭单已在本机用过" in one for one in said) == 7
+    out, _ = (process := till("accept")).communicate(f"{text}\n\ngarbage\n")
+    assert (out.count("✗"), process.returncode) == (2, 1)
+
+
+def test_what_was_told_is_not_exported_again(
+    till: Callable[..., Any], tmp_path: Path, path: Path
+) -> None:
+    now = int(time.time())
+    texts = [numbered(n, issued_at=now, expires_at=now + 99) for n in (11, 12)]
+    till("accept").communicate("\n".join(texts))
+    exported = json.loads(till("export").communicate()[0])["slips"]
+    assert [one["slip"] for one in exported] == texts
+    row = {"acceptance_id": exported[0]["acceptance_id"], "result": "captured", "number": 11}
+    answer = tmp_path / "answer.json"
+    answer.write_text(json.dumps({"data": [{**row, "words": "已入账"}, {**row, "words": "x"}]}))
+    out, _ = till("settle", answer).communicate()
+    assert "已入账" in out
+    assert "1 张待上报" in out
+    left = json.loads(till("export").communicate()[0])["slips"]
+    assert [one["slip"] for one in left] == texts[1:]
+
+
+def test_misuse_is_told_apart(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    keys = tmp_path / "keys.json"
+    given = ["accept", "--journal", str(path), "--merchant", str(MERCHANT), "--keys", str(keys)]
+    assert main([*given, TEXT]) == 2
+    for wrong in ("", "[]", "{}", '{"data": [{}]}', '{"data": [1]}'):
+        keys.write_text(wrong)
+        assert main([*given, TEXT]) == 2
+    keys.write_text('{"data": []}')
+    assert main([*given, TEXT]) == 1
+    path.write_text("not ours\n")
+    assert main([*given, TEXT]) == 1
+    assert "JournalDamaged" not in capsys.readouterr().out
+
+
+def test_it_needs_python_and_cryptography_alone() -> None:
+    names = set()
+    for node in ast.walk(ast.parse(CHECKER.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    tops = {name.partition(".")[0] for name in names}
+    assert tops - set(sys.stdlib_module_names) == {"cryptography"}
