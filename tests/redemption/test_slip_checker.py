@@ -327,8 +327,8 @@ def till(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     lone.mkdir()
     checker = Path(shutil.copy(CHECKER, lone / "slip_checker.py"))
     keys = lone / "keys.json"
-    row = {"bank": "jianxi", "key_id": KEY_ID, "public_key": PUBLIC.hex()}
-    keys.write_text(json.dumps({"data": [row]}))
+    row = {"key_id": KEY_ID, "public_key": PUBLIC.hex()}
+    keys.write_text(json.dumps({"bank": "jianxi", "keys": [row]}))
 
     def start(name: str, *arguments: object) -> subprocess.Popen[str]:
         given = ["--keys", keys, "--merchant", MERCHANT] if name == "accept" else []
@@ -374,10 +374,10 @@ def test_misuse_is_told_apart(path: Path, tmp_path: Path, capsys: pytest.Capture
     keys = tmp_path / "keys.json"
     given = ["accept", "--journal", str(path), "--merchant", str(MERCHANT), "--keys", str(keys)]
     assert main([*given, TEXT]) == 2
-    for wrong in ("", "[]", "{}", '{"data": [{}]}', '{"data": [1]}'):
+    for wrong in ("", "[]", "{}", '{"bank": "b", "keys": [{}]}', '{"bank": "b", "keys": [1]}'):
         keys.write_text(wrong)
         assert main([*given, TEXT]) == 2
-    keys.write_text('{"data": []}')
+    keys.write_text('{"bank": "jianxi", "keys": []}')
     assert main([*given, TEXT]) == 1
     path.write_text("not ours\n")
     assert main([*given, TEXT]) == 1

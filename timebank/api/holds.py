@@ -3,7 +3,6 @@
 Codes are shown once. No answer that is stored holds one, so asking for a new one takes no key.
 """
 
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -25,9 +24,10 @@ from timebank.api.acts import (
 from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import make_cursor, read_cursor
 from timebank.api.logins import NO_STORE
-from timebank.api.once import note_deed, was_answered
+from timebank.api.minors import check_guardian, find_band
+from timebank.api.once import note_deed
 from timebank.api.operations import get, post
-from timebank.api.paper import access_of, check_paper, use_paper
+from timebank.api.paper import check_paper, use_paper
 from timebank.api.wire_redemption import (
     ActView,
     CodeView,
@@ -58,12 +58,9 @@ from timebank.domain.redemption import (
 from timebank.ledger.accounts import get_account_of
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Role, SessionMethod
-from timebank.people.kin import check_may_redeem, find_age_band, is_minor, lock_resident
 from timebank.people.sheets import SheetKind
 from timebank.people.targets import check_reaches_party
-from timebank.people.vault import Purpose
 from timebank.redemption import codes, holds
-from timebank.redemption.caps import get_used_today
 
 
 @get("/quote", opt={"action": Action.QUOTE}, operation_id="quote")
@@ -105,13 +102,13 @@ async def place_hold(
     """
     check_paper(request, data.paper)
     wish = await _wish(request, Action.PLACE_HOLD, data.merchant_id, data.account_id, data)
-    band = await _find_band(request, wish.resident_id)
+    band = await find_band(request, wish.resident_id)
     hold_id = new_id()  # not made from the key: holds are listed by time
     pickup: Code | None = None
 
     async def act(connection: Connection) -> Answer:
         nonlocal pickup
-        await _check_guardian(connection, request, wish, band)
+        await check_guardian(connection, request, wish, band)
         placed = await holds.place_hold(
             connection, request.user.bank_id, hold_id, wish, actor_id=request.user.principal_id
         )
@@ -154,49 +151,6 @@ async def _wish(
         offer_id=wanted.offer_id,
         shop_id=wanted.shop_id,
         override_id=wanted.override_id,
-    )
-
-
-async def _check_guardian(connection: Connection, request: Call, wish: Wish, band: AgeBand) -> None:
-    """Raise GuardianNeededError for what a minor's guardian has to redeem.
-
-    The cap counts all that the minor holds today, whoever did it. Call it first in the transaction
-    of the hold: the lock on the resident makes holds of one minor take turns. Who turned out to
-    have come of age has no guardian any more: NotFoundError.
-    """
-    bank_id, resident_id = request.user.bank_id, wish.resident_id
-    if resident_id is None or band is AgeBand.ADULT:
-        await check_reaches_party(connection, request.user, Action.PLACE_HOLD, resident_id)
-        return
-    await lock_resident(connection, bank_id, resident_id)
-    quoted = await holds.quote(connection, bank_id, wish)
-    await check_may_redeem(
-        connection,
-        bank_id,
-        resident_id,
-        band,
-        actor_id=request.user.principal_id,
-        points=quoted.points or wish.quantity,
-        redeemed_today=await get_used_today(connection, bank_id, resident_id),
-    )
-
-
-async def _find_band(request: Call, resident_id: UUID | None) -> AgeBand:
-    """Return what a resident may do for themselves; the vault is asked about minors only."""
-    bank = await request.desk.bank(request.user.bank_id)
-    if resident_id is None:
-        return AgeBand.ADULT
-    async with transaction(request.desk.pool) as connection:
-        if not await is_minor(connection, bank.bank_id, resident_id):
-            return AgeBand.ADULT
-    if request.scope.get("auth") and await was_answered(request):
-        return AgeBand.CHILD  # answered again, whatever the vault says now; if not, not let through
-    return await find_age_band(
-        request.desk.pool,
-        request.desk.ring,
-        access_of(request, Purpose.AGE_RULE),
-        resident_id,
-        datetime.now(bank.zone).date(),
     )
 
 
@@ -297,7 +251,7 @@ async def issue_payment_code(request: Call, data: JSONBody[EmptyBody]) -> Respon
     How much it pays is not known yet, so minors have none: GuardianNeededError.
     """
     bank_id, me = request.user.bank_id, request.user.principal_id
-    if await _find_band(request, me) is not AgeBand.ADULT:
+    if await find_band(request, me) is not AgeBand.ADULT:
         raise GuardianNeededError
 
     async def work(connection: Connection) -> codes.PaymentCode:

@@ -3,6 +3,7 @@
 What stands on one and how it is checked is in redemption/slip_checker.py, which tills get alone.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -40,6 +41,32 @@ class SlipResult(StrEnum):
     EXPIRED = "expired"
     UNKNOWN = "unknown"
     FORGED = "forged"
+
+
+RESULT_WORDS: Mapping[SlipResult, str] = {
+    SlipResult.CAPTURED: "已入账 captured",
+    SlipResult.CAPTURED_BEFORE: "此前已入账 captured before",
+    SlipResult.CAPTURED_BY_ANOTHER: "已由另一台收款机入账，不再付 taken by another till: not paid",
+    SlipResult.EXPIRED: "上报太迟，积分已退还，不付 told too late: not paid",
+    SlipResult.UNKNOWN: "本店查无此单，不付 not known of you: not paid",
+    SlipResult.FORGED: "凭单不是银行签发的，不付 not signed by the bank: not paid",
+}
+"""What the merchant reads."""
+
+
+class SlipKey(Struct, frozen=True, kw_only=True):
+    """The public half of a key, in hex."""
+
+    key_id: str
+    public_key: str
+    made_at: datetime
+
+
+class SlipKeys(Struct, frozen=True, kw_only=True):
+    """What tills verify the slips of a bank with, the key that signs now first."""
+
+    bank: str
+    keys: list[SlipKey]
 
 
 class SlipOrder(Struct, frozen=True, kw_only=True):

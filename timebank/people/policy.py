@@ -92,6 +92,10 @@ class Action(StrEnum):
     CAPTURE = "capture"
     REFUND = "refund"
     READ_TAKINGS = "read_takings"
+    ISSUE_SLIP = "issue_slip"
+    READ_SLIP = "read_slip"
+    PRINT_SLIP = "print_slip"
+    SYNC_SLIPS = "sync_slips"
     SET_CAP = "set_cap"
     PASS_CAP = "pass_cap"  # noqa: S105 - the name of an action
     READ_CAPS = "read_caps"
@@ -239,6 +243,11 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
         **_BY_TILLS,
         Role.AUDITOR: Reach.BRANCH,
     },
+    Action.ISSUE_SLIP: _KIN_AND_COORDINATORS,
+    Action.READ_SLIP: {**_KIN_AND_COORDINATORS, Role.AUDITOR: Reach.BRANCH},
+    # Whoever reads a slip can spend it: nobody who only looks, and no till before it is shown one.
+    Action.PRINT_SLIP: _KIN_AND_COORDINATORS,
+    Action.SYNC_SLIPS: _BY_TILLS,
     Action.SET_CAP: _BY_ADMINISTRATORS,
     Action.PASS_CAP: _BY_COORDINATORS,
     Action.READ_CAPS: {
@@ -331,5 +340,5 @@ LOW_VALUE = frozenset(
 )
 """What a card and its PIN are good for: looking, and redeeming under the small cap of a card's day.
 
-A code pays without that cap, so it needs the stronger login.
+A code or a slip pays without that cap, so it needs the stronger login.
 """

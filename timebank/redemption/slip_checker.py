@@ -166,9 +166,10 @@ def _unpack(payload: bytes) -> Facts:
 def read_keys(text: str) -> dict[str, Key]:
     """Return the keys of what the bank publishes; ValueError if it is something else."""
     try:
+        published = json.loads(text)
         return {
-            str(one["key_id"]): Key(str(one["bank"]), bytes.fromhex(one["public_key"]))
-            for one in json.loads(text)["data"]
+            str(one["key_id"]): Key(str(published["bank"]), bytes.fromhex(one["public_key"]))
+            for one in published["keys"]
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("not a list of keys") from error
