@@ -141,8 +141,9 @@ SLIPS = [
         {Role.RESIDENT: "any"} | dict.fromkeys([Role.COORDINATOR, Role.AUDITOR], "none"),
         absent=400,
     ),
-    Row("GET /slips/{slip_id:uuid}", RESIDENTS),
-    Row("GET /slips/{slip_id:uuid}/paper", RESIDENTS),
+    # a coordinator has those that they issued themselves, by a sheet
+    Row("GET /slips/{slip_id:uuid}", {Role.RESIDENT: "own", Role.COORDINATOR: "none"}),
+    Row("GET /slips/{slip_id:uuid}/paper", {Role.RESIDENT: "own", Role.COORDINATOR: "none"}),
     Row(
         "POST /slips/syncs",  # another merchant's slip is answered as one that is not known
         dict.fromkeys(TILLS, "any"),

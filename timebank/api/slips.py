@@ -227,9 +227,12 @@ async def list_keys(request: Call, bank: FromPath[str]) -> Response[SlipKeys]:
 
 
 async def _read(request: Call, slip_id: UUID) -> tuple[Slip, str | None]:
+    """Return a slip and its text; a coordinator's are those that a sheet asked them for."""
     async with transaction(request.desk.pool) as connection:
         slip = await slips.get_slip(connection, request.user.bank_id, slip_id)
         await check_reach(connection, request, slip.resident_id)
+        if request.user.role is Role.COORDINATOR and slip.issued_by != request.user.principal_id:
+            raise NotFoundError
         text = await _write(connection, request, slip)
         await note_deed(connection, request, slip_id)
     return slip, text

@@ -92,6 +92,7 @@ class Slip(Struct, frozen=True, kw_only=True):
     resident_id: UUID
     merchant_id: UUID
     merchant_name: str
+    issued_by: UUID
     points: int
     issued_at: datetime
     expires_at: datetime

@@ -164,16 +164,18 @@ SELECT is_new, (act).status, (act).hold_id FROM capture_slip($1, $2, $3, $4, $5)
 
 -- name: find_slip
 SELECT h.hold_id AS slip_id, s.number, s.key_id, h.resident_id, h.merchant_id,
-       m.name AS merchant_name, h.quantity * h.unit_price AS points, s.issued_at, s.expires_at,
-       h.expires_at AS held_until, h.state, h.ended_at
+       m.name AS merchant_name, a.actor_id AS issued_by, h.quantity * h.unit_price AS points,
+       s.issued_at, s.expires_at, h.expires_at AS held_until, h.state, h.ended_at
 FROM slip s JOIN hold h USING (bank_id, hold_id) JOIN merchant m USING (bank_id, merchant_id)
+JOIN redemption_act a ON (a.bank_id, a.act_id) = (h.bank_id, h.hold_id)
 WHERE s.bank_id = $1 AND s.hold_id = $2;
 
 -- name: list_slips
 SELECT h.hold_id AS slip_id, s.number, s.key_id, h.resident_id, h.merchant_id,
-       m.name AS merchant_name, h.quantity * h.unit_price AS points, s.issued_at, s.expires_at,
-       h.expires_at AS held_until, h.state, h.ended_at
+       m.name AS merchant_name, a.actor_id AS issued_by, h.quantity * h.unit_price AS points,
+       s.issued_at, s.expires_at, h.expires_at AS held_until, h.state, h.ended_at
 FROM hold h JOIN slip s USING (bank_id, hold_id) JOIN merchant m USING (bank_id, merchant_id)
+JOIN redemption_act a ON (a.bank_id, a.act_id) = (h.bank_id, h.hold_id)
 WHERE h.bank_id = $1 AND h.resident_id = $2 AND h.hold_id < $3
 ORDER BY h.hold_id DESC LIMIT $4;
 
