@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
 from timebank.db import Connection, as_struct, load_queries
-from timebank.domain.errors import NotFoundError
+from timebank.domain.errors import NotFoundError, RedemptionRefusedError
 from timebank.domain.numbers import add_check
 from timebank.domain.redemption import Answer, RedemptionStatus
 from timebank.domain.slips import (
@@ -202,7 +202,8 @@ async def capture_slip(
     """Give the merchant the points of a slip that a till took; the first acceptance has them.
 
     Told again, an acceptance is answered as before. A slip of another merchant is unknown. Retry
-    on conflict and commit whatever is answered.
+    on conflict and commit whatever is answered. RedemptionRefusedError: id_conflict, which only
+    who made a transfer of just this id can bring about.
     """
     try:
         facts = verify(text, keys)
@@ -222,6 +223,8 @@ async def capture_slip(
     status = RedemptionStatus(record["status"])
     if status is RedemptionStatus.DONE:
         result = SlipResult.CAPTURED if record["is_new"] else SlipResult.CAPTURED_BEFORE
-    else:
+    elif status in _RESULTS:
         result = _RESULTS[status]
+    else:
+        raise RedemptionRefusedError(status)
     return Told(result=result, number=facts.number, points=facts.points, slip_id=record["hold_id"])
