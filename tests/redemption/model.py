@@ -17,6 +17,26 @@ ENDED = {
     HoldState.EXPIRED: Status.HOLD_EXPIRED,
 }
 
+UNTIL_SET = {CapScope.CARD_DAY: 0, CapScope.SLIP: 0, CapScope.SLIPS_OPEN: 3}
+
+STATE = """
+SELECT 'balance', a.kind::text, a.owner_id::text, b.balance::text
+FROM account a JOIN balance b USING (bank_id, account_id)
+WHERE bank_id = $1 AND a.kind <> 'issuance'
+UNION ALL
+SELECT 'hold', hold_id::text, state::text, format('%s %s %s', captured, refunded, returned)
+FROM hold WHERE bank_id = $1
+UNION ALL
+SELECT 'stock', offer_id::text, '', available::text FROM stock WHERE bank_id = $1
+UNION ALL
+SELECT 'cap', scope::text, format('%s %s', subject_id, nullif(offer_id, nil_id())), used::text
+FROM cap_use WHERE bank_id = $1 AND used <> 0
+UNION ALL
+SELECT 'act', act_id::text, status::text, coalesce(cap::text, '')
+FROM redemption_act WHERE bank_id = $1 AND kind <> 'expire'
+"""
+"""All that is compared with the model: what stands in the tables of a bank."""
+
 Key = tuple[CapScope, UUID, UUID | None]
 """What a cap counts by, the day being today or none: scope, subject and offer."""
 
@@ -92,6 +112,10 @@ class Model:
         what = ("capture", hold_id, quantity, clerk)
         return self._once(act_id, what, lambda: self._capture(hold_id, quantity, clerk))
 
+    def take(self, act_id: UUID, hold_id: UUID) -> Told:
+        """Tell of a slip that a till took; the act is the acceptance's."""
+        return self._once(act_id, ("take", hold_id), lambda: self._take(hold_id))
+
     def release(self, act_id: UUID, hold_id: UUID) -> Told:
         """Give all back."""
         return self._once(act_id, ("release", hold_id), lambda: self._release(hold_id))
@@ -137,9 +161,10 @@ class Model:
         if status:
             return Told(status)
         adds = self._adds(asked, price, asked.quantity)
-        for key in sorted(adds, key=lambda key: list(CapScope).index(key[0])):
+        measured = {**adds, **self._measures(asked)}
+        for key in sorted(measured, key=lambda key: list(CapScope).index(key[0])):
             cap = self._cap(key)
-            if cap is not None and self.used[key] + adds[key] > cap:
+            if cap is not None and self.used[key] + measured[key] > cap:
                 return Told(Status.CAP_EXCEEDED, cap=key[0])
         if points > self.points[asked.source]:
             return Told(Status.INSUFFICIENT_POINTS)
@@ -156,7 +181,8 @@ class Model:
         if held is None:
             return Told(Status.HOLD_NOT_FOUND)
         quantity = held.asked.quantity if quantity is None else quantity
-        if status := self._ended(held):
+        unseen = Status.CODE_NOT_VALID if held.asked.channel is Channel.SLIP else None
+        if status := unseen or self._ended(held):
             return Told(status)
         if quantity < 1:
             return Told(Status.AMOUNT_OUT_OF_RANGE)
@@ -177,8 +203,17 @@ class Model:
         points = held.asked.quantity * held.price
         if status := self._ended(held):
             return Told(status, points=points)
+        if held.asked.channel is Channel.SLIP:
+            return Told(Status.SLIP_OUTSTANDING, points=points)
         self._close(held, HoldState.RELEASED, 0)
         return Told(Status.DONE, points=points)
+
+    def _take(self, hold_id: UUID) -> Told:
+        held = self.holds[hold_id]
+        if status := self._ended(held):
+            return Told(status)
+        self._close(held, HoldState.CAPTURED, held.asked.quantity)
+        return Told(Status.DONE, points=held.asked.quantity)
 
     def _refund(self, hold_id: UUID, points: int, returned: int) -> Told:
         held = self.holds.get(hold_id)
@@ -243,12 +278,26 @@ class Model:
             adds[CapScope.OFFER_PERSON, asked.resident_id, asked.offer_id] = quantity
         return adds
 
+    def _measures(self, asked: Asked) -> Mapping[Key, int]:
+        """What a new slip is measured by and does not count in."""
+        if asked.channel is not Channel.SLIP:
+            return {}
+        standing = sum(
+            held.state is HoldState.OPEN
+            and (held.asked.channel, held.asked.resident_id) == (Channel.SLIP, asked.resident_id)
+            for held in self.holds.values()
+        )
+        return {
+            (CapScope.SLIP, asked.resident_id, None): asked.quantity,
+            (CapScope.SLIPS_OPEN, asked.resident_id, None): 1 + standing,
+        }
+
     def _cap(self, key: Key) -> int | None:
         scope, _, offer_id = key
         if offer_id:
             thing = self.things[offer_id]
             return thing.per_person if scope is CapScope.OFFER_PERSON else thing.per_person_day
-        return self.caps.get(scope, 0 if scope is CapScope.CARD_DAY else None)
+        return self.caps.get(scope, UNTIL_SET.get(scope))
 
     def _ended(self, held: Held) -> Status | None:
         return Status.HOLD_EXPIRED if self._is_due(held) else ENDED.get(held.state)

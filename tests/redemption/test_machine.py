@@ -17,42 +17,42 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.api.service import key_file
 from tests.book import STAFF, Book
 from tests.properties.test_ledger_machine import Database
 from tests.races.checks import THOROUGH
 from tests.redemption.market import HOUR, INSTANT, Market, noon_zone
-from tests.redemption.model import Asked, Model, Thing, Told
+from tests.redemption.model import STATE, Asked, Model, Thing, Told
+from tests.redemption.slip_desk import SlipDesk
 from timebank.db import repeat_on_conflict
 from timebank.domain.ledger import AccountKind, ReversalReason
 from timebank.domain.redemption import Answer, CapScope, Channel, Wish
+from timebank.domain.redemption import RedemptionStatus as Status
+from timebank.domain.slips import SlipResult
 from timebank.embedded import Server
-from timebank.ledger.ids import new_id
+from timebank.ledger.ids import derive_id, new_id
 from timebank.ledger.reversals import reverse
+from timebank.people.seals import Seals
+from timebank.people.vault_keys import KeyRing
 from timebank.redemption import offers
 from timebank.redemption.holds import sweep
 
 CLERKS = [new_id(), new_id()]
 STRANGER = UUID(int=404)
-SCOPES = [CapScope.PERSON_DAY, CapScope.CARD_DAY, CapScope.MERCHANT_DAY, CapScope.CLERK_DAY]
+SCOPES = [
+    CapScope.PERSON_DAY,
+    CapScope.CARD_DAY,
+    CapScope.MERCHANT_DAY,
+    CapScope.CLERK_DAY,
+    CapScope.SLIP,
+    CapScope.SLIPS_OPEN,
+]
+RESULTS = {
+    Status.HOLD_ALREADY_CAPTURED: SlipResult.CAPTURED_BY_ANOTHER,
+    Status.HOLD_EXPIRED: SlipResult.EXPIRED,
+}
 PICK = st.integers(0, 10**6)
 SMALL = st.integers(0, 6)
-
-STATE = """
-SELECT 'balance', a.kind::text, a.owner_id::text, b.balance::text
-FROM account a JOIN balance b USING (bank_id, account_id)
-WHERE bank_id = $1 AND a.kind <> 'issuance'
-UNION ALL
-SELECT 'hold', hold_id::text, state::text, format('%s %s %s', captured, refunded, returned)
-FROM hold WHERE bank_id = $1
-UNION ALL
-SELECT 'stock', offer_id::text, '', available::text FROM stock WHERE bank_id = $1
-UNION ALL
-SELECT 'cap', scope::text, format('%s %s', subject_id, nullif(offer_id, nil_id())), used::text
-FROM cap_use WHERE bank_id = $1 AND used <> 0
-UNION ALL
-SELECT 'act', act_id::text, status::text, coalesce(cap::text, '')
-FROM redemption_act WHERE bank_id = $1 AND kind <> 'expire'
-"""
 
 
 class RedemptionMachine(RuleBasedStateMachine):
@@ -73,6 +73,11 @@ class RedemptionMachine(RuleBasedStateMachine):
         self.awards: list[tuple[UUID, UUID, int]] = []
         self.done: list[tuple[Any, ...]] = []
         self.hold_ids: list[UUID] = []
+        self.desk = SlipDesk(self.market, Seals(KeyRing(key_file())))
+        self.run(self.desk.make_key())
+        self.keys = self.run(self.desk.keys())
+        self.set_cap(CapScope.SLIP, 30)
+        self.slips: dict[UUID, tuple[int, str]] = {}
 
     @initialize(
         things=st.lists(
@@ -192,6 +197,27 @@ class RedemptionMachine(RuleBasedStateMachine):
     def capture(self, pick: int, quantity: int | None, clerk: UUID) -> None:
         self.capture_as(new_id(), self.some_hold(pick), quantity, clerk)
 
+    @rule(who=SMALL, points=st.integers(1, 6), how=st.integers(0, 9))
+    def place_slip(self, who: int, points: int, how: int) -> None:
+        resident_id, wallet = self.residents[who % 2]
+        asked = Asked(
+            resident_id=resident_id,
+            source=self.pool if how == 1 else wallet,
+            merchant_id=STRANGER if how == 2 else self.market.merchant_id,
+            offer_id=None,
+            quantity=points,
+            channel=Channel.SLIP,
+            overdue=False,
+        )
+        self.place_as(new_id(), asked)
+
+    @precondition(lambda self: self.slips)
+    @rule(pick=PICK)
+    def take_slip(self, pick: int) -> None:
+        """Tell of an acceptance of a slip, the first or another."""
+        recent = list(self.slips)[-6:]
+        self.take_as(new_id(), recent[pick % len(recent)])
+
     @precondition(lambda self: self.hold_ids)
     @rule(pick=PICK)
     def release(self, pick: int) -> None:
@@ -248,6 +274,9 @@ class RedemptionMachine(RuleBasedStateMachine):
     def place_as(self, act_id: UUID, asked: Asked) -> None:
         self.done.append((self.place_as, act_id, asked))
         self.hold_ids.append(act_id)
+        if asked.channel is Channel.SLIP:
+            self.place_slip_as(act_id, asked)
+            return
         lifetime: timedelta = INSTANT if asked.overdue else HOUR
         wish = Wish(
             merchant_id=asked.merchant_id,
@@ -260,6 +289,26 @@ class RedemptionMachine(RuleBasedStateMachine):
         )
         answer = self.run(self.market.place(wish, act_id))
         self.compare(answer, self.model.place(act_id, asked))
+
+    def place_slip_as(self, act_id: UUID, asked: Asked) -> None:
+        order = self.desk.order(
+            (asked.resident_id, asked.source), asked.quantity, merchant_id=asked.merchant_id
+        )
+        answer = self.run(self.desk.ask(order, act_id))
+        self.compare(answer, self.model.place(act_id, asked))
+        if answer.status is Status.DONE and act_id not in self.slips:
+            slip = self.run(self.desk.get(act_id))
+            self.slips[act_id] = slip.number, self.run(self.desk.text(slip))
+
+    def take_as(self, acceptance_id: UUID, hold_id: UUID) -> None:
+        self.done.append((self.take_as, acceptance_id, hold_id))
+        number, text = self.slips[hold_id]
+        act_id = derive_id(acceptance_id, f"slip {number}")
+        was_told = act_id in self.model.acts
+        told = self.run(self.desk.tell(text, acceptance_id, keys=self.keys))
+        status = self.model.take(act_id, hold_id).status
+        done = SlipResult.CAPTURED_BEFORE if was_told else SlipResult.CAPTURED
+        assert told.result is RESULTS.get(status, done)
 
     def capture_as(self, act_id: UUID, hold_id: UUID, quantity: int | None, clerk: UUID) -> None:
         self.done.append((self.capture_as, act_id, hold_id, quantity, clerk))
