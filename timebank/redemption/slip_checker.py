@@ -331,12 +331,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif name == "settle":
             command.add_argument("answer", type=Path, help="what the bank answered")
     given = parser.parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
     try:
         if given.command == "accept":
             keys = read_keys(given.keys.read_text("utf-8"))
-            lines: Iterable[str] = sys.stdin if given.slip is None else [given.slip]
+            scanned = (line for line in sys.stdin if line.strip())
+            lines = scanned if given.slip is None else [given.slip]
             return _accept_all(lines, given.journal, keys, given.merchant)
         with closing(Journal(given.journal)) as journal:
             if given.command == "settle":
@@ -354,13 +356,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _accept_all(
     lines: Iterable[str], path: Path, keys: Mapping[str, Key], merchant_id: UUID
 ) -> int:
-    code = 0
+    code = 1
     for line in lines:
-        if line.strip():
-            with closing(Journal(path)) as journal:
-                verdict = accept(journal, line, keys, merchant_id, int(time.time()))
-            _say(describe(verdict))
-            code = int(verdict.reason is not Reason.ACCEPTED)
+        with closing(Journal(path)) as journal:
+            verdict = accept(journal, line, keys, merchant_id, int(time.time()))
+        _say(describe(verdict))
+        code = int(verdict.reason is not Reason.ACCEPTED)
     return code
 
 
@@ -388,7 +389,8 @@ def _settle(journal: Journal, answer: Mapping[str, Any]) -> None:
     waiting = {one.acceptance_id for one in journal.list_unsettled()}
     for row in answer["data"]:
         if row["acceptance_id"] in waiting:
-            journal.settle(row["acceptance_id"], row["result"])
+            if row["result"] != "unknown":  # that may come of calling as another merchant
+                journal.settle(row["acceptance_id"], row["result"])
             _say(f"{spell_number(row['number'] or 0)}  {row['words']}")
     left = len(journal.list_unsettled())
     _say(f"还有 {left} 张待上报 left to tell: {left}")
