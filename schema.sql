@@ -3627,6 +3627,10 @@ SELECT make_sealed('signing_secret', 'sealed',
                    $$'timebank signing key|' || bank_id || '|' || key_id$$);
 
 CREATE TYPE certificate_status AS ENUM ('valid', 'revoked', 'superseded');
+CREATE TYPE revocation_reason AS ENUM ('wrong_data', 'lost', 'fraud', 'asked_for');
+COMMENT ON TYPE revocation_reason IS
+    'What is printed is wrong; the print was lost or its answer never came; service that was not '
+    'given; the volunteer wants it gone.';
 
 CREATE TABLE certificate (
     bank_id         integer            NOT NULL,
@@ -3648,7 +3652,10 @@ CREATE TABLE certificate (
     status          certificate_status NOT NULL DEFAULT 'valid',
     ended_by        uuid,
     ended_at        timestamptz,
+    revoked_for     revocation_reason,
     PRIMARY KEY (bank_id, certificate_id),
+    CONSTRAINT certificate_revoked_for_a_reason
+        CHECK ((status = 'revoked') = (revoked_for IS NOT NULL)),
     CONSTRAINT certificate_code_unique UNIQUE (bank_id, code),
     CONSTRAINT certificate_period_runs_forward CHECK (from_on <= until_on),
     CONSTRAINT certificate_ended_at_its_time CHECK ((status = 'valid') = (ended_at IS NULL))
@@ -3716,16 +3723,19 @@ COMMENT ON FUNCTION close_certificate IS
     'Writes a certificate of confirmed records of one person; its total is theirs and that of '
     'the signed statement.';
 
-CREATE FUNCTION revoke_certificate(p_bank integer, p_certificate uuid, p_actor uuid) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+CREATE FUNCTION revoke_certificate(
+    p_bank integer, p_certificate uuid, p_actor uuid, p_reason revocation_reason
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
     PERFORM FROM certificate WHERE (bank_id, certificate_id) = (p_bank, p_certificate)
     FOR NO KEY UPDATE;
     PERFORM refuse('certificate_exists', p_certificate::text) WHERE NOT FOUND;
-    UPDATE certificate SET status = 'revoked', ended_by = p_actor, ended_at = clock_timestamp()
+    UPDATE certificate SET status = 'revoked', ended_by = p_actor, ended_at = clock_timestamp(),
+                           revoked_for = p_reason
     WHERE (bank_id, certificate_id) = (p_bank, p_certificate) AND status <> 'revoked';
 END $$;
-COMMENT ON FUNCTION revoke_certificate IS 'Ends a certificate for good; again is harmless.';
+COMMENT ON FUNCTION revoke_certificate IS
+    'Ends a certificate for good; again is harmless, and the first reason stands.';
 
 CREATE FUNCTION supersede_certificates() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = timebank, pg_temp AS $$

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Response, Router
 from litestar.config.app import AppConfig
 from litestar.handlers import HTTPRouteHandler
 
@@ -51,6 +51,8 @@ from timebank.database import open_database
 from timebank.jobs import running_jobs
 from timebank.logs import set_up_logs
 from timebank.people.access import Action
+from timebank.web import site
+from timebank.web.pages import show_refusal, wants_page
 
 
 class UndeclaredActionError(Exception):
@@ -105,11 +107,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
         ],
     )
     app = Litestar(
-        [v1, explain_problem, send_asset],
+        [v1, explain_problem, send_asset, site.router],
         lifespan=[with_desk],
         middleware=[Gate],
         request_class=Call,
-        exception_handlers={Exception: answer_error},
+        exception_handlers={Exception: _refuse},
         openapi_config=openapi_config(),
         request_max_body_size=LARGEST_BODY,
         before_send=[answer_with_request_id],
@@ -117,6 +119,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
     )
     refuse_undeclared(app)
     return app
+
+
+def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Answer programs with a problem, and whoever looks for a page with one."""
+    return show_refusal(request, error) if wants_page(request) else answer_error(request, error)
 
 
 def _without_litestar_logging(config: AppConfig) -> AppConfig:

@@ -149,6 +149,7 @@ SLIPS = [
         dict.fromkeys(TILLS, "any"),
         {"slips": [{"slip": "$slip_text", "acceptance_id": NEVER_SEEN}]},
     ),
+    Row("POST /slip-keys", {Role.ADMINISTRATOR: "any"}, {}, ok=201),
 ]
 
 PUBLIC_SLIPS = {"GET /api/v1/slip-keys/{bank:str}"}

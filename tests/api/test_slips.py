@@ -22,6 +22,8 @@ from timebank.people.seals import Seals
 from timebank.people.vault_keys import KeyRing
 from timebank.redemption.slip_checker import read_keys, verify
 
+ADMIN = Role.ADMINISTRATOR
+
 
 @dataclass(frozen=True)
 class Office:
@@ -228,6 +230,14 @@ async def test_without_a_key_or_a_bank(counter: Counter) -> None:
     code = counter.api.book.bank.code
     answer = await counter.api.anybody.get(f"/slip-keys/{code}")
     assert answer.json() == {"bank": code, "keys": []}
+    admin, key = Caller(counter.api.http, await token_for(counter.api.book, ADMIN)), new_key()
+    made = [await admin.post("/slip-keys", {}, key=key) for _ in range(2)]
+    assert made[0].json() == made[1].json()
+    answer = await counter.api.anybody.get(f"/slip-keys/{code}")
+    assert answer.json() == {"bank": code, "keys": [made[0].json()]}
+    certificates = await counter.api.anybody.get(f"/certificate-keys/{code}")
+    assert certificates.json()["keys"] == []
+    assert (await Office(counter).ask(resident)).status_code == 201
     check_problem(await counter.api.anybody.get("/slip-keys/nowhere"), "not_found")
     auditor = Caller(counter.api.http, await token_for(counter.api.book, Role.AUDITOR))
     check_only_fault(await auditor.get("/slips"), "resident_id")

@@ -12,9 +12,9 @@ from litestar.params import FromQuery
 
 from timebank.api.call import Call
 from timebank.api.operations import get
-from timebank.api.problems import preferred_language
 from timebank.api.wire_redemption import AnomalyList, AnomalyView, CapList, CapView
 from timebank.db import Connection, transaction
+from timebank.domain.languages import preferred_language
 from timebank.people.access import Action
 from timebank.people.parties import list_path_of
 from timebank.redemption import caps

@@ -16,10 +16,11 @@ from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import make_cursor, read_cursor
 from timebank.api.logins import NO_STORE
 from timebank.api.minors import check_guardian, find_band
-from timebank.api.once import note_deed
+from timebank.api.once import Deed, do_once, note_deed
 from timebank.api.operations import find_in_public, get, post
 from timebank.api.paper import check_paper, use_paper
 from timebank.api.reaching import check_reach
+from timebank.api.wire_redemption import EmptyBody
 from timebank.api.wire_slips import (
     AcceptanceBody,
     SlipBody,
@@ -30,6 +31,7 @@ from timebank.api.wire_slips import (
     SyncRow,
 )
 from timebank.db import Connection, repeat_on_conflict, transaction
+from timebank.domain.certificates import PublicKey, PublicKeys
 from timebank.domain.errors import (
     BankNotFoundError,
     ForbiddenError,
@@ -39,12 +41,13 @@ from timebank.domain.errors import (
 )
 from timebank.domain.ledger import AccountKind, Unit
 from timebank.domain.redemption import Answer, Channel, HoldState, RedemptionStatus, Wish
-from timebank.domain.slips import RESULT_WORDS, Slip, SlipKeys, SlipOrder, SlipResult
+from timebank.domain.slips import RESULT_WORDS, Slip, SlipOrder, SlipResult
 from timebank.ledger.banks import get_bank
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Role
 from timebank.people.seals import Seals
 from timebank.people.sheets import SheetKind
+from timebank.people.signing_keys import SigningPurpose, make_key, publish_keys
 from timebank.redemption import slips
 from timebank.redemption.slip_checker import Key
 from timebank.redemption.slip_print import render_slip
@@ -216,14 +219,36 @@ async def _sync(request: Call, keys: dict[str, Key], taken: AcceptanceBody) -> S
 @find_in_public(
     "/slip-keys/{bank:str}", opt={"action": Action.PUBLIC}, operation_id="list_slip_keys"
 )
-async def list_keys(request: Call, bank: FromPath[str]) -> Response[SlipKeys]:
+async def list_keys(request: Call, bank: FromPath[str]) -> Response[PublicKeys]:
     """Return the keys that tills verify slips of a bank with, by the bank's code."""
     try:
         async with transaction(request.desk.pool) as connection:
-            found = await slips.publish_slip_keys(connection, await get_bank(connection, bank))
+            named = await get_bank(connection, bank)
+            found = await publish_keys(connection, named, SigningPurpose.SLIP)
     except BankNotFoundError as error:
         raise NotFoundError from error
     return Response(found, headers=KEYS_CACHED)
+
+
+@post("/slip-keys", opt={"action": Action.MAKE_SIGNING_KEY}, operation_id="make_slip_key")
+async def make_slip_key(
+    request: Call, data: JSONBody[EmptyBody], idempotency_key: IdempotencyKey
+) -> Response[PublicKey]:
+    """Make a key that signs slips from now on; slips of the keys before stay good."""
+    principal = request.user
+
+    async def work(connection: Connection) -> Deed[PublicKey]:
+        made = await make_key(
+            connection,
+            Seals(request.desk.ring),
+            principal.bank_id,
+            SigningPurpose.SLIP,
+            principal.principal_id,
+        )
+        key = PublicKey(key_id=made.key_id, public_key=made.public_key.hex(), made_at=made.made_at)
+        return Deed(key, None)
+
+    return await do_once(request, PublicKey, work)
 
 
 async def _read(request: Call, slip_id: UUID) -> tuple[Slip, str | None]:
@@ -284,5 +309,6 @@ router = Router(
         print_slip,
         sync_slips,
         list_keys,
+        make_slip_key,
     ],
 )

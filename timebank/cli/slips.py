@@ -11,10 +11,9 @@ from timebank.db import transaction
 from timebank.ledger.banks import get_bank
 from timebank.people.grants import OPERATOR_ID
 from timebank.people.seals import Seals
-from timebank.people.signing_keys import SigningPurpose, make_key
+from timebank.people.signing_keys import SigningPurpose, make_key, publish_keys
 from timebank.people.vault_keys import open_key_ring
 from timebank.redemption import slip_checker
-from timebank.redemption.slips import publish_slip_keys
 
 _BANK = click.option("--bank", "code", default="demo", show_default=True, help="Code of the bank.")
 _CHECKER = {"ignore_unknown_options": True, "help_option_names": []}
@@ -58,7 +57,8 @@ async def print_keys(code: str) -> None:
       timebank slip keys --bank jianxi > keys.json
     """
     async with open_database(settings_from_environment()) as pool, transaction(pool) as connection:
-        published = await publish_slip_keys(connection, await get_bank(connection, code))
+        bank = await get_bank(connection, code)
+        published = await publish_keys(connection, bank, SigningPurpose.SLIP)
     click.echo(msgspec.json.encode(published))
 
 

@@ -55,21 +55,6 @@ RESULT_WORDS: Mapping[SlipResult, str] = {
 """What the merchant reads."""
 
 
-class SlipKey(Struct, frozen=True, kw_only=True):
-    """The public half of a key, in hex."""
-
-    key_id: str
-    public_key: str
-    made_at: datetime
-
-
-class SlipKeys(Struct, frozen=True, kw_only=True):
-    """What tills verify the slips of a bank with, the key that signs now first."""
-
-    bank: str
-    keys: list[SlipKey]
-
-
 class SlipOrder(Struct, frozen=True, kw_only=True):
     """A slip as asked for; the points come from a wallet or pool."""
 

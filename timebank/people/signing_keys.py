@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
 from timebank.db import Connection, as_struct, load_queries
+from timebank.domain.certificates import PublicKey, PublicKeys
 from timebank.domain.service_errors import SigningKeyMissingError
+from timebank.ledger.banks import Bank
 from timebank.people.seals import Seals
 
 _QUERIES = load_queries(__package__)
@@ -54,6 +56,17 @@ async def list_keys(
     """Return the keys of a bank for a purpose, the one that signs now first."""
     rows = await connection.fetch(_QUERIES["list_signing_keys"], bank_id, purpose)
     return [as_struct(row, SigningKey) for row in rows]
+
+
+async def publish_keys(connection: Connection, bank: Bank, purpose: SigningPurpose) -> PublicKeys:
+    """Return what everybody may have who verifies without us."""
+    return PublicKeys(
+        bank=bank.code,
+        keys=tuple(
+            PublicKey(key_id=key.key_id, public_key=key.public_key.hex(), made_at=key.made_at)
+            for key in await list_keys(connection, bank.bank_id, purpose)
+        ),
+    )
 
 
 async def open_key(

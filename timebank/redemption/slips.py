@@ -20,8 +20,6 @@ from timebank.domain.slips import (
     SLIP_BODIES,
     SYNC_GRACE,
     Slip,
-    SlipKey,
-    SlipKeys,
     SlipOrder,
     SlipResult,
     check_order,
@@ -171,20 +169,8 @@ def facts_of(bank: Bank, slip: Slip) -> Facts:
 # ---- Telling of it -----------------------------------------------------------------------------
 
 
-async def publish_slip_keys(connection: Connection, bank: Bank) -> SlipKeys:
-    """Return what tills get to verify slips with."""
-    keys = await list_keys(connection, bank.bank_id, SigningPurpose.SLIP)
-    return SlipKeys(
-        bank=bank.code,
-        keys=[
-            SlipKey(key_id=key.key_id, public_key=key.public_key.hex(), made_at=key.made_at)
-            for key in keys
-        ],
-    )
-
-
 async def list_slip_keys(connection: Connection, bank: Bank) -> dict[str, Key]:
-    """Return the same for `capture_slip`."""
+    """Return what `capture_slip` verifies slips with."""
     keys = await list_keys(connection, bank.bank_id, SigningPurpose.SLIP)
     return {key.key_id: Key(bank.code, key.public_key) for key in keys}
 
