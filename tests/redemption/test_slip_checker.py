@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -129,6 +130,32 @@ def test_a_changed_journal_is_not_trusted(path: Path) -> None:
     assert ask(path, numbered(1)) is Reason.REPLAYED
 
 
+def write_keys(folder: Path) -> Path:
+    """What the bank publishes, as a file."""
+    keys = folder / "keys.json"
+    row = {"key_id": KEY_ID, "public_key": PUBLIC.hex()}
+    keys.write_text(json.dumps({"bank": "jianxi", "keys": [row]}))
+    return keys
+
+
+def spell_command(keys: Path, name: str, journal: Path, *arguments: object) -> list[str]:
+    """The words of a command of the checker."""
+    given = ["--keys", str(keys), "--merchant", str(MERCHANT)] if name == "accept" else []
+    return [name, *given, "--journal", str(journal), *map(str, arguments)]
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Callable[..., list[str]]:
+    """Spells commands with the keys of the bank."""
+    return partial(spell_command, write_keys(tmp_path))
+
+
+def fresh(number: int) -> str:
+    """The text of a slip that is valid now."""
+    now = int(time.time())
+    return numbered(number, issued_at=now - 60, expires_at=now + 3600)
+
+
 # ---- Killed, and two at once -------------------------------------------------------------------
 
 
@@ -164,32 +191,47 @@ DEATHS = {
 }
 
 
-def killed_at(death: Death, path: Path) -> bytes:
+def killed_at(death: Death, till: Callable[..., list[str]], path: Path, text: str) -> str:
     """What a till that is killed there said before."""
-    with closing(Journal(path)):
-        pass  # it exists; only the taking is watched
     hear, tell = os.pipe()
     child = os.fork()
     if child == 0:
-        journal = Journal(path)
+        sys.stdout = os.fdopen(tell, "w")
         death.arm()
-        verdict = accept(journal, TEXT, KEYS, MERCHANT, NOON)
-        os.write(tell, verdict.reason.encode())
-        os._exit(0)
+        os._exit(main(till("accept", path, text)))
     os.close(tell)
-    with os.fdopen(hear, "rb") as told:
+    with os.fdopen(hear) as told:
         said = told.read()
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     return said
 
 
 @pytest.mark.parametrize("death", DEATHS.values(), ids=DEATHS)
-def test_a_killed_till_says_yes_to_nobody_twice(path: Path, death: Death) -> None:
-    assert ask(path, numbered(3)) is Reason.ACCEPTED
-    assert killed_at(death, path) == b""
-    assert ask(path) in {Reason.ACCEPTED, Reason.REPLAYED}
-    assert ask(path) is Reason.REPLAYED
-    assert ask(path, numbered(3)) is Reason.REPLAYED
+def test_a_killed_till_says_yes_to_nobody_twice(
+    words: Callable[..., list[str]], path: Path, death: Death
+) -> None:
+    first, second = (fresh(number) for number in (3, 9))
+    now = int(time.time())
+    assert ask(path, first, now=now) is Reason.ACCEPTED
+    assert killed_at(death, words, path, second) == ""
+    assert ask(path, second, now=now) in {Reason.ACCEPTED, Reason.REPLAYED}
+    assert ask(path, second, now=now) is Reason.REPLAYED
+    assert ask(path, first, now=now) is Reason.REPLAYED
+
+
+def test_who_comes_second_waits_for_the_journal(
+    words: Callable[..., list[str]], path: Path
+) -> None:
+    """One till looks whether the slip was taken; it is taken before the other looks."""
+    text = fresh(9)
+    with closing(Journal(path)) as journal:
+        line = [sys.executable, "-I", str(CHECKER), *words("accept", path, text)]
+        other = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(1.5)
+        assert accept(journal, text, KEYS, MERCHANT, int(time.time())).taken
+    said, _ = other.communicate(timeout=10)
+    assert (other.returncode, "已在本机用过" in said) == (1, True)
 
 
 def test_a_till_killed_after_its_yes_remembers(path: Path) -> None:
@@ -211,34 +253,28 @@ def test_a_full_disk_is_no_yes(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert ask(path) is Reason.ACCEPTED
 
 
-def command(*arguments: object, checker: Path = CHECKER) -> list[str]:
-    """The checker as a till has it: a file, and nothing of this package in reach."""
-    return [sys.executable, "-I", str(checker), *map(str, arguments)]
-
-
 @pytest.fixture
-def till(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """A lone copy of the checker in a folder of its own."""
+def till(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """A lone copy of the checker in a folder of its own, and nothing of this package in reach."""
     lone = tmp_path / "lone"
     lone.mkdir()
-    checker = Path(shutil.copy(CHECKER, lone / "slip_checker.py"))
-    keys = lone / "keys.json"
-    row = {"key_id": KEY_ID, "public_key": PUBLIC.hex()}
-    keys.write_text(json.dumps({"bank": "jianxi", "keys": [row]}))
+    checker = shutil.copy(CHECKER, lone / "slip_checker.py")
 
     def start(name: str, *arguments: object) -> subprocess.Popen[str]:
-        given = ["--keys", keys, "--merchant", MERCHANT] if name == "accept" else []
-        journal = ["--journal", lone / "till.journal"]
-        line = command(name, *given, *journal, *arguments, checker=checker)
+        given = spell_command(write_keys(lone), name, lone / "till.journal", *arguments)
         return subprocess.Popen(
-            line, cwd=lone, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-I", checker, *given],
+            cwd=lone,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
-    yield start
+    return start
 
 
 def test_processes_on_one_journal_say_yes_once(till: Callable[..., Any]) -> None:
-    text = numbered(9, issued_at=int(time.time()) - 60, expires_at=int(time.time()) + 3600)
+    text = fresh(9)
     crowd = [till("accept", text) for _ in range(8)]
     said = [process.communicate()[0] for process in crowd]
     assert sorted(process.returncode for process in crowd) == [0] + [1] * 7
@@ -254,8 +290,7 @@ def test_processes_on_one_journal_say_yes_once(till: Callable[..., Any]) -> None
 def test_what_was_told_is_not_exported_again(
     till: Callable[..., Any], tmp_path: Path, path: Path
 ) -> None:
-    now = int(time.time())
-    texts = [numbered(n, issued_at=now, expires_at=now + 99) for n in (11, 12)]
+    texts = [fresh(number) for number in (11, 12)]
     till("accept").communicate("\n".join(texts))
     exported = json.loads(till("export").communicate()[0])["slips"]
     assert [one["slip"] for one in exported] == texts

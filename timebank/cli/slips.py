@@ -16,7 +16,7 @@ from timebank.people.vault_keys import open_key_ring
 from timebank.redemption import slip_checker
 
 _BANK = click.option("--bank", "code", default="demo", show_default=True, help="Code of the bank.")
-_CHECKER = {"ignore_unknown_options": True, "help_option_names": []}
+_CHECKER = {"ignore_unknown_options": True}
 
 
 @click.group()

@@ -251,8 +251,7 @@ class Journal:
         text = json.dumps(entry, separators=(",", ":")).encode()
         checksum = self._checksum(text)
         line = checksum + b" " + text + b"\n"
-        if os.write(self._fd, line) != len(line):  # a full disk
-            os.ftruncate(self._fd, self._end)
+        if os.write(self._fd, line) != len(line):  # a full disk; whoever opens it next cuts it off
             raise OSError("the journal was not written")
         os.fsync(self._fd)
         self._end, self._sum = self._end + len(line), checksum
