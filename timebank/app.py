@@ -19,6 +19,8 @@ from timebank.api import (
     cards,
     certificates,
     credentials,
+    families,
+    gifts,
     health,
     holds,
     kin,
@@ -31,6 +33,7 @@ from timebank.api import (
     records,
     redemption_oversight,
     residents,
+    settlements,
     sheets,
     slips,
     summaries,
@@ -74,40 +77,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
             finally:
                 desk.close()
 
-    v1 = Router(
-        "/api/v1",
-        route_handlers=[
-            accounts.router,
-            transfers.router,
-            logins.router,
-            credentials.router,
-            api_keys.router,
-            approvals.router,
-            oversight.router,
-            merchants.router,
-            offers.router,
-            holds.router,
-            tills.router,
-            slips.router,
-            redemption_oversight.router,
-            residents.router,
-            persons.router,
-            kin.router,
-            cards.router,
-            sheets.router,
-            branches.router,
-            activities.router,
-            attendance.router,
-            records.router,
-            summaries.router,
-            rates.router,
-            wishes.router,
-            certificates.router,
-            health.router,
-        ],
-    )
     app = Litestar(
-        [v1, explain_problem, send_asset, site.router],
+        [Router("/api/v1", route_handlers=_routers()), explain_problem, send_asset, site.router],
         lifespan=[with_desk],
         middleware=[Gate],
         request_class=Call,
@@ -119,6 +90,42 @@ def create_app(settings: Settings | None = None) -> Litestar:
     )
     refuse_undeclared(app)
     return app
+
+
+def _routers() -> list[Router]:
+    """Return the operations of each subject, in the order of the description."""
+    return [
+        accounts.router,
+        transfers.router,
+        logins.router,
+        credentials.router,
+        api_keys.router,
+        approvals.router,
+        oversight.router,
+        merchants.router,
+        offers.router,
+        holds.router,
+        tills.router,
+        slips.router,
+        settlements.router,
+        gifts.router,
+        families.router,
+        redemption_oversight.router,
+        residents.router,
+        persons.router,
+        kin.router,
+        cards.router,
+        sheets.router,
+        branches.router,
+        activities.router,
+        attendance.router,
+        records.router,
+        summaries.router,
+        rates.router,
+        wishes.router,
+        certificates.router,
+        health.router,
+    ]
 
 
 def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

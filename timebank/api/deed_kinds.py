@@ -5,7 +5,7 @@ from datetime import date
 from typing import Annotated, TypeAlias
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from timebank.api.wire import Amount, AwardBody, BatchBody, ReversalBody, TransferBody
 from timebank.api.wire_service import RecordReversalBody
@@ -14,6 +14,7 @@ from timebank.domain.rates import HIGHEST_RATE
 from timebank.domain.redemption import EVERYONE, CapScope, OverrideReason
 from timebank.people.access import Action, Role
 from timebank.redemption.caps import OverrideTerms
+from timebank.redemption.exchange import SaturationBounds
 
 CapMinutes = Annotated[int, Meta(ge=0, le=24 * 60)]
 CapPoints = Annotated[int, Meta(ge=0, le=LARGEST_AMOUNT)]
@@ -93,6 +94,31 @@ class PassCapDeed(
         )
 
 
+class AllocationDeed(
+    Struct, tag_field="deed", tag="allocation", forbid_unknown_fields=True, kw_only=True
+):
+    """Give points of a community's pool to a household in need: a resident, or a family's pool."""
+
+    branch_id: UUID
+    points: Amount
+    resident_id: UUID | UnsetType = UNSET
+    family_id: UUID | UnsetType = UNSET
+
+
+class SaturationDeed(
+    Struct, tag_field="deed", tag="saturation", forbid_unknown_fields=True, kw_only=True
+):
+    """Say when a shop counts as full: it has so many points, and little went out."""
+
+    days: Annotated[int, Meta(ge=1, le=3660)]
+    points: Amount
+    percent_out: Annotated[int, Meta(ge=0, le=100)]
+
+    def bounds(self) -> SaturationBounds:
+        """Return what is to be set."""
+        return SaturationBounds(days=self.days, balance=self.points, percent_out=self.percent_out)
+
+
 class ErasureDeed(
     Struct, tag_field="deed", tag="erasure", forbid_unknown_fields=True, kw_only=True
 ):
@@ -143,6 +169,8 @@ Deed: TypeAlias = (
     | RateDeed
     | CapsDeed
     | RecordReversalDeed
+    | AllocationDeed
+    | SaturationDeed
     | ErasureDeed
 )
 
@@ -159,6 +187,8 @@ ACTIONS: Mapping[type[Deed], Action] = {
     RateDeed: Action.SET_RATE,
     CapsDeed: Action.SET_RATE,
     RecordReversalDeed: Action.REVERSE_RECORD,
+    AllocationDeed: Action.ALLOCATE,
+    SaturationDeed: Action.SET_CAP,
     ErasureDeed: Action.ERASE,
 }
 """What proposing and deciding a deed amounts to."""

@@ -61,6 +61,7 @@ from timebank.people.access import Action, Role, SessionMethod
 from timebank.people.sheets import SheetKind
 from timebank.people.targets import check_reaches_party
 from timebank.redemption import codes, holds
+from timebank.redemption.families import check_may_hold
 
 
 @get("/quote", opt={"action": Action.QUOTE}, operation_id="quote")
@@ -109,6 +110,8 @@ async def place_hold(
     async def act(connection: Connection) -> Answer:
         nonlocal pickup
         await check_guardian(connection, request, wish, band)
+        if await _is_pool_of_family(request, data.account_id):
+            await _check_may_hold(connection, request, data.account_id)
         placed = await holds.place_hold(
             connection, request.user.bank_id, hold_id, wish, actor_id=request.user.principal_id
         )
@@ -135,23 +138,44 @@ async def place_hold(
 async def _wish(
     request: Call, action: Action, merchant_id: UUID, account_id: UUID, wanted: Wanted
 ) -> Wish:
-    """Return the wish, from a wallet that the caller reaches."""
+    """Return the wish, from a wallet that the caller reaches or their family's pool."""
     quantity = quantity_of(wanted)
-    account = await request.desk.account_seen_by(request.user, account_id, action)
-    if account.kind is not AccountKind.WALLET or account.unit is not Unit.POINTS:
-        raise InvalidInputError("Points are held from a wallet of points.", pointer="/account_id")
+    if await _is_pool_of_family(request, account_id):
+        async with transaction(request.desk.pool) as connection:
+            await _check_may_hold(connection, request, account_id)
+        owner_id: UUID | None = request.user.principal_id
+    else:
+        account = await request.desk.account_seen_by(request.user, account_id, action)
+        if account.kind is not AccountKind.WALLET or account.unit is not Unit.POINTS:
+            raise InvalidInputError(
+                "Points are held from a wallet of points.", pointer="/account_id"
+            )
+        owner_id = account.owner_id
     by_card = request.user.method is SessionMethod.PIN
     return Wish(
         merchant_id=merchant_id,
         quantity=quantity,
         lifetime=COUNTER_LIFETIME if by_card else PICKUP_LIFETIME,
         channel=Channel.CARD if by_card else Channel.SESSION,
-        resident_id=account.owner_id,
+        resident_id=owner_id,
         source_account_id=account_id,
         offer_id=wanted.offer_id,
         shop_id=wanted.shop_id,
         override_id=wanted.override_id,
     )
+
+
+async def _is_pool_of_family(request: Call, account_id: UUID) -> bool:
+    """Return whether a resident asks for points of a pool."""
+    if request.user.role is not Role.RESIDENT:
+        return False
+    account = await request.desk.find_account(request.user.bank_id, account_id)
+    return account is not None and account.kind is AccountKind.POOL
+
+
+async def _check_may_hold(connection: Connection, request: Call, account_id: UUID) -> None:
+    principal = request.user
+    await check_may_hold(connection, principal.bank_id, principal.principal_id, account_id)
 
 
 @get("/holds", opt={"action": Action.READ_HOLD}, operation_id="list_holds")

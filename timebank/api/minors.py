@@ -1,4 +1,4 @@
-"""What a minor's guardian has to redeem: how old somebody is, and what they redeemed today."""
+"""What minors may do for themselves: how old the resident is, and what they redeemed today."""
 
 from datetime import datetime
 from uuid import UUID
