@@ -8,7 +8,7 @@ from tests.audit.test_tampering import GUARDS_OFF, GUARDS_ON, audit
 from tests.book import Book
 from tests.redemption.market import Market, noon_zone
 from tests.redemption.slip_desk import SlipDesk
-from timebank.audit.invariants import SLIPS_BIND
+from timebank.audit.invariants import GUARDS_STAND, SLIPS_BIND
 from timebank.domain.slips import Slip
 from timebank.embedded import Server
 
@@ -61,3 +61,17 @@ async def test_whoever_tampers_is_found(own_database: str, server: Server, slip:
         report = await audit(server, own_database, sql)
         found = [one.row for one in report.findings if one.invariant == SLIPS_BIND.number]
         assert [row for row in found if str(slip.slip_id) in row], (name, report.findings)
+
+
+@pytest.mark.parametrize(
+    "weakened",
+    [
+        "ALTER TABLE slip DISABLE TRIGGER slip_is_append_only",
+        "ALTER TABLE slip DROP CONSTRAINT slip_number_unique",
+        "ALTER TABLE slip DROP CONSTRAINT slip_of_one_hold",
+        "GRANT INSERT ON slip TO timebank_app",
+    ],
+)
+async def test_a_weakened_guard_is_found(own_database: str, server: Server, weakened: str) -> None:
+    report = await audit(server, own_database, [weakened])
+    assert GUARDS_STAND.number in {one.invariant for one in report.findings}

@@ -22,6 +22,7 @@ from timebank.domain.slip_errors import SlipTooShortError
 from timebank.ledger.ids import new_id
 from timebank.people.seals import Seals
 from timebank.redemption import codes, holds, slips
+from timebank.redemption.anomalies import AnomalyReason, list_anomalies
 from timebank.redemption.slip_checker import verify
 
 SECOND = timedelta(seconds=1)
@@ -83,6 +84,10 @@ async def test_the_first_acceptance_has_the_points_and_no_other(desk: SlipDesk) 
         assert (await desk.tell(text)).result == "captured_by_another"
     assert (await desk.tell(text, first)).result == "captured_before"
     assert await desk.market.points_of(desk.market.merchant_id, AccountKind.MERCHANT) == 12
+    listed = await desk.market.run(list_anomalies, datetime.now(UTC).date() - timedelta(days=2))
+    assert [(one.reason, one.subject_id, one.other_id, one.times) for one in listed] == [
+        (AnomalyReason.SLIPS_AGAIN, desk.market.merchant_id, resident[0], 2)
+    ]
     assert (await desk.get(slip.slip_id)).state is HoldState.CAPTURED
     assert (await desk.market.refund(slip.slip_id, 12)).status == "done"
     assert await desk.market.points_of(resident[0]) == 30

@@ -810,6 +810,7 @@ FROM (VALUES
     ('certificate', 'certificate_step', 'check_step', 23,
      '>valid valid>revoked valid>superseded'),
     ('certificate_line', 'certificate_line_is_append_only', 'refuse_edit', 58, ''),
+    ('slip', 'slip_is_append_only', 'refuse_edit', 58, ''),
     ('settlement', 'settlement_is_lawful', 'check_settlement', 31, ''),
     ('settlement', 'settlement_is_never_emptied', 'refuse_edit', 34, '')
 ) AS guard (relation, name, function, type, arguments)
@@ -839,6 +840,8 @@ FROM (VALUES
     ('rate', 'rate_approver_is_another', 'CHECK ((approved_by <> proposed_by))'),
     ('redemption_act', 'act_decided_once', 'PRIMARY KEY (bank_id, act_id)'),
     ('hold', 'hold_pkey', 'PRIMARY KEY (bank_id, hold_id)'),
+    ('slip', 'slip_number_unique', 'PRIMARY KEY (bank_id, number)'),
+    ('slip', 'slip_of_one_hold', 'UNIQUE (bank_id, hold_id)'),
     ('stock', 'stock_not_negative', 'CHECK ((available >= 0))'),
     ('settlement', 'settlement_numbered_once', 'UNIQUE (bank_id, merchant_id, number)')
 ) AS guard (relation, name, definition)

@@ -266,6 +266,14 @@ WHERE bank_id = $1 AND recorded_at >= $2::date
 GROUP BY actor_id HAVING count(*) >= $3
 ORDER BY times DESC, actor_id LIMIT $4;
 
+-- name: slips_taken_again
+SELECT h.merchant_id AS subject_id, h.resident_id AS other_id, count(*) AS times
+FROM redemption_act a JOIN hold h USING (bank_id, hold_id, merchant_id)
+WHERE a.bank_id = $1 AND a.recorded_at >= $2::date AND h.channel = 'slip'
+  AND (a.kind, a.status) = ('capture', 'hold_already_captured')
+GROUP BY h.merchant_id, h.resident_id HAVING count(*) >= $3
+ORDER BY times DESC, h.merchant_id, h.resident_id LIMIT $4;
+
 
 -- ── Settlement ──────────────────────────────────────────────────────────────────────────────────
 
