@@ -84,6 +84,7 @@ CREATE TYPE transfer_status AS ENUM (
     'original_differs',         -- not the mirror image of its original
     'already_reversed',
     'insufficient_balance',     -- the debit account would fall below its floor
+    'points_blocked',           -- it would spend what is blocked while its origin is examined
     'ceiling_exceeded',         -- the credit account would rise above its ceiling
     'chain_broken'              -- another member of the chain was refused
 );
@@ -384,6 +385,7 @@ CREATE FUNCTION decide_transfers(
     p_ids uuid[], p_kinds transfer_kind[], p_chain_ids uuid[], p_verdicts transfer_status[],
     p_repeats integer[], p_debits integer[], p_credits integer[], p_amounts bigint[],
     p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_state locked_balances,
+    p_blocked bigint[],
     OUT statuses transfer_status[], OUT last_legs integer[], OUT balances bigint[],
     OUT seqs bigint[], OUT latests timestamptz[]
 ) LANGUAGE plpgsql IMMUTABLE AS $$
@@ -422,6 +424,8 @@ BEGIN
             statuses[i] := 'chain_broken';
         ELSIF left_d < floors[p_debits[i]] THEN
             statuses[i] := 'insufficient_balance';
+        ELSIF left_d < p_blocked[i] THEN
+            statuses[i] := 'points_blocked';
         ELSIF left_c > ceils[p_credits[i]] THEN
             statuses[i] := 'ceiling_exceeded';
         ELSE
@@ -456,7 +460,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION decide_transfers IS
     'Pure: takes transfers in order against the locked state. A verdict given beforehand stands, a '
-    'repeat follows the row it repeats; the rest is posted or refused by floor, ceiling and chain, '
+    'repeat follows the row it repeats; the rest is posted or refused by floor, what is blocked of '
+    'it (null: nothing, or it spends nothing), ceiling and chain, '
     'and each decision changes what follows. Debits and credits are places in the locked arrays. '
     'Answers in legs: the locked balances as they stood, then the debit and the credit of each '
     'transfer in turn, without a seq where nothing was posted; last_legs has one of each account.';
@@ -603,10 +608,8 @@ DECLARE
     dated  timestamptz[];
     is_new boolean[];
     last_legs integer[];
-    balances  bigint[];
-    seqs      bigint[];
-    latests   timestamptz[];
-    base      integer;
+    balances  bigint[];       seqs   bigint[];
+    latests   timestamptz[];  base   integer;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'post_transfers needs READ COMMITTED' USING ERRCODE = '25001';
@@ -636,7 +639,8 @@ BEGIN
         p_subjects, p_reverses, p_reasons, state, stamp);
     SELECT * INTO statuses, last_legs, balances, seqs, latests
     FROM decide_transfers(p_ids, p_kinds, p_chain_ids, seen.verdicts, seen.repeats, seen.debits,
-                          seen.credits, p_amounts, dated, p_reverses, seen.originals, state);
+                          seen.credits, p_amounts, dated, p_reverses, seen.originals, state,
+                          list_blocked(p_bank, p_kinds, p_debits));
     recorded_ats := seen.recorded_ats;
     is_new := seen.is_new;
     base := coalesce(cardinality(state.places), 0);
@@ -891,6 +895,122 @@ COMMENT ON FUNCTION set_expiry_rule IS
     'first follows from the rules of the day, and no day that has begun changes.';
 
 GRANT EXECUTE ON FUNCTION set_expiry_rule TO timebank_app;
+
+
+-- ── Blocks: points that stand in a wallet and are not spent while their origin is examined ──────
+-- What is blocked of a wallet is a sum that its balance may not fall below by spending. The fold of
+-- lots finds it when the block is placed, under the locks of the wallets (who spends has the same),
+-- and spends around it from then on (timebank/domain/lots.py). It ends as the block is lifted, and
+-- for an award as it is reversed.
+
+CREATE TABLE block (
+    bank_id    integer     NOT NULL,
+    block_id   uuid        NOT NULL,
+    placed_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    lifted_at  timestamptz,
+    PRIMARY KEY (bank_id, block_id)
+);
+CREATE INDEX block_in_force ON block (bank_id) WHERE lifted_at IS NULL;
+COMMENT ON TABLE block IS 'That points of some origin are blocked, from when until when.';
+
+CREATE TABLE blocked_points (
+    bank_id     integer NOT NULL,
+    block_id    uuid    NOT NULL,
+    account_id  uuid    NOT NULL,
+    origin_id   uuid    NOT NULL,
+    hold_id     uuid,
+    behind      bigint  NOT NULL DEFAULT 0
+                        CONSTRAINT blocked_behind_others CHECK (behind >= 0),
+    points      bigint  NOT NULL CONSTRAINT blocked_points_positive CHECK (points > 0),
+    since_seq   bigint  NOT NULL,
+    CONSTRAINT blocked_points_once
+        UNIQUE NULLS NOT DISTINCT (bank_id, account_id, block_id, origin_id, hold_id, behind)
+);
+COMMENT ON TABLE blocked_points IS
+    'Unspent points that an award brought, when they were blocked. Append-only.';
+COMMENT ON COLUMN blocked_points.origin_id IS 'The award that brought them.';
+COMMENT ON COLUMN blocked_points.hold_id IS
+    'The redemption that they had gone into: they are blocked as far as it gives them back. Null: '
+    'they stood in the wallet.';
+COMMENT ON COLUMN blocked_points.behind IS 'How many others it gives back before them.';
+COMMENT ON COLUMN blocked_points.since_seq IS 'The wallet''s last line when they were blocked.';
+SELECT make_append_only('blocked_points');
+
+CREATE FUNCTION count_blocked(p_bank integer, p_account uuid) RETURNS bigint
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+    SELECT coalesce(sum(CASE WHEN p.hold_id IS NULL THEN p.points
+                             ELSE greatest(0, least(p.points, back.points - p.behind)) END),
+                    0)::bigint
+    FROM blocked_points p
+    JOIN block b USING (bank_id, block_id)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(line.amount), 0) AS points
+        FROM posting line JOIN transfer t USING (bank_id, transfer_id)
+        WHERE line.bank_id = p_bank AND line.account_id = p_account AND line.seq > p.since_seq
+          AND t.kind IN ('release', 'refund') AND t.subject_id = p.hold_id) AS back
+    WHERE p.bank_id = p_bank AND p.account_id = p_account AND b.lifted_at IS NULL
+      AND NOT EXISTS (SELECT FROM transfer undone
+                      WHERE undone.bank_id = p_bank AND undone.reverses_id = p.origin_id
+                        AND undone.status = 'posted');
+$$;
+COMMENT ON FUNCTION count_blocked IS 'What is blocked of a wallet now, 0 if nothing is.';
+
+CREATE FUNCTION is_spending(p_kind transfer_kind) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT p_kind IN ('transfer', 'gift', 'hold', 'repayment');
+$$;
+COMMENT ON FUNCTION is_spending IS
+    'Whether it gives points away, as corrections, roundings and expiries do not.';
+
+CREATE FUNCTION list_blocked(p_bank integer, p_kinds transfer_kind[], p_debits uuid[])
+RETURNS bigint[] LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM block WHERE bank_id = p_bank AND lifted_at IS NULL) THEN
+        RETURN NULL;
+    END IF;
+    RETURN array(
+        SELECT CASE WHEN is_spending(kind) THEN known.points END
+        FROM unnest(p_kinds, p_debits) WITH ORDINALITY AS asked (kind, debit, place)
+        LEFT JOIN (SELECT account_id, count_blocked(p_bank, account_id) AS points
+                   FROM (SELECT DISTINCT account_id FROM blocked_points
+                         WHERE bank_id = p_bank AND account_id = ANY (p_debits)) AS touched
+                  ) AS known ON known.account_id = debit
+        ORDER BY place);
+END $$;
+COMMENT ON FUNCTION list_blocked IS
+    'For each transfer what is blocked of its debit account, as the call finds it: null where it '
+    'spends nothing or nothing is blocked. One probe of an index where the bank has no block.';
+
+CREATE FUNCTION place_block(
+    p_bank integer, p_block uuid, p_accounts uuid[], p_origins uuid[], p_holds uuid[],
+    p_behind bigint[], p_points bigint[]
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM lock_balances(p_bank, p_accounts);
+    INSERT INTO block (bank_id, block_id) SELECT p_bank, p_block WHERE cardinality(p_accounts) > 0;
+    INSERT INTO blocked_points
+    SELECT p_bank, p_block, account, origin, hold, behind, points, b.seq
+    FROM unnest(p_accounts, p_origins, p_holds, p_behind, p_points)
+         AS found (account, origin, hold, behind, points)
+    JOIN balance b ON b.bank_id = p_bank AND b.account_id = account;
+END $$;
+COMMENT ON FUNCTION place_block IS
+    'Blocks what was found under the locks of the same accounts: rows of arrays of one length. Of '
+    'nothing there is no block, so that nobody''s postings ask for it.';
+
+CREATE FUNCTION lift_block(p_bank integer, p_block uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM lock_balances(p_bank, array(SELECT account_id FROM blocked_points
+                                        WHERE bank_id = p_bank AND block_id = p_block));
+    UPDATE block SET lifted_at = clock_timestamp()
+    WHERE bank_id = p_bank AND block_id = p_block AND lifted_at IS NULL;
+END $$;
+COMMENT ON FUNCTION lift_block IS
+    'Ends a block under the locks of its wallets, so that each posting came before or after; again '
+    'is harmless.';
+
+GRANT EXECUTE ON FUNCTION place_block TO timebank_app;  -- whoever releases lifts
+GRANT EXECUTE ON FUNCTION count_blocked, is_spending TO timebank_app, timebank_auditor;
 
 
 -- ── Registry: who there is, and where they hang ─────────────────────────────────────────────────
@@ -2604,7 +2724,8 @@ GRANT EXECUTE ON FUNCTION use_allowance, give_back_allowance TO timebank_app;
 
 -- ── Service ─────────────────────────────────────────────────────────────────────────────────────
 -- People, organisers and teams are random ids of the registry.
--- lock order   Rates of a category (advisory), records by record_id, then balances (see above).
+-- lock order   Rates of a category (advisory), records by record_id, activities for key share by
+--              activity_id, then balances (see above).
 --              Who holds a person's wallets is alone with their carried remainder and their day.
 
 CREATE FUNCTION check_step() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -2687,6 +2808,7 @@ CREATE TABLE activity (
     insurance_ref     text        CONSTRAINT activity_insurance_ref_short
                                   CHECK (length(insurance_ref) BETWEEN 1 AND 80),
     source_ref        text,
+    planned_until     date,
     made_by           uuid        NOT NULL,
     made_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     cancelled_at      timestamptz,
@@ -2698,6 +2820,8 @@ CREATE TABLE activity (
         (first_start IS NULL) = (source_ref IS NOT NULL)
         AND (first_start IS NULL) = (wall_minutes IS NULL)
         AND (first_start IS NOT NULL OR rule IS NULL)),
+    CONSTRAINT activity_planned_ahead_by_its_rule CHECK (
+        (rule IS NULL) = (planned_until IS NULL)),
     CONSTRAINT activity_cancelled_whole CHECK (
         num_nonnulls(cancelled_at, cancelled_by, cancel_reason) IN (0, 3))
 );
@@ -2708,6 +2832,10 @@ COMMENT ON COLUMN activity.wall_minutes IS
     'is served. At most 20 hours: with the hour of a changed clock and late check-out, no record '
     'touches three local days.';
 COMMENT ON COLUMN activity.rule IS 'An RRULE of RFC 5545, without its name.';
+COMMENT ON COLUMN activity.planned_until IS
+    'The local day up to which its shifts are planned without anybody asking.';
+CREATE INDEX activity_to_plan ON activity (bank_id, planned_until)
+    WHERE rule IS NOT NULL AND cancelled_at IS NULL;
 COMMENT ON COLUMN activity.source_ref IS 'The event in the rota it was imported from.';
 
 CREATE TABLE team (
@@ -3084,6 +3212,25 @@ END $$;
 COMMENT ON FUNCTION cancel_shifts IS
     'Cancels one shift, or with null the activity and all its shifts that have not begun.';
 
+CREATE FUNCTION claim_activity_to_plan(
+    p_bank integer, p_before date, OUT activity_id uuid, OUT planned_until date
+) LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    SELECT a.activity_id, a.planned_until FROM activity a
+    WHERE a.bank_id = p_bank AND a.rule IS NOT NULL AND a.cancelled_at IS NULL
+      AND a.planned_until < p_before
+    ORDER BY a.planned_until, a.activity_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+$$;
+COMMENT ON FUNCTION claim_activity_to_plan IS
+    'A recurring activity that is not planned up to that day, for the caller alone; one that '
+    'another has claimed is passed over.';
+
+CREATE FUNCTION note_planned(p_bank integer, p_activity uuid, p_until date) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    UPDATE activity SET planned_until = greatest(planned_until, p_until)
+    WHERE bank_id = p_bank AND activity_id = p_activity AND rule IS NOT NULL;
+$$;
+COMMENT ON FUNCTION note_planned IS 'Says how far a recurring activity is planned; never less far.';
+
 CREATE FUNCTION lock_open_shift(p_bank integer, p_shift uuid, p_at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 BEGIN
@@ -3279,6 +3426,10 @@ BEGIN
     FROM (SELECT DISTINCT category_id FROM service_record
           WHERE bank_id = p_bank AND record_id = ANY (p_records) ORDER BY 1) AS rated;
     PERFORM check_records(p_bank, p_records, '{submitted,confirmed}');
+    PERFORM FROM activity WHERE bank_id = p_bank AND activity_id IN (
+        SELECT activity_id FROM service_record
+        WHERE bank_id = p_bank AND record_id = ANY (p_records) AND status = 'submitted')
+    ORDER BY activity_id FOR KEY SHARE;
     PERFORM lock_balances(p_bank, list_own_accounts(p_bank, array(
         SELECT person_id FROM service_record
         WHERE bank_id = p_bank AND record_id = ANY (p_records) AND status = 'submitted')));
@@ -3386,7 +3537,8 @@ GRANT INSERT (bank_id, record_id, person_id, category_id, activity_id, shift_id,
               evidence_sha256, note, sheet_number, status, made_by, submitted_at)
     ON service_record TO timebank_app;
 GRANT EXECUTE ON FUNCTION
-    approve_rate, cancel_shifts, join_shift, leave_shift, submit_records, reject_records,
+    approve_rate, cancel_shifts, claim_activity_to_plan, note_planned, join_shift, leave_shift,
+    submit_records, reject_records,
     find_rate, plan_awards, award_service, open_reversal, close_reversal TO timebank_app;
 GRANT EXECUTE ON FUNCTION find_rate TO timebank_auditor;
 
@@ -3511,7 +3663,8 @@ GRANT EXECUTE ON FUNCTION grade_record, decide_honour TO timebank_app;
 
 
 -- ── Abuse: an activity is held while it is examined ─────────────────────────────────────────────
--- lock order   The activity alone: an award holds its row for key share, holding it for update.
+-- lock order   The activity, then the wallets that its service brought points to: an award has the
+--              activity for key share, holding it for update.
 
 CREATE TABLE activity_hold (
     bank_id      integer     NOT NULL,
@@ -3535,8 +3688,8 @@ CREATE TABLE activity_hold (
 CREATE UNIQUE INDEX activity_held_once ON activity_hold (bank_id, activity_id)
     WHERE released_at IS NULL;
 COMMENT ON TABLE activity_hold IS
-    'While a row is not released, no record of the activity is confirmed: no points come of it. '
-    'One may hold, two release.';
+    'While a row is not released, no record of the activity is confirmed: no points come of it; '
+    'and what came of it before is blocked, by the block of the same id. One holds, two release.';
 
 CREATE FUNCTION refuse_held() RETURNS trigger LANGUAGE plpgsql
 SET search_path = timebank, pg_temp AS $$
@@ -3555,21 +3708,24 @@ CREATE TRIGGER record_of_held_activity_waits BEFORE UPDATE OF status ON service_
 ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_of_held_activity_waits;
 
 CREATE FUNCTION hold_activity(
-    p_bank integer, p_hold uuid, p_activity uuid, p_actor uuid, p_reason text
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    p_bank integer, p_hold uuid, p_activity uuid, p_actor uuid, p_reason text, OUT is_new boolean
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
     PERFORM FROM activity WHERE (bank_id, activity_id) = (p_bank, p_activity) FOR UPDATE;
     PERFORM refuse('activity_exists', p_activity::text) WHERE NOT FOUND;
     INSERT INTO activity_hold (bank_id, hold_id, activity_id, reason, held_by)
     VALUES (p_bank, p_hold, p_activity, p_reason, p_actor)
     ON CONFLICT (bank_id, activity_id) WHERE released_at IS NULL DO NOTHING;
+    is_new := FOUND;
 END $$;
 COMMENT ON FUNCTION hold_activity IS
     'Holds an activity; one that is held stays so, for its first reason. Awards under way in it '
-    'end first.';
+    'end first. Whoever calls it places the block of a new one, of the same id.';
 
 CREATE FUNCTION release_activity(p_bank integer, p_activity uuid, p_actor uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    held activity_hold;
 BEGIN
     PERFORM refuse('hold_released_by_another', p_actor::text)
     FROM activity WHERE (bank_id, activity_id, made_by) = (p_bank, p_activity, p_actor);
@@ -3582,8 +3738,12 @@ BEGIN
         proposed_at = coalesce(proposed_at, clock_timestamp()),
         released_by = CASE WHEN proposed_by IS NOT NULL THEN p_actor END,
         released_at = CASE WHEN proposed_by IS NOT NULL THEN clock_timestamp() END
-    WHERE bank_id = p_bank AND activity_id = p_activity AND released_at IS NULL;
+    WHERE bank_id = p_bank AND activity_id = p_activity AND released_at IS NULL
+    RETURNING * INTO held;
     PERFORM refuse('hold_is_open', p_activity::text) WHERE NOT FOUND;
+    IF held.released_at IS NOT NULL THEN
+        PERFORM lift_block(p_bank, held.hold_id);
+    END IF;
 END $$;
 COMMENT ON FUNCTION release_activity IS
     'Proposes the release, or as a second person releases; neither made the activity, wrote a '
@@ -3834,6 +3994,7 @@ CREATE TYPE redemption_status AS ENUM (
     'out_of_stock',
     'cap_exceeded',            -- cap says which
     'insufficient_points',
+    'points_blocked',          -- enough stand there, but service that brought them is examined
     'merchant_lacks_points',   -- the merchant was settled with or gave them on
     'slip_outstanding'         -- a till offline may have taken the slip: it is never released
 );
@@ -4488,6 +4649,8 @@ BEGIN
     END IF;
     status := coalesce(status, CASE
         WHEN stands < wish.quantity * wish.unit_price THEN 'insufficient_points'::redemption_status
+        WHEN stands - wish.quantity * wish.unit_price
+             < count_blocked(wish.bank_id, wish.source_account_id) THEN 'points_blocked'
         ELSE 'done' END);
     RETURN NEXT;
 END $$;
@@ -5461,6 +5624,7 @@ DECLARE
     giver   account;
     caps    cap_key[] := '{}';
     locked  locked_balances;
+    stands  bigint;
     act     redemption_act;
 BEGIN
     SELECT * INTO giver FROM account WHERE (bank_id, account_id) = (p_bank, p_from);
@@ -5471,6 +5635,7 @@ BEGIN
     PERFORM FROM cap_override WHERE (bank_id, override_id) = (p_bank, p_override) FOR NO KEY UPDATE;
     PERFORM lock_stock_and_caps(p_bank, NULL, caps);
     locked := lock_balances(p_bank, ARRAY[p_from, p_to]);
+    stands := locked.balances[array_position(locked.account_ids, p_from)];
     act := find_act(p_bank, p_act, asked);
     IF act.act_id IS NOT NULL THEN
         RETURN act;
@@ -5493,8 +5658,8 @@ BEGIN
         FROM find_cap_fault(p_bank, caps, p_override, stamp) AS fault;
     END IF;
     act.status := coalesce(act.status, CASE
-        WHEN p_points <= locked.balances[array_position(locked.account_ids, p_from)]
-            THEN 'done'::redemption_status
+        WHEN p_points <= stands - count_blocked(p_bank, p_from) THEN 'done'::redemption_status
+        WHEN p_points <= stands THEN 'points_blocked'
         WHEN p_kind = 'reissue' THEN 'merchant_lacks_points'
         ELSE 'insufficient_points' END);
     IF act.status = 'done' THEN

@@ -1,4 +1,4 @@
-"""What the service does by itself: overdue holds, forgotten check-outs and minorities end.
+"""What the service does by itself: holds, check-outs and minorities end, activities go on.
 
 Every job is harmless when it runs twice or in several processes at once. One that fails is logged
 and tried again the next time; it never stops the service.
@@ -21,6 +21,7 @@ from timebank.people.registration import local_today
 from timebank.people.vault import Access, Purpose
 from timebank.people.vault_keys import KeyRing
 from timebank.redemption.holds import sweep
+from timebank.service.activities import plan_ahead
 from timebank.service.attendance import close_forgotten
 
 log = structlog.get_logger()
@@ -65,16 +66,28 @@ async def _end_minorities(pool: Pool, open_ring: OpenRing, bank: Bank) -> int:
     return ended
 
 
+async def _plan_ahead(pool: Pool, open_ring: OpenRing, bank: Bank) -> int:
+    """Plan the shifts of recurring activities, each in a transaction of its own."""
+    planned = 0
+    while True:
+        async with transaction(pool) as connection:
+            new = await plan_ahead(connection, bank.bank_id, local_today(bank))
+        if new is None:
+            return planned
+        planned += new
+
+
 JOBS: Mapping[str, Callable[[Pool, OpenRing, Bank], Awaitable[int]]] = {
     "end_overdue_holds": _end_overdue_holds,
     "close_forgotten_attendances": _close_forgotten_attendances,
     "end_minorities": _end_minorities,
+    "plan_ahead": _plan_ahead,
 }
-"""By name; each says how many things it ended in a bank."""
+"""By name; each says how many things it ended, or shifts it planned, in a bank."""
 
 
 async def run_jobs(pool: Pool, open_ring: OpenRing) -> dict[str, int]:
-    """Run every job once for every bank; return how many things each ended."""
+    """Run every job once for every bank; return how many things each did."""
     ended = dict.fromkeys(JOBS, 0)
     async with pool.acquire() as connection:
         banks = await list_banks(connection)

@@ -131,6 +131,12 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "out_of_stock": ProblemKind(409, "库存不足", "庫存不足", "Out of stock"),
     "cap_exceeded": ProblemKind(409, "超出限额", "超出限額", "A cap would be exceeded"),
     "insufficient_points": ProblemKind(409, "积分不足", "積分不足", "There are not enough points"),
+    "points_blocked": ProblemKind(
+        409,
+        "部分积分正在核查，暂不能用",
+        "部分積分正在核查，暫不能用",
+        "Some points are under review and cannot be spent yet",
+    ),
     "merchant_lacks_points": ProblemKind(
         409, "商家积分不足以退还", "商家積分不足以退還", "The merchant lacks the points to refund"
     ),

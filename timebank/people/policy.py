@@ -131,6 +131,14 @@ class Action(StrEnum):
     DECIDE_RECORD = "decide_record"
     REVERSE_RECORD = "reverse_record"
     READ_RECORD = "read_record"
+    GRADE_RECORD = "grade_record"
+    SET_STAR_RULE = "set_star_rule"
+    OPEN_HONOUR_TITLE = "open_honour_title"
+    NOMINATE = "nominate"
+    DECIDE_HONOUR = "decide_honour"
+    READ_HONOUR = "read_honour"
+    HOLD_ACTIVITY = "hold_activity"
+    RELEASE_ACTIVITY = "release_activity"
     READ_WISH = "read_wish"
     CARE_FOR_WISH = "care_for_wish"
     CONFIRM_WISH = "confirm_wish"
@@ -167,6 +175,7 @@ _BY_COORDINATORS = {Role.COORDINATOR: Reach.BRANCH}
 _BY_ADMINISTRATORS = {Role.ADMINISTRATOR: Reach.BRANCH}
 _BY_TILLS = {Role.CLERK: Reach.MERCHANT, Role.MERCHANT: Reach.MERCHANT}
 _SEEN_BY_COORDINATORS = {**_BY_COORDINATORS, Role.AUDITOR: Reach.BRANCH}
+_SEEN_BY_STAFF = {**_SEEN_BY_COORDINATORS, **_BY_ADMINISTRATORS}
 _KIN_AND_COORDINATORS = {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN}
 _PERSONS = frozenset(Role) - {Role.MERCHANT, Role.INTEGRATOR}
 
@@ -223,11 +232,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.REVOKE_API_KEY: _BY_ADMINISTRATORS,
     Action.PROPOSE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.DECIDE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
-    Action.READ_APPROVALS: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        Role.AUDITOR: Reach.BRANCH,
-    },
+    Action.READ_APPROVALS: _SEEN_BY_STAFF,
     Action.AWARD_BY_HAND: _BY_COORDINATORS,
     Action.GIVE_BY_HAND: _BY_COORDINATORS,
     Action.POST_IN_BULK: _BY_COORDINATORS,
@@ -293,11 +298,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.INVITE_TO_FAMILY: {Role.RESIDENT: Reach.OWN},
     Action.JOIN_FAMILY: {Role.RESIDENT: Reach.KIN},
     Action.LEAVE_FAMILY: {Role.RESIDENT: Reach.KIN},
-    Action.READ_ANOMALIES: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        Role.AUDITOR: Reach.BRANCH,
-    },
+    Action.READ_ANOMALIES: _SEEN_BY_STAFF,
     # What the programme offers stands on a wall; who takes part is seen by those who run it.
     Action.READ_PROGRAMME: {
         Role.RESIDENT: Reach.BANK,
@@ -312,7 +313,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.PLAN_ACTIVITY: _BY_COORDINATORS,
     Action.CANCEL_ACTIVITY: _BY_COORDINATORS,
     Action.READ_ROSTER: _SEEN_BY_COORDINATORS,
-    Action.SIGN_UP: {Role.RESIDENT: Reach.OWN, **_BY_COORDINATORS},
+    Action.SIGN_UP: _KIN_AND_COORDINATORS,
     Action.CHECK_IN: _BY_COORDINATORS,
     Action.CHECK_IN_BY_CODE: {Role.RESIDENT: Reach.OWN},
     Action.SHOW_CODE: _BY_COORDINATORS,
@@ -322,6 +323,15 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.DECIDE_RECORD: _BY_COORDINATORS,
     Action.REVERSE_RECORD: _BY_COORDINATORS,
     Action.READ_RECORD: {Role.RESIDENT: Reach.KIN, **_SEEN_BY_COORDINATORS},
+    Action.GRADE_RECORD: _BY_COORDINATORS,
+    Action.SET_STAR_RULE: _BY_ADMINISTRATORS,
+    Action.OPEN_HONOUR_TITLE: _BY_ADMINISTRATORS,
+    Action.NOMINATE: _BY_COORDINATORS,
+    Action.DECIDE_HONOUR: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.READ_HONOUR: {**_SEEN_BY_STAFF, Role.RESIDENT: Reach.KIN},
+    # Holding stops points that may be false, so it takes one; releasing takes two.
+    Action.HOLD_ACTIVITY: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.RELEASE_ACTIVITY: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.READ_WISH: _SEEN_BY_COORDINATORS,
     Action.CARE_FOR_WISH: _BY_COORDINATORS,
     Action.CONFIRM_WISH: _BY_COORDINATORS,
@@ -331,12 +341,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.MAKE_SIGNING_KEY: {Role.ADMINISTRATOR: Reach.ROOT},
     Action.REGISTER: _BY_COORDINATORS,
     Action.LOOK_UP: _BY_COORDINATORS,
-    Action.READ_RESIDENT: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        Role.AUDITOR: Reach.BRANCH,
-        Role.RESIDENT: Reach.KIN,
-    },
+    Action.READ_RESIDENT: {**_SEEN_BY_STAFF, Role.RESIDENT: Reach.KIN},
     Action.DECIDE_MEMBERSHIP: _BY_COORDINATORS,
     Action.END_MEMBERSHIP: {**_BY_COORDINATORS, Role.RESIDENT: Reach.OWN},
     Action.READ_CONSENTS: _KIN_AND_COORDINATORS,
@@ -371,9 +376,6 @@ LOW_VALUE = frozenset(
         Action.READ_HOLD,
         Action.READ_RESIDENT,
         Action.RELEASE_HOLD,
-        Action.READ_RESIDENT,
-        Action.READ_SESSION,
-        Action.END_SESSION,
         Action.READ_FAMILY,
         Action.READ_PROGRAMME,
         Action.READ_RECORD,
