@@ -54,6 +54,7 @@ async def test_overdue_holds_end_and_forgotten_check_outs_close(
         "end_overdue_holds": 1,
         "close_forgotten_attendances": 1,
         "end_minorities": 0,
+        "forget_webhook_events": 0,
         "plan_ahead": 0,
     }
     assert await run_jobs(own_book.pool, lambda: ring) == done

@@ -56,7 +56,9 @@ KEYLESS = IN_PUBLIC | {
     "revoke_api_key",
     "revoke_card",
     "rotate_api_key",
+    "rotate_webhook_secret",
     "set_pin",
+    "sync_slips",
 }
 
 CONFORMANCE = [
@@ -139,6 +141,7 @@ def test_only_the_health_checks_and_logins_need_no_token(description: dict[str, 
         "is_ready",
         "check_certificate",
         "list_certificate_keys",
+        "list_slip_keys",
         *IN_PUBLIC,
     }
 

@@ -92,6 +92,15 @@ class Action(StrEnum):
     CAPTURE = "capture"
     REFUND = "refund"
     READ_TAKINGS = "read_takings"
+    READ_MERCHANT_LINES = "read_merchant_lines"
+    READ_WEBHOOKS = "read_webhooks"
+    READ_WEBHOOK_EVENTS = "read_webhook_events"
+    MANAGE_WEBHOOKS = "manage_webhooks"
+    DISABLE_WEBHOOK = "disable_webhook"
+    ISSUE_SLIP = "issue_slip"
+    READ_SLIP = "read_slip"
+    PRINT_SLIP = "print_slip"
+    SYNC_SLIPS = "sync_slips"
     DRAFT_SETTLEMENT = "draft_settlement"
     APPROVE_SETTLEMENT = "approve_settlement"
     CLOSE_SETTLEMENT = "close_settlement"
@@ -172,6 +181,8 @@ _BY_ADMINISTRATORS = {Role.ADMINISTRATOR: Reach.BRANCH}
 _BY_TILLS = {Role.CLERK: Reach.MERCHANT, Role.MERCHANT: Reach.MERCHANT}
 _SEEN_BY_COORDINATORS = {**_BY_COORDINATORS, Role.AUDITOR: Reach.BRANCH}
 _SEEN_BY_STAFF = {**_SEEN_BY_COORDINATORS, **_BY_ADMINISTRATORS}
+_SEEN_AT_TILLS = {**_SEEN_BY_STAFF, **_BY_TILLS}
+_SEEN_BY_MERCHANT = {**_SEEN_BY_STAFF, Role.MERCHANT: Reach.MERCHANT}
 _KIN_AND_COORDINATORS = {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN}
 _PERSONS = frozenset(Role) - {Role.MERCHANT, Role.INTEGRATOR}
 
@@ -238,12 +249,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.READ_AUDIT_LOG: {Role.AUDITOR: Reach.ROOT, Role.ADMINISTRATOR: Reach.ROOT},
     Action.READ_CATALOGUE: dict.fromkeys(Role, Reach.BANK),
     Action.ENROL_MERCHANT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
-    Action.READ_AGREEMENTS: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        **_BY_TILLS,
-        Role.AUDITOR: Reach.BRANCH,
-    },
+    Action.READ_AGREEMENTS: _SEEN_AT_TILLS,
     Action.MANAGE_SHOPS: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, Role.MERCHANT: Reach.MERCHANT},
     Action.MANAGE_OFFERS: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, Role.MERCHANT: Reach.MERCHANT},
     Action.RESTOCK: {**_BY_COORDINATORS, **_BY_TILLS},
@@ -256,22 +262,27 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.CHARGE: _BY_TILLS,
     Action.CAPTURE: _BY_TILLS,
     Action.REFUND: _BY_TILLS,
-    Action.READ_TAKINGS: {
+    Action.READ_TAKINGS: _SEEN_AT_TILLS,
+    Action.READ_MERCHANT_LINES: _SEEN_BY_MERCHANT,
+    # Where a merchant is told is the merchant's: staff see that there is something, and stop it.
+    Action.READ_WEBHOOKS: _SEEN_BY_MERCHANT,
+    Action.READ_WEBHOOK_EVENTS: {Role.MERCHANT: Reach.MERCHANT},
+    Action.MANAGE_WEBHOOKS: {Role.MERCHANT: Reach.MERCHANT},
+    Action.DISABLE_WEBHOOK: {
         **_BY_COORDINATORS,
         **_BY_ADMINISTRATORS,
-        **_BY_TILLS,
-        Role.AUDITOR: Reach.BRANCH,
+        Role.MERCHANT: Reach.MERCHANT,
     },
+    Action.ISSUE_SLIP: _KIN_AND_COORDINATORS,
+    Action.READ_SLIP: {**_KIN_AND_COORDINATORS, Role.AUDITOR: Reach.BRANCH},
+    # Whoever reads a slip can spend it: nobody who only looks, and no till before it is shown one.
+    Action.PRINT_SLIP: _KIN_AND_COORDINATORS,
+    Action.SYNC_SLIPS: _BY_TILLS,
     Action.DRAFT_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.APPROVE_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.CLOSE_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.DISCARD_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
-    Action.READ_SETTLEMENT: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        **_BY_TILLS,
-        Role.AUDITOR: Reach.BRANCH,
-    },
+    Action.READ_SETTLEMENT: _SEEN_AT_TILLS,
     Action.SET_CAP: _BY_ADMINISTRATORS,
     Action.PASS_CAP: _BY_COORDINATORS,
     Action.READ_CAPS: {
@@ -377,5 +388,5 @@ LOW_VALUE = frozenset(
 )
 """What a card and its PIN are good for: looking, and redeeming under the small cap of a card's day.
 
-A code pays without that cap, so it needs the stronger login.
+A code or a slip pays without that cap, so it needs the stronger login.
 """
