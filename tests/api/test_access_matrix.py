@@ -13,6 +13,7 @@ import timebank.app
 from tests.api.client import V1, Api, Caller, check_problem, new_key, token_for
 from tests.api.matrix import ROWS
 from tests.api.matrix_certificates import PUBLIC_CERTIFICATES
+from tests.api.matrix_redemption import PUBLIC_SLIPS
 from tests.api.rows import Row
 from tests.api.things import Things, Whose, World
 from tests.book import Book
@@ -44,7 +45,10 @@ PUBLIC = {
     "POST /api/v1/enrolments",
     "POST /api/v1/enrolments/completion",
     *PUBLIC_CERTIFICATES,
+    *PUBLIC_SLIPS,
 }
+
+NOT_STORED = (["no-store"], ["private, no-store"], ["private, no-cache"])
 
 CELLS = [
     pytest.param(row, role, whose, id=f"{row.operation}-{role}-{whose}")
@@ -85,6 +89,7 @@ async def test_the_matrix(api: Api, row: Row, role: Role, whose: Whose) -> None:
         await world.own.get(name)
     answer = await ask(world.caller, row, world.things, role)
     assert answer.status_code == row.expected(role, whose), answer.text
+    assert answer.headers.get_list("cache-control") in NOT_STORED
     if answer.status_code >= 400:
         check_problem(answer, answer.json()["code"])
 

@@ -4,11 +4,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from tests.api.service import key_file
 from tests.redemption.market import LONG_AGO, Market
+from tests.redemption.slip_desk import SlipDesk
+from tests.webhooks.listening import open_at
 from timebank.domain.ledger import AccountKind, Unit
-from timebank.domain.redemption import OfferTerms
+from timebank.domain.redemption import CapScope, OfferTerms
 from timebank.ledger.accounts import get_account_of
+from timebank.people.seals import Seals
+from timebank.people.vault_keys import KeyRing
 from timebank.redemption import codes, merchants, offers
+from timebank.webhooks.events import Event, list_events
 
 if TYPE_CHECKING:
     from tests.api.things import Things
@@ -90,14 +96,56 @@ async def _payment(things: "Things") -> str:
     return issued.code.digits
 
 
+async def _slip_desk(things: "Things") -> SlipDesk:
+    """The bank signs slips, and lets them have points."""
+    market: Market = await things.get("market")
+    desk = SlipDesk(market, Seals(KeyRing(key_file())))
+    await desk.make_key()
+    await market.cap(CapScope.SLIP, 100)
+    return desk
+
+
+async def _slip_points(things: "Things") -> int:
+    await things.get("slip_desk")
+    return 5
+
+
+async def _slip(things: "Things") -> UUID:
+    desk: SlipDesk = await things.get("slip_desk")
+    return (await desk.issued((things.owner_id, await things.get("funded_id")), 3)).slip_id
+
+
+async def _slip_text(things: "Things") -> str:
+    desk: SlipDesk = await things.get("slip_desk")
+    return await desk.text(await desk.get(await things.get("slip_id")))
+
+
 async def _reference(things: "Things") -> str:
     await things.get("market")
     return REFERENCE
 
 
+async def _endpoint(things: "Things") -> UUID:
+    """An endpoint of the merchant's system."""
+    market: Market = await things.get("market")
+    endpoint, _ = await open_at(market, Seals(KeyRing(key_file())), "https://till.example/hook")
+    return endpoint.endpoint_id
+
+
+async def _event(things: "Things") -> UUID:
+    """What the endpoint is told."""
+    endpoint_id: UUID = await things.get("endpoint_id")
+    await things.get("hold_id")
+    market: Market = await things.get("market")
+    found: list[Event] = await market.run(list_events, endpoint_id)
+    return found[0].event_id
+
+
 REDEMPTION_MAKERS: Mapping[str, Callable[["Things"], Awaitable[Any]]] = {
     "captured_id": _captured,
+    "endpoint_id": _endpoint,
     "enrolled_id": _enrolled,
+    "event_id": _event,
     "funded_id": _funded,
     "hold_id": _hold,
     "market": _market,
@@ -106,4 +154,8 @@ REDEMPTION_MAKERS: Mapping[str, Callable[["Things"], Awaitable[Any]]] = {
     "pickup_code": _pickup,
     "reference": _reference,
     "shop_id": _shop,
+    "slip_desk": _slip_desk,
+    "slip_id": _slip,
+    "slip_points": _slip_points,
+    "slip_text": _slip_text,
 }

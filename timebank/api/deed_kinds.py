@@ -12,6 +12,7 @@ from timebank.api.wire_service import RecordReversalBody
 from timebank.domain.ledger import LARGEST_AMOUNT
 from timebank.domain.rates import HIGHEST_RATE
 from timebank.domain.redemption import EVERYONE, CapScope, OverrideReason
+from timebank.domain.stars import StarRule
 from timebank.people.access import Action, Role
 from timebank.redemption.caps import OverrideTerms
 from timebank.redemption.exchange import SaturationBounds
@@ -145,6 +146,25 @@ class CapsDeed(
     minutes_per_day: CapMinutes | None = None
 
 
+class StarRuleDeed(
+    Struct, tag_field="deed", tag="star_rule", forbid_unknown_fields=True, kw_only=True
+):
+    """Say what stars take from a local day on: the nth so many hours and such a mean grade.
+
+    Grades are in hundredths of 1 to 5; 0 asks for none.
+    """
+
+    effective_on: date
+    hours: Annotated[list[Annotated[int, Meta(ge=1, le=1_000_000)]], Meta(max_length=10)]
+    grades: Annotated[list[Annotated[int, Meta(ge=0, le=500)]], Meta(max_length=10)]
+
+    def rule(self) -> StarRule:
+        """Return the rule that is meant."""
+        return StarRule(
+            effective_on=self.effective_on, hours=tuple(self.hours), grades=tuple(self.grades)
+        )
+
+
 class RecordReversalDeed(
     RecordReversalBody,
     tag_field="deed",
@@ -168,6 +188,7 @@ Deed: TypeAlias = (
     | PassCapDeed
     | RateDeed
     | CapsDeed
+    | StarRuleDeed
     | RecordReversalDeed
     | AllocationDeed
     | SaturationDeed
@@ -186,6 +207,7 @@ ACTIONS: Mapping[type[Deed], Action] = {
     PassCapDeed: Action.PASS_CAP,
     RateDeed: Action.SET_RATE,
     CapsDeed: Action.SET_RATE,
+    StarRuleDeed: Action.SET_STAR_RULE,
     RecordReversalDeed: Action.REVERSE_RECORD,
     AllocationDeed: Action.ALLOCATE,
     SaturationDeed: Action.SET_CAP,

@@ -134,6 +134,12 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "out_of_stock": ProblemKind(409, "库存不足", "庫存不足", "Out of stock"),
     "cap_exceeded": ProblemKind(409, "超出限额", "超出限額", "A cap would be exceeded"),
     "insufficient_points": ProblemKind(409, "积分不足", "積分不足", "There are not enough points"),
+    "points_blocked": ProblemKind(
+        409,
+        "部分积分正在核查，暂不能用",
+        "部分積分正在核查，暫不能用",
+        "Some points are under review and cannot be spent yet",
+    ),
     "merchant_lacks_points": ProblemKind(
         409, "商家积分不足以退还", "商家積分不足以退還", "The merchant lacks the points to refund"
     ),
@@ -144,11 +150,29 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "return_exceeds_captured": ProblemKind(
         409, "退回数量超过已兑换", "退回數量超過已兌換", "More units than were captured"
     ),
+    "slip_outstanding": ProblemKind(
+        409,
+        "离线凭单未到期，不能取消",
+        "離線憑單未到期，不能取消",
+        "A slip is not called back before it has expired",
+    ),
+    "slip_too_short": ProblemKind(
+        409, "商家协议即将到期，不能开凭单", "商家協議即將到期，不能開憑單", "No time for a slip"
+    ),
     "agreement_exists": ProblemKind(
         409, "协议编号已存在", "協議編號已存在", "The agreement is on record already"
     ),
     "expiry_rule_exists": ProblemKind(
         409, "当日已有到期规则", "當日已有到期規則", "A rule of expiry starts that day already"
+    ),
+    "webhook_disabled": ProblemKind(
+        409, "推送地址已停用", "推送位址已停用", "The webhook endpoint is disabled"
+    ),
+    "too_many_webhooks": ProblemKind(
+        409, "推送地址过多", "推送位址過多", "There are too many webhook endpoints"
+    ),
+    "webhook_url_refused": ProblemKind(
+        422, "不能向此地址推送", "不能向此位址推送", "This address is not called"
     ),
     "body_too_large": ProblemKind(413, "请求正文过大", "請求正文過大", "The body is too large"),
     "unsupported_media_type": ProblemKind(
@@ -275,6 +299,9 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     ),
     "signing_key_missing": ProblemKind(
         409, "尚未建立签名密钥", "尚未建立簽名密鑰", "There is no key to sign with"
+    ),
+    "certificate_ended": ProblemKind(
+        409, "这份证明已失效", "這份證明已失效", "This certificate stands no longer"
     ),
     "certificate_forged": ProblemKind(
         422, "与签发的内容不符", "與簽發的內容不符", "This is not what was signed"

@@ -7,6 +7,7 @@ from timebank.audit.findings import Findings
 from timebank.audit.invariants import (
     AWARDED_ONCE,
     BANK_EXISTS,
+    BLOCKS_HOLD,
     CAPS_KEPT,
     CERTIFICATES_STAND,
     CHAIN_WHOLE,
@@ -26,6 +27,7 @@ from timebank.audit.invariants import (
     REQUEST_ANSWERED,
     REVERSED_ONCE,
     SETTLED_ONCE,
+    SLIPS_BIND,
     STOCK_FOLLOWS,
     THREE_PERSONS,
     TWO_POSTINGS,
@@ -68,6 +70,7 @@ CHECKS: Sequence[tuple[Invariant, str]] = (
     (HELD_IS_OPEN_HOLDS, "held_accounts_unlike_their_holds"),
     (HELD_IS_OPEN_HOLDS, "holds_unlike_their_transfers"),
     (ENDED_ONCE, "holds_unlike_their_acts"),
+    (SLIPS_BIND, "slips_unlike_their_holds"),
     (STOCK_FOLLOWS, "stocks_unlike_their_acts"),
     (REFUNDS_WITHIN, "refunds_unlike_their_acts"),
     (SETTLED_ONCE, "settlements_out_of_line"),
@@ -79,6 +82,7 @@ CHECKS: Sequence[tuple[Invariant, str]] = (
     (CAPS_KEPT, "caps_exceeded"),
     (HOURS_UNTOUCHED, "redemptions_of_hours"),
     (CERTIFICATES_STAND, "certificates_that_do_not_stand"),
+    (BLOCKS_HOLD, "spent_below_what_was_blocked"),
 )
 """What is asked of the rows of a bank, or of all."""
 

@@ -17,9 +17,11 @@ from timebank.cli.running import COMMANDS_CONTEXT
 from timebank.cli.schema import schema
 from timebank.cli.serving import serve
 from timebank.cli.settlement import settlement
+from timebank.cli.slips import slip
 from timebank.cli.staff import staff
 from timebank.cli.tokens import bank, token
 from timebank.cli.vault import vault
+from timebank.cli.webhooks import webhooks
 
 
 @click.group(context_settings=COMMANDS_CONTEXT)
@@ -48,8 +50,10 @@ for subcommand in (
     anomalies,
     keys,
     certificate,
+    slip,
     exchange,
     settlement,
+    webhooks,
     reconcile,
     bench,
     schema,

@@ -148,7 +148,10 @@ class NothingToCertifyError(TimebankError):
 
 
 class SigningKeyMissingError(TimebankError):
-    """The bank has no key to sign with. Make one: `timebank keys make --bank CODE`."""
+    """The bank has no key to sign this with. Make one: `timebank keys make --bank CODE`.
+
+    Slips have keys of their own: `timebank slip make-key --bank CODE`, or POST /slip-keys.
+    """
 
     code = "signing_key_missing"
 
@@ -157,6 +160,12 @@ class CertificateForgedError(TimebankError):
     """This is not what the bank signed. Ask the bank that is named on it by its number."""
 
     code = "certificate_forged"
+
+
+class CertificateEndedError(TimebankError):
+    """This certificate is revoked or superseded and is not printed again. Issue another one."""
+
+    code = "certificate_ended"
 
 
 class PublicUrlMissingError(TimebankError):

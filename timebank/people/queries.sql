@@ -91,7 +91,9 @@ SELECT token_hash, bank_id, party_id, role, branch_id, merchant_id, method, scop
 FROM live_session WHERE token_hash = ANY ($1);
 
 -- name: list_holdings_of_callers
-SELECT n, a.account_id, a.owner_id, a.unit, b.balance, b.seq, s.is_stale
+SELECT n, a.account_id, a.owner_id, a.unit, b.balance, b.seq,
+       CASE WHEN EXISTS (SELECT FROM block WHERE block.bank_id = a.bank_id AND lifted_at IS NULL)
+            THEN count_blocked(a.bank_id, a.account_id) ELSE 0 END AS blocked, s.is_stale
 FROM unnest($1::bytea[], $2::uuid[]) WITH ORDINALITY AS asked(token_hash, account_id, n)
 JOIN live_session s USING (token_hash)
 JOIN account a ON a.bank_id = s.bank_id AND a.account_id = asked.account_id
@@ -452,3 +454,19 @@ SELECT give_back_allowance($1, $2, $3);
 SELECT DISTINCT issued_to FROM sheet_run
 JOIN unnest($2::integer[]) AS number ON number BETWEEN first_number AND last_number
 WHERE bank_id = $1;
+
+-- name: add_signing_key
+INSERT INTO signing_key (bank_id, key_id, purpose, public_key, made_by)
+VALUES ($1, $2, $3, $4, $5);
+
+-- name: add_signing_secret
+INSERT INTO signing_secret (bank_id, key_id, sealed) VALUES ($1, $2, $3);
+
+-- name: list_signing_keys
+SELECT key_id, public_key, made_at FROM signing_key
+WHERE bank_id = $1 AND purpose = $2 ORDER BY made_at DESC;
+
+-- name: find_signing_secret
+SELECT key_id, sealed FROM signing_key JOIN signing_secret USING (bank_id, key_id)
+WHERE bank_id = $1 AND purpose = $2 AND ($3::text IS NULL OR key_id = $3)
+ORDER BY made_at DESC LIMIT 1;

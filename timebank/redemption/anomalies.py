@@ -21,6 +21,7 @@ class AnomalyReason(StrEnum):
     REFUNDS_TO_ONE = "refunds_to_one_resident"
     GUESSED_CODES = "actors_who_guess_codes"
     GIVEN_BY_MANY = "persons_given_to_by_many"
+    SLIPS_AGAIN = "slips_taken_again"
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
@@ -34,6 +35,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
     refunds_to_one: int = 3
     guessed_codes: int = 5
     given_by_many: int = 4
+    slips_again: int = 1
 
 
 class Anomaly(Struct, frozen=True, kw_only=True):
@@ -63,6 +65,7 @@ async def list_anomalies(
         AnomalyReason.REFUNDS_TO_ONE: (bounds.refunds_to_one,),
         AnomalyReason.GUESSED_CODES: (bounds.guessed_codes,),
         AnomalyReason.GIVEN_BY_MANY: (bounds.given_by_many,),
+        AnomalyReason.SLIPS_AGAIN: (bounds.slips_again,),
     }
     return [
         as_struct({**record, "reason": reason}, Anomaly)
