@@ -199,6 +199,21 @@ async def test_a_token_is_good_once_and_while_its_maker_may_spend(counter: Count
     assert await families(parent.caller, parent) == []
 
 
+async def test_a_token_of_one_who_waits_again_is_no_good(counter: Counter) -> None:
+    """Who left and joined again was confirmed when they made it, and is not now."""
+    parent, partner, other = [await counter.api.member() for _ in range(3)]
+    family = await founded(parent)
+    await join(partner.caller, await invited(parent.caller, family, may_hold=True))
+    await confirm(counter.coordinator, family, partner.resident_id)
+    token = await invited(partner.caller, family)
+    mine = f"/families/{family['family_id']}/members/{partner.resident_id}"
+    assert (await partner.caller.send("DELETE", mine)).status_code == 204
+    await join(partner.caller, await invited(parent.caller, family, may_hold=True))
+    check_problem(await join(other.caller, token), "not_found")
+    await confirm(counter.coordinator, family, partner.resident_id)
+    assert (await join(other.caller, token)).status_code == 201
+
+
 async def test_of_five_who_use_a_token_at_once_one_joins(counter: Counter) -> None:
     parent = await counter.api.member()
     others = [await counter.api.member() for _ in range(5)]

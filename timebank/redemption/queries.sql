@@ -371,7 +371,7 @@ VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7)
 RETURNING expires_at;
 
 -- name: use_invitation
--- It counts while who made it may spend from the pool.
+-- It counts while who made it may spend from the pool, and is confirmed.
 UPDATE family_invitation i SET used_by = $3, used_at = clock_timestamp()
 WHERE bank_id = $1 AND token_hash = $2 AND used_at IS NULL AND expires_at > clock_timestamp()
   AND EXISTS (SELECT FROM family_member m
