@@ -1441,7 +1441,7 @@ GRANT EXECUTE ON FUNCTION list_branch_totals, list_branch_positions TO timebank_
 CREATE TYPE role AS ENUM (
     'resident',       -- 储户: own accounts, and those they guard or help
     'clerk',          -- a merchant's person at the counter
-    'merchant',       -- a merchant's own system
+    'merchant',       -- who runs a merchant (负责人), or its own system
     'coordinator',    -- 网格员 / 社区专干: the residents of a branch and below
     'auditor',        -- reads and proves, changes nothing
     'administrator',  -- people, roles and places; never posts
@@ -2310,12 +2310,19 @@ CREATE TABLE staff_login (
     sealed_secret  bytea       NOT NULL,
     last_step      bigint      NOT NULL,
     enrolled_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    invited_by     uuid        NOT NULL,
+    confirmed_by   uuid,
     PRIMARY KEY (bank_id, party_id),
-    CONSTRAINT staff_number_unique UNIQUE (bank_id, staff_number)
+    CONSTRAINT staff_number_unique UNIQUE (bank_id, staff_number),
+    CONSTRAINT enrolment_confirmed_by_another CHECK (
+        confirmed_by NOT IN (party_id, invited_by))
 );
 COMMENT ON TABLE staff_login IS
     'Who logs in by password: a random number (工号) for a name, and the sealed second factor.';
 COMMENT ON COLUMN staff_login.last_step IS 'The last time step that counted; no earlier one will.';
+COMMENT ON COLUMN staff_login.confirmed_by IS
+    'Who heard the number from its person: another than invited them, who could have enrolled in '
+    'their place (see check_session); null again after a new enrolment.';
 
 CREATE TABLE login_failure (
     bank_id         integer        NOT NULL,
@@ -2479,11 +2486,12 @@ BEGIN
     END IF;
     UPDATE enrolment SET used_at = clock_timestamp()
     WHERE bank_id = p_bank AND party_id = spent.party_id AND used_at IS NULL;
-    INSERT INTO staff_login AS s
-    VALUES (p_bank, spent.party_id, p_staff_number, spent.sealed_secret, p_step)
+    INSERT INTO staff_login AS s (bank_id, party_id, staff_number, sealed_secret, last_step,
+                                  invited_by)
+    VALUES (p_bank, spent.party_id, p_staff_number, spent.sealed_secret, p_step, spent.invited_by)
     ON CONFLICT (bank_id, party_id) DO UPDATE
     SET sealed_secret = excluded.sealed_secret, last_step = excluded.last_step,
-        enrolled_at = clock_timestamp()
+        enrolled_at = clock_timestamp(), invited_by = excluded.invited_by, confirmed_by = NULL
     RETURNING s.staff_number INTO number;
     INSERT INTO login_secret
     VALUES (p_bank, spent.party_id, 'password', p_sealed_hash, spent.party_id)
@@ -2495,33 +2503,82 @@ COMMENT ON FUNCTION complete_enrolment IS
     'Spends an invitation (and all others of that person) and puts password and second factor in '
     'force. Returns the staff number, the earlier one where there is one; null if it was spent.';
 
+CREATE FUNCTION confirm_enrolment(p_bank integer, p_party uuid, p_by uuid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    UPDATE staff_login SET confirmed_by = p_by
+    WHERE bank_id = p_bank AND party_id = p_party AND confirmed_by IS NULL;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION confirm_enrolment IS
+    'Lets a merchant''s person log in from now on; false if they may, or were never enrolled.';
+
+CREATE FUNCTION check_session() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM staff_login s
+               WHERE s.bank_id = NEW.bank_id AND s.party_id = NEW.party_id
+                 AND confirmed_by IS NULL
+                 AND (NEW.role IN ('clerk', 'merchant')
+                      OR EXISTS (SELECT FROM party p
+                                 WHERE (p.bank_id, p.party_id) = (s.bank_id, s.invited_by)))) THEN
+        PERFORM refuse('enrolment_is_confirmed', 'nobody else has seen who enrolled');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_session IS
+    'Whom a person invited logs in once another has confirmed who enrolled, a merchant''s people '
+    'always; by command, the operator of the machine invites staff alone.';
+CREATE TRIGGER session_by_password_is_lawful BEFORE INSERT ON session FOR EACH ROW
+    WHEN (NEW.method = 'password') EXECUTE FUNCTION check_session();
+
+CREATE FUNCTION check_api_key() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM role_grant s
+    JOIN role_grant m ON m.bank_id = s.bank_id AND m.merchant_id = s.merchant_id
+        AND m.role = 'merchant' AND m.revoked_at IS NULL AND m.party_id = NEW.issued_by
+    JOIN party p ON p.bank_id = m.bank_id AND p.party_id = m.party_id AND p.kind = 'person'
+    WHERE s.bank_id = NEW.bank_id AND s.grant_id = NEW.grant_id AND s.role = 'merchant'
+      AND s.revoked_at IS NULL
+    FOR SHARE OF s, m;
+    IF NOT FOUND OR EXISTS (
+            SELECT FROM role_grant WHERE bank_id = NEW.bank_id AND party_id = NEW.issued_by
+            AND role IN ('coordinator', 'auditor', 'administrator') AND revoked_at IS NULL) THEN
+        PERFORM refuse('api_key_issued_by_its_merchant', 'whoever issues a key has seen it');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_api_key IS
+    'A key redeems, and who issues it holds it: so that is a person of the same merchant, and '
+    'nobody who works for the programme as well. Locks both grants for share.';
+CREATE TRIGGER api_key_is_lawful BEFORE INSERT ON api_key
+    FOR EACH ROW EXECUTE FUNCTION check_api_key();
+
 CREATE FUNCTION rotate_api_key(
     p_bank integer, p_key uuid, p_session uuid, p_asking uuid, p_overlap interval
 ) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 DECLARE
     key api_key;
-    kept uuid;
 BEGIN
     SELECT * INTO key FROM api_key
     WHERE bank_id = p_bank AND api_key_id = p_key AND revoked_at IS NULL FOR UPDATE;
-    IF NOT FOUND THEN
+    IF NOT FOUND OR key.previous_session_id = p_asking THEN
         RETURN false;
     END IF;
-    kept := CASE WHEN key.previous_session_id = p_asking THEN p_asking ELSE key.session_id END;
     UPDATE session SET expires_at = least(expires_at, clock_timestamp() + p_overlap)
-    WHERE bank_id = p_bank AND session_id = kept AND revoked_at IS NULL;
+    WHERE bank_id = p_bank AND session_id = key.session_id AND revoked_at IS NULL;
     UPDATE session SET revoked_at = clock_timestamp()
-    WHERE bank_id = p_bank AND session_id IN (key.session_id, key.previous_session_id)
-      AND session_id <> kept AND revoked_at IS NULL;
-    UPDATE api_key SET session_id = p_session, previous_session_id = kept,
+    WHERE bank_id = p_bank AND session_id = key.previous_session_id AND revoked_at IS NULL;
+    UPDATE api_key SET session_id = p_session, previous_session_id = key.session_id,
                        rotated_at = clock_timestamp()
     WHERE bank_id = p_bank AND api_key_id = p_key;
     RETURN true;
 END $$;
 COMMENT ON FUNCTION rotate_api_key IS
     'Puts a new session in the place of a key''s newest, which counts for p_overlap more; with the '
-    'new one there are two. Asked for by the older of two (the answer with the newer was lost), '
-    'that one is kept and the newer ends.';
+    'new one there are two. False, and nothing is done, for a key that is none any more and for '
+    'the older of two: one that leaked makes no new ones.';
 
 SELECT make_sealed('login_secret', 'sealed_hash',
                    $$format('timebank login|%s|%s|%s', bank_id, party_id, kind)$$),
@@ -2539,7 +2596,7 @@ GRANT UPDATE (revoked_at) ON api_key TO timebank_app;
 GRANT DELETE ON login_failure TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     charge_login, issue_one_time_code, set_secret, use_one_time_code, use_time_step,
-    complete_enrolment, rotate_api_key TO timebank_app;
+    complete_enrolment, confirm_enrolment, rotate_api_key TO timebank_app;
 
 
 -- ── Counter: how often somebody may ask ─────────────────────────────────────────────────────────

@@ -17,7 +17,9 @@ SEEING: Mapping[Role, str] = {**AT_DESK, **ADMINISTERING, Role.AUDITOR: "bank"}
 ONESELF: Mapping[Role, str] = {
     Role.RESIDENT: "any",
     # Nobody here was registered with personal data of their own.
-    **dict.fromkeys([Role.CLERK, Role.COORDINATOR, Role.AUDITOR, Role.ADMINISTRATOR], "none"),
+    **dict.fromkeys(
+        [Role.CLERK, Role.MERCHANT, Role.COORDINATOR, Role.AUDITOR, Role.ADMINISTRATOR], "none"
+    ),
 }
 
 REGISTRATION = [

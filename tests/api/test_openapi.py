@@ -34,10 +34,12 @@ IN_PUBLIC = {"begin_enrolment", "complete_enrolment", "log_in"}
 KEYLESS = IN_PUBLIC | {
     "change_password",
     "check_at_counter",
+    "confirm_enrolment",
     "end_guardianship",
     "end_helper",
     "export_own_data",
     "find_pickup",
+    "invite",
     "issue_api_key",
     "issue_card",
     "issue_one_time_code",

@@ -4,7 +4,7 @@ A deed is examined when it is proposed and again when it is decided, for the per
 both must reach what it touches.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from msgspec import Struct
@@ -64,6 +64,12 @@ from timebank.service.awards import check_not_of_record, reverse_record
 from timebank.service.categories import get_category
 from timebank.service.rates import approve_rate, propose_rate, set_caps
 from timebank.service.records import get_record
+
+_KINDS: Mapping[Role, Sequence[PartyKind]] = {
+    Role.INTEGRATOR: (PartyKind.SYSTEM,),
+    Role.MERCHANT: (PartyKind.PERSON, PartyKind.SYSTEM),  # who runs it, and what it runs
+}
+"""What a party is that may have a role; a person, if not said."""
 
 
 class Examined(Struct, frozen=True):
@@ -255,9 +261,11 @@ async def _check_grant(desk: Desk, principal: Principal, deed: RoleGrantDeed) ->
     if (deed.role in {Role.CLERK, Role.MERCHANT}) != (deed.merchant_id is not None):
         raise InvalidInputError("A merchant goes with these roles.", pointer="/merchant_id")
     bank = await desk.bank(principal.bank_id)
-    kind = PartyKind.SYSTEM if deed.role in {Role.MERCHANT, Role.INTEGRATOR} else PartyKind.PERSON
     async with desk.pool.acquire() as connection:
-        if not await is_party(connection, bank.bank_id, deed.party_id, kind):
+        for kind in _KINDS.get(deed.role, (PartyKind.PERSON,)):
+            if await is_party(connection, bank.bank_id, deed.party_id, kind):
+                break
+        else:
             raise NotFoundError
         place = deed.branch_id or bank.root_id
         if deed.role is Role.INTEGRATOR and place != bank.root_id:

@@ -46,6 +46,12 @@ class LoginFailedError(TimebankError):
     code = "login_failed"
 
 
+class EnrolmentNotConfirmedError(TimebankError):
+    """Nobody has confirmed who enrolled. Tell your number to another than invited you."""
+
+    code = "enrolment_not_confirmed"
+
+
 class TooManyAttemptsError(TimebankError):
     """Too many attempts failed. Wait as long as `Retry-After` says, or get a one-time code."""
 

@@ -63,6 +63,10 @@ class Action(StrEnum):
     ISSUE_ONE_TIME_CODE = "issue_one_time_code"
     SET_PIN = "set_pin"
     CHANGE_PASSWORD = "change_password"  # noqa: S105 - the name of an action
+    INVITE = "invite"
+    CONFIRM_ENROLMENT = "confirm_enrolment"
+    REGISTER_SYSTEM = "register_system"
+    READ_API_KEYS = "read_api_keys"
     ISSUE_API_KEY = "issue_api_key"
     ROTATE_API_KEY = "rotate_api_key"
     REVOKE_API_KEY = "revoke_api_key"
@@ -146,7 +150,8 @@ _BY_ADMINISTRATORS = {Role.ADMINISTRATOR: Reach.BRANCH}
 _BY_TILLS = {Role.CLERK: Reach.MERCHANT, Role.MERCHANT: Reach.MERCHANT}
 _SEEN_BY_COORDINATORS = {**_BY_COORDINATORS, Role.AUDITOR: Reach.BRANCH}
 _KIN_AND_COORDINATORS = {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN}
-_PERSONS = frozenset(Role) - {Role.MERCHANT, Role.INTEGRATOR}
+_BY_MERCHANTS = {Role.MERCHANT: Reach.MERCHANT}
+_PERSONS = frozenset(Role) - {Role.INTEGRATOR}
 
 POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.READ_ACCOUNT: {
@@ -192,13 +197,20 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.SET_PIN: {**_BY_COORDINATORS, Role.RESIDENT: Reach.OWN},
     Action.CHANGE_PASSWORD: {
         Role.CLERK: Reach.OWN,
+        Role.MERCHANT: Reach.OWN,
         Role.COORDINATOR: Reach.OWN,
         Role.AUDITOR: Reach.OWN,
         Role.ADMINISTRATOR: Reach.OWN,
     },
-    Action.ISSUE_API_KEY: _BY_ADMINISTRATORS,
-    Action.ROTATE_API_KEY: {**_BY_ADMINISTRATORS, Role.MERCHANT: Reach.OWN},
-    Action.REVOKE_API_KEY: _BY_ADMINISTRATORS,
+    # Of a merchant's people: one invites, another confirms who came. So neither logs in as them.
+    Action.INVITE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.CONFIRM_ENROLMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    # Whoever issues a key holds it, and a key redeems: the programme's staff look and revoke.
+    Action.REGISTER_SYSTEM: _BY_ADMINISTRATORS,
+    Action.READ_API_KEYS: {**_BY_ADMINISTRATORS, **_BY_MERCHANTS, Role.AUDITOR: Reach.BRANCH},
+    Action.ISSUE_API_KEY: _BY_MERCHANTS,
+    Action.ROTATE_API_KEY: _BY_MERCHANTS,
+    Action.REVOKE_API_KEY: {**_BY_ADMINISTRATORS, **_BY_MERCHANTS},
     Action.PROPOSE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.DECIDE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.READ_APPROVALS: {
@@ -308,6 +320,18 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.CHECK_AT_COUNTER: {Role.CLERK: Reach.BANK, Role.MERCHANT: Reach.BANK},
 }
 """Default deny: what does not stand here is refused."""
+
+FOR_PERSONS = frozenset(
+    {
+        Action.ISSUE_API_KEY,
+        Action.READ_API_KEYS,
+        Action.REVOKE_API_KEY,
+        Action.CHANGE_PASSWORD,
+        Action.READ_OWN_DATA,
+        Action.EXPORT_OWN_DATA,
+    }
+)
+"""What who runs a merchant may, and no key of its systems: none makes or ends another."""
 
 LOW_VALUE = frozenset(
     {
