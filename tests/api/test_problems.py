@@ -23,6 +23,7 @@ def test_every_error_has_a_kind_or_comes_from_commands_only() -> None:
         "bank_not_found",
         "certificate_forged",
         "import_refused",
+        "import_too_late",
         "unsafe_key_file",
         "xlsx_missing",
     }

@@ -13,6 +13,7 @@ from timebank.domain.ledger import LARGEST_AMOUNT
 from timebank.domain.rates import HIGHEST_RATE
 from timebank.domain.redemption import EVERYONE, CapScope, OverrideReason
 from timebank.people.access import Action, Role
+from timebank.people.import_approval import PeopleImport
 from timebank.redemption.caps import OverrideTerms
 
 CapMinutes = Annotated[int, Meta(ge=0, le=24 * 60)]
@@ -147,7 +148,11 @@ Deed: TypeAlias = (
 )
 
 
-ACTIONS: Mapping[type[Deed], Action] = {
+StoredDeed: TypeAlias = Deed | PeopleImport
+"""What a proposal may hold: a list of people is proposed and approved by command."""
+
+
+ACTIONS: Mapping[type[StoredDeed], Action] = {
     AwardDeed: Action.AWARD_BY_HAND,
     PoolTransferDeed: Action.GIVE_BY_HAND,
     BatchDeed: Action.POST_IN_BULK,
@@ -160,5 +165,6 @@ ACTIONS: Mapping[type[Deed], Action] = {
     CapsDeed: Action.SET_RATE,
     RecordReversalDeed: Action.REVERSE_RECORD,
     ErasureDeed: Action.ERASE,
+    PeopleImport: Action.IMPORT_PEOPLE,
 }
 """What proposing and deciding a deed amounts to."""

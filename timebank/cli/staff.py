@@ -8,7 +8,7 @@ import click
 import httpx
 import segno
 
-from timebank.cli.running import command, err, out, settings_from_environment
+from timebank.cli.running import ask, command, err, out, settings_from_environment
 from timebank.database import open_database
 from timebank.db import Connection, transaction
 from timebank.domain.errors import NotFoundError, TimebankError
@@ -103,7 +103,7 @@ async def enrol(bank_code: str, url: str | None) -> None:
     """
     settings = settings_from_environment()
     url = url or f"http://{settings.host}:{settings.port}"
-    given = {"bank": bank_code, "code": _ask("Code of the invitation")}
+    given = {"bank": bank_code, "code": ask("Code of the invitation")}
     async with httpx.AsyncClient(base_url=url, timeout=30) as http:
         factor = await _post(http, "/api/v1/enrolments", given)
         segno.make(factor["otpauth_uri"]).terminal(out=sys.stdout, compact=True)
@@ -111,18 +111,12 @@ async def enrol(bank_code: str, url: str | None) -> None:
             f"Scan this with an authenticator program, or type in {factor['secret']}",
             soft_wrap=True,
         )
-        given["password"] = _ask("Choose a password of 12 characters or more", hidden=True)
-        given["totp"] = _ask("The six digits that the program shows now")
+        given["password"] = ask(
+            "Choose a password of 12 characters or more", hidden=True, twice=True
+        )
+        given["totp"] = ask("The six digits that the program shows now")
         done = await _post(http, "/api/v1/enrolments/completion", given)
     out.print(f"Done. Your number to log in with: {done['staff_number']}")
-
-
-def _ask(label: str, *, hidden: bool = False) -> str:
-    """Ask at the terminal, or read a line where there is none."""
-    if sys.stdin.isatty():
-        answer: str = click.prompt(label, hide_input=hidden, confirmation_prompt=hidden)
-        return answer
-    return sys.stdin.readline().rstrip("\n")
 
 
 async def _post(http: httpx.AsyncClient, path: str, body: dict[str, str]) -> dict[str, Any]:

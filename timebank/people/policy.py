@@ -121,6 +121,7 @@ class Action(StrEnum):
     CARE_FOR_WISH = "care_for_wish"
     CONFIRM_WISH = "confirm_wish"
     REGISTER = "register"
+    IMPORT_PEOPLE = "import_people"
     LOOK_UP = "look_up"
     READ_RESIDENT = "read_resident"
     DECIDE_MEMBERSHIP = "decide_membership"
@@ -291,6 +292,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.CARE_FOR_WISH: _BY_COORDINATORS,
     Action.CONFIRM_WISH: _BY_COORDINATORS,
     Action.REGISTER: _BY_COORDINATORS,
+    Action.IMPORT_PEOPLE: {Role.COORDINATOR: Reach.ROOT, Role.ADMINISTRATOR: Reach.ROOT},
     Action.LOOK_UP: _BY_COORDINATORS,
     Action.READ_RESIDENT: {
         **_BY_COORDINATORS,

@@ -423,6 +423,13 @@ FOR SHARE OF g;
 -- name: lock_people_imports
 SELECT pg_advisory_xact_lock(hashtextextended('timebank import people', $1));
 
+-- name: count_importers
+SELECT count(DISTINCT g.party_id)
+FROM role_grant g JOIN bank b ON b.bank_id = g.bank_id AND b.root_id = g.branch_id
+JOIN party p ON p.bank_id = g.bank_id AND p.party_id = g.party_id
+WHERE g.bank_id = $1 AND g.role = ANY ($2::role[]) AND g.revoked_at IS NULL
+  AND p.kind = $3 AND p.erased_at IS NULL;
+
 -- name: find_member_number
 SELECT member_number FROM resident WHERE bank_id = $1 AND resident_id = $2;
 

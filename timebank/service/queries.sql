@@ -3,6 +3,9 @@
 -- name: lock_imports
 SELECT pg_advisory_xact_lock(hashtext('timebank import'), $1);
 
+-- name: has_live_records
+SELECT EXISTS (SELECT FROM service_record WHERE bank_id = $1 AND made_by <> $2);
+
 -- name: list_shifts_by_refs
 SELECT s.source_ref AS shift_ref, s.served_on, sum(r.minutes)::bigint AS minutes,
        count(*) AS attended, a.source_ref AS event_ref, a.title AS event_name,
