@@ -1634,7 +1634,9 @@ CREATE TABLE resident (
                               member_number::bigint % 97 = 1),
     is_minor      boolean NOT NULL DEFAULT false,
     age_looked_on date,
+    minor_until   timestamptz,
     PRIMARY KEY (bank_id, resident_id),
+    CONSTRAINT resident_minor_until_known CHECK (NOT is_minor OR minor_until IS NOT NULL),
     CONSTRAINT resident_source_ref_unique UNIQUE (bank_id, source_ref),
     CONSTRAINT resident_member_number_unique UNIQUE (bank_id, member_number)
 );
@@ -1645,7 +1647,10 @@ COMMENT ON COLUMN resident.member_number IS 'Random, with two check digits; null
 COMMENT ON COLUMN resident.is_minor IS
     'Was under 18 when last looked at: the rules for minors then ask the vault for the birthday.';
 COMMENT ON COLUMN resident.age_looked_on IS 'When a job last looked whether a minor still is one.';
-CREATE INDEX resident_minor ON resident (bank_id, resident_id) WHERE is_minor;
+COMMENT ON COLUMN resident.minor_until IS
+    'Until when it is known that a minor still is one: a few days after the last look, or the '
+    'midnight of the 18th birthday if that comes first. Nobody guards them from then on.';
+CREATE INDEX resident_minor ON resident (bank_id, minor_until) WHERE is_minor;
 
 CREATE TYPE membership_state AS ENUM (
     'applied',   -- -> approved, rejected, left
@@ -1773,22 +1778,41 @@ LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION has_consent IS 'Whether the last word of this kind was a consent.';
 
-CREATE FUNCTION is_guardian(p_bank integer, p_guardian uuid, p_minor uuid) RETURNS boolean
+CREATE FUNCTION is_known_minor(p_bank integer, p_resident uuid, p_at timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM resident WHERE (bank_id, resident_id) = (p_bank, p_resident)
+                   AND is_minor AND minor_until > p_at);
+$$;
+COMMENT ON FUNCTION is_known_minor IS
+    'Whether a resident was surely under 18 then: from the birthday on they are not, to the '
+    'second, and when nobody has looked for days it is not known.';
+
+CREATE FUNCTION is_guardian(
+    p_bank integer, p_guardian uuid, p_minor uuid, p_at timestamptz DEFAULT clock_timestamp()
+) RETURNS boolean LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
     SELECT EXISTS (SELECT FROM guardianship
                    WHERE bank_id = p_bank AND minor_id = p_minor AND guardian_id = p_guardian
-                     AND ended_at IS NULL);
+                     AND ended_at IS NULL)
+       AND is_known_minor(p_bank, p_minor, p_at);
 $$;
-COMMENT ON FUNCTION is_guardian IS 'Whether somebody is a minor''s guardian now.';
+COMMENT ON FUNCTION is_guardian IS
+    'Whether somebody is a minor''s guardian now, or at an instant to come if nothing ends it.';
 
-CREATE FUNCTION may_help(p_bank integer, p_helper uuid, p_resident uuid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+CREATE FUNCTION may_help(
+    p_bank integer, p_helper uuid, p_resident uuid, p_at timestamptz DEFAULT clock_timestamp()
+) RETURNS boolean LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
     SELECT EXISTS (SELECT FROM family_helper
                    WHERE bank_id = p_bank AND resident_id = p_resident AND helper_id = p_helper
-                     AND ended_at IS NULL AND expires_at > clock_timestamp())
-       AND has_consent(p_bank, p_resident, 'helper');
+                     AND ended_at IS NULL AND expires_at > p_at)
+       AND coalesce((SELECT given AND (by_id = p_resident
+                                       OR is_known_minor(p_bank, p_resident, p_at))
+                     FROM consent
+                     WHERE bank_id = p_bank AND party_id = p_resident AND kind = 'helper'
+                     ORDER BY recorded_at DESC, consent_id DESC LIMIT 1), false);
 $$;
-COMMENT ON FUNCTION may_help IS 'Whether somebody is a resident''s family helper now.';
+COMMENT ON FUNCTION may_help IS
+    'Whether somebody is a resident''s family helper now (or at an instant, as is_guardian). What '
+    'a guardian consented to ends with the minority.';
 
 CREATE FUNCTION check_person(p_bank integer, p_party uuid) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
@@ -1916,22 +1940,23 @@ CREATE TRIGGER family_helper_is_lawful BEFORE INSERT ON family_helper
     FOR EACH ROW EXECUTE FUNCTION check_helper();
 
 CREATE FUNCTION register_residents(
-    p_bank integer, p_residents uuid[], p_numbers text[], p_minor boolean[], p_actor uuid
+    p_bank integer, p_residents uuid[], p_numbers text[], p_minor_until timestamptz[],
+    p_actor uuid
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
-    INSERT INTO resident (bank_id, resident_id, member_number, is_minor)
-    SELECT p_bank, id, number, minor
-    FROM unnest(p_residents, p_numbers, p_minor) AS r(id, number, minor)
+    INSERT INTO resident (bank_id, resident_id, member_number, is_minor, minor_until)
+    SELECT p_bank, id, number, until IS NOT NULL, until
+    FROM unnest(p_residents, p_numbers, p_minor_until) AS r(id, number, until)
     ORDER BY id
     ON CONFLICT (bank_id, resident_id) DO UPDATE
     SET member_number = coalesce(resident.member_number, EXCLUDED.member_number),
-        is_minor = EXCLUDED.is_minor;
+        is_minor = EXCLUDED.is_minor, minor_until = EXCLUDED.minor_until;
     INSERT INTO membership (bank_id, resident_id, state, actor_id)
     SELECT p_bank, id, 'applied', p_actor FROM unnest(p_residents) AS id ORDER BY id;
 END $$;
 COMMENT ON FUNCTION register_residents IS
-    'Residents who apply for membership. One known by a pseudonym, or who comes back, keeps id, '
-    'accounts and number.';
+    'Residents who apply for membership; p_minor_until is null for adults. One known by a '
+    'pseudonym, or who comes back, keeps id, accounts and number.';
 
 CREATE FUNCTION lock_resident(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -1946,16 +1971,24 @@ LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
         SELECT resident_id FROM resident
         WHERE bank_id = p_bank AND is_minor
           AND (age_looked_on IS NULL OR age_looked_on < p_today)
-        ORDER BY resident_id LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED)
+        ORDER BY minor_until LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED)
     RETURNING resident_id;
 $$;
 COMMENT ON FUNCTION claim_minors IS
-    'Minors at whose birthday nobody looked today; from now on somebody has. Locks their rows.';
+    'Minors at whose birthday nobody looked today; from now on somebody has. First those of whom '
+    'it is known for the shortest time: whose birthday it is. Locks their rows.';
+
+CREATE FUNCTION prolong_minority(p_bank integer, p_resident uuid, p_until timestamptz)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    UPDATE resident SET minor_until = p_until
+    WHERE bank_id = p_bank AND resident_id = p_resident AND is_minor;
+$$;
+COMMENT ON FUNCTION prolong_minority IS 'Until when a minor is known to be one, after a look.';
 
 CREATE FUNCTION end_minority(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
-    UPDATE resident SET is_minor = false
+    UPDATE resident SET is_minor = false, minor_until = NULL
     WHERE bank_id = p_bank AND resident_id = p_resident AND is_minor;
     UPDATE guardianship SET ended_at = clock_timestamp()
     WHERE bank_id = p_bank AND minor_id = p_resident AND ended_at IS NULL;
@@ -2046,10 +2079,10 @@ GRANT INSERT ON resident, membership, guardianship, consent, minor_cap, family_h
     TO timebank_app;
 GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
 GRANT EXECUTE ON FUNCTION
-    find_membership, has_consent, is_guardian, may_help, check_person
+    find_membership, has_consent, is_known_minor, is_guardian, may_help, check_person
     TO timebank_app, timebank_auditor;
-GRANT EXECUTE ON FUNCTION register_residents, lock_resident, claim_minors, end_minority,
-    issue_card, revoke_card, hold_card
+GRANT EXECUTE ON FUNCTION register_residents, lock_resident, claim_minors, prolong_minority,
+    end_minority, issue_card, revoke_card, hold_card
     TO timebank_app;
 
 
@@ -5386,7 +5419,8 @@ LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION list_persons_behind IS
     'Whom it serves now if something is done to what a party owns: the party, a family''s members, '
-    'who works for a merchant, and the guardians of all these.';
+    'who works for a merchant, and the guardians of all these, also one whose part has just ended: '
+    'this keeps people from deciding, and lets nobody in.';
 
 GRANT EXECUTE ON FUNCTION list_persons_behind TO timebank_app;
 GRANT INSERT ON family_member TO timebank_app;

@@ -197,6 +197,7 @@ async def _find_band(request: Call, resident_id: UUID | None) -> AgeBand:
         access_of(request, Purpose.AGE_RULE),
         resident_id,
         datetime.now(bank.zone).date(),
+        zone=bank.zone,
     )
 
 
