@@ -1474,6 +1474,19 @@ CREATE UNIQUE INDEX role_granted_once ON role_grant
 CREATE INDEX role_grant_at_merchant ON role_grant (bank_id, merchant_id)
     WHERE revoked_at IS NULL AND merchant_id IS NOT NULL;
 
+CREATE FUNCTION check_role_grant() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NEW.branch_id IS DISTINCT FROM (SELECT root_id FROM bank WHERE bank_id = NEW.bank_id) THEN
+        PERFORM refuse('integrator_of_whole_bank', 'a system that posts reaches the whole bank');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_role_grant IS
+    'Nobody is told that a system posts for one branch: the policy does not hold it to that.';
+CREATE TRIGGER role_grant_of_integrator_is_lawful BEFORE INSERT ON role_grant FOR EACH ROW
+    WHEN (NEW.role = 'integrator') EXECUTE FUNCTION check_role_grant();
+
 CREATE TYPE session_method AS ENUM (
     'token',     -- issued by a command or as an API key
     'pin',       -- card and PIN: low value only

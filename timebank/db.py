@@ -90,6 +90,7 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "helper_named_by_another": SecondPersonNeededError,
     "witness_is_no_kin": SecondPersonNeededError,
     "helper_is_consented_to": ConsentMissingError,
+    "integrator_of_whole_bank": ForbiddenError,
     "membership_decided_by_another": SecondPersonNeededError,
     "membership_is_consented_to": ConsentMissingError,
     "membership_step_is_lawful": MembershipRefusedError,

@@ -53,6 +53,13 @@ REGISTRATION = [
         ok=201,
         made={"resident_id": "applicant_id"},
     ),
+    Row(
+        "POST /persons/{person_id:uuid}/application",
+        AT_DESK,
+        {"consents": ["membership"], "paper": "$registration_paper"},
+        ok=201,
+        made={"person_id": "former_id"},
+    ),
     Row("POST /residents/{resident_id:uuid}/leave", {**AT_DESK, **OWN}, {}, ok=201),
     Row("GET /residents/{resident_id:uuid}/consents", {**AT_DESK, **OWN}),
     Row(

@@ -127,6 +127,7 @@ HOLDS = [
 
 OVERSIGHT = [
     Row("GET /caps", dict.fromkeys(OVERSEEING, "any")),
+    Row("GET /minor-cap", dict.fromkeys(OVERSEEING, "any")),
     Row("GET /anomalies", dict.fromkeys(OVERSEEING, "any")),
 ]
 

@@ -2,6 +2,7 @@
 
 OPERATION_IDS = {
     "add_team",
+    "apply_again",
     "assign_wish",
     "award",
     "begin_enrolment",
@@ -50,6 +51,7 @@ OPERATION_IDS = {
     "get_code",
     "get_hold",
     "get_merchant",
+    "get_minor_cap",
     "get_offer",
     "get_own_data",
     "get_record",

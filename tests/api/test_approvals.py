@@ -378,3 +378,22 @@ async def test_a_list_of_people_is_approved_by_command_only(api: Api) -> None:
     rejected = await decided(coordinator, proposal, decision="rejected")
     assert (rejected.status_code, rejected.json()["state"]) == (200, "rejected")
     assert made.approval_id == UUID(proposal["approval_id"])
+
+
+async def test_a_repeated_proposal_is_answered_whatever_became_of_it(api: Api) -> None:
+    """What was proposed is done, or out of reach now: the same request has the same answer."""
+    here, there = [await open_branch(api.book) for _ in range(2)]
+    maker = await person(api, Role.COORDINATOR, here)
+    resident = await api.resident()
+    await place(api.book, resident.resident_id, here)
+    award = {"deed": "award", "account_id": str(resident.wallet), "points": 1}
+    first = await maker.caller.post("/approvals", award, key="proposal-1")
+    assert first.status_code == 201
+    await place(api.book, resident.resident_id, there)
+    again = await maker.caller.post("/approvals", award, key="proposal-2")
+    check_problem(again, "not_found")
+    repeated = await maker.caller.post("/approvals", award, key="proposal-1")
+    assert (repeated.status_code, repeated.json()) == (201, first.json())
+    assert repeated.headers["idempotent-replayed"] == "true"
+    other = await maker.caller.post("/approvals", {**award, "points": 2}, key="proposal-1")
+    check_problem(other, "idempotency_key_reused")

@@ -67,9 +67,10 @@ async def propose_a_deed(
     request: Call, data: JSONBody[ProposedDeed], idempotency_key: IdempotencyKey
 ) -> Response[ApprovalView]:
     """Propose what needs a second person; it lapses after 7 days."""
-    examined = await examine(request, data)
+    seen = None if await was_answered(request) else await examine(request, data)
 
     async def work(connection: Connection) -> Deed[ApprovalView]:
+        examined = seen or await examine(request, data)
         made = await propose(
             connection,
             request.user.bank_id,

@@ -141,23 +141,18 @@ async def register_residents(
     owners: list[tuple[UUID, Application]] = []
     for application in applications:
         data = complete(application.data, today)
-        if data.born_on is UNSET:
-            raise InvalidInputError("A birthday is needed.", pointer="/born_on")
         resident_id = application.resident_id or new_id()
         people[resident_id] = data
-        is_minor = band_on(data.born_on, today) is not AgeBand.ADULT
-        minor_until[resident_id] = (
-            known_minor_until(data.born_on, today, bank.zone) if is_minor else None
-        )
-        if is_minor and application.guardian_id is None:
-            raise GuardianNeededError
+        minor_until[resident_id] = _minor_until(data, bank, application.guardian_id)
         owners.append((resident_id, application))
     await register_parties(connection, bank.bank_id, PartyKind.PERSON, list(people))
     await add_persons(connection, ring, access, people)
     numbers = await apply_for_membership(connection, bank.bank_id, minor_until, access.reader_id)
     for resident_id, application in owners:
         by_id = application.guardian_id if minor_until[resident_id] else None
-        await _note(connection, access, resident_id, application, by_id)
+        await _note(
+            connection, bank.bank_id, resident_id, application, by_id, actor_id=access.reader_id
+        )
     return [
         Registered(resident_id, numbers[resident_id], minor_until[resident_id] is not None)
         for resident_id, _ in owners
@@ -172,15 +167,42 @@ async def register_resident(
     return registered
 
 
+async def apply_again(
+    connection: Connection, bank: Bank, person_id: UUID, application: Application, actor_id: UUID
+) -> Registered:
+    """Let a person apply of whom the vault knows the birthday, which stands in the application.
+
+    MembershipRefusedError for who is a member or has applied; else as `register_residents`.
+    """
+    until = _minor_until(application.data, bank, application.guardian_id)
+    numbers = await apply_for_membership(connection, bank.bank_id, {person_id: until}, actor_id)
+    guardian_id = application.guardian_id if until else None
+    await _note(connection, bank.bank_id, person_id, application, guardian_id, actor_id=actor_id)
+    return Registered(person_id, numbers[person_id], until is not None)
+
+
+def _minor_until(data: PersonalData, bank: Bank, guardian_id: UUID | None) -> datetime | None:
+    """Return until when somebody is known to be a minor, None for an adult; GuardianNeededError."""
+    today = local_today(bank)
+    if data.born_on is UNSET:
+        raise InvalidInputError("A birthday is needed.", pointer="/born_on")
+    if band_on(data.born_on, today) is AgeBand.ADULT:
+        return None
+    if guardian_id is None:
+        raise GuardianNeededError
+    return known_minor_until(data.born_on, today, bank.zone)
+
+
 async def _note(
     connection: Connection,
-    access: Access,
+    bank_id: int,
     resident_id: UUID,
     application: Application,
     guardian_id: UUID | None,
+    *,
+    actor_id: UUID,
 ) -> None:
     """Note what goes with an application: the guardian, the consents, the place."""
-    bank_id, actor_id = access.bank_id, access.reader_id
     if guardian_id:
         await name_guardian(
             connection,
