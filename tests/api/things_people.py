@@ -95,7 +95,7 @@ async def _resident(things: Things) -> UUID:
 
 async def _former(things: Things) -> UUID:
     """Who was a member."""
-    resident_id = await things.get("resident_id")
+    resident_id = await _admit(things, await _apply(things, new_id()))
     async with _at(things) as connection:
         await move_memberships(
             connection, things.book.bank_id, [resident_id], MembershipState.LEFT, new_id()
