@@ -6,8 +6,9 @@
 --   sign         In a posting and a balance: credit is +, debit is -. Wallets stand at or above 0,
 --                issuance accounts at or below 0, and all balances of a unit sum to 0.
 --   occurred_at  When the help was given. recorded_at: when the row was written. Both are instants.
---   lock order   Balance rows in the order of account_id, then new rows in that of transfer_id.
---                A transaction calls lock_balances or post_transfers for all its accounts at once.
+--   lock order   Advisory locks, the turn of large calls last; balance rows in the order of
+--                account_id; new rows in that of transfer_id. A transaction calls lock_balances or
+--                post_transfers for all its accounts at once.
 --   isolation    READ COMMITTED: each statement after the locks must see what was just committed.
 --   append-only  transfer, posting and request are written by functions and never edited.
 
@@ -131,20 +132,24 @@ COMMENT ON TABLE account IS 'What never changes of an account.';
 COMMENT ON COLUMN account.owner_id IS 'A random id of the registry; null for the bank''s own.';
 
 CREATE TABLE balance (
-    bank_id          integer     NOT NULL,
-    account_id       uuid        NOT NULL,
-    balance          bigint      NOT NULL DEFAULT 0,
-    seq              bigint      NOT NULL DEFAULT 0,
-    floor            bigint      NOT NULL,
-    ceiling          bigint      NOT NULL,
-    recorded_at      timestamptz NOT NULL DEFAULT '-infinity',
-    occurred_latest  timestamptz NOT NULL DEFAULT '-infinity',
+    bank_id          integer      NOT NULL,
+    account_id       uuid         NOT NULL,
+    unit             unit         NOT NULL,
+    kind             account_kind NOT NULL,
+    balance          bigint       NOT NULL DEFAULT 0,
+    seq              bigint       NOT NULL DEFAULT 0,
+    floor            bigint       NOT NULL,
+    ceiling          bigint       NOT NULL,
+    recorded_at      timestamptz  NOT NULL DEFAULT '-infinity',
+    occurred_latest  timestamptz  NOT NULL DEFAULT '-infinity',
     PRIMARY KEY (bank_id, account_id),
     CONSTRAINT balance_not_below_floor CHECK (balance >= floor),
     CONSTRAINT balance_not_above_ceiling CHECK (balance <= ceiling)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE balance IS
-    'The one hot mutable table: each account''s last posting, rebuilt from history by the audit.';
+    'The one hot mutable table: each account''s last posting, rebuilt from history by the audit. '
+    'It has all that posting asks of an account, so that nothing else is read.';
+COMMENT ON COLUMN balance.unit IS 'As in account, like kind; the audit compares.';
 COMMENT ON COLUMN balance.seq IS 'The number of postings, and the number of the last one.';
 
 CREATE TABLE transfer (
@@ -283,11 +288,11 @@ END $$;
 CREATE FUNCTION open_accounts(
     p_bank integer, p_accounts uuid[], p_units unit[], p_kinds account_kind[], p_owners uuid[]
 ) RETURNS SETOF account LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
-    INSERT INTO balance (bank_id, account_id, floor, ceiling)
-    SELECT p_bank, id,
+    INSERT INTO balance (bank_id, account_id, unit, kind, floor, ceiling)
+    SELECT p_bank, id, unit, kind,
            CASE WHEN kind IN ('issuance', 'debt') THEN 1 - (1::bigint << 53) ELSE 0 END,
            CASE WHEN kind IN ('issuance', 'debt') THEN 0 ELSE (1::bigint << 53) - 1 END
-    FROM unnest(p_accounts, p_kinds) AS r(id, kind);
+    FROM unnest(p_accounts, p_units, p_kinds) AS r(id, unit, kind);
     INSERT INTO account (bank_id, account_id, unit, kind, owner_id)
     SELECT p_bank, id, unit, kind, owner
     FROM unnest(p_accounts, p_units, p_kinds, p_owners) AS r(id, unit, kind, owner)
@@ -340,21 +345,16 @@ CREATE TYPE locked_balances AS (
 CREATE FUNCTION lock_balances(p_bank integer, p_accounts uuid[]) RETURNS locked_balances
 LANGUAGE sql SECURITY DEFINER
 SET search_path = timebank, pg_temp
-SET enable_nestloop = off  -- both tables by sorted keys, not a probe of account for each balance
-SET enable_seqscan = off   -- also in a plan that was made while they were empty
+SET enable_seqscan = off     -- also in a plan that was made while the table was empty
 SET enable_bitmapscan = off  -- the index gives the rows in their order: nothing to sort
 AS $$
     SELECT array_agg(account_id), array_agg(unit), array_agg(kind), array_agg(balance),
            array_agg(seq), array_agg(floor), array_agg(ceiling), array_agg(occurred_latest),
            max(recorded_at), array_agg(place)
-    FROM (SELECT locked.*, a.unit, a.kind
-          FROM (SELECT b.*, b.ctid AS place
-                FROM balance b
-                WHERE b.bank_id = p_bank AND b.account_id = ANY (p_accounts)
-                ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked
-          JOIN account a USING (bank_id, account_id)
-          WHERE a.bank_id = p_bank AND a.account_id = ANY (p_accounts)
-          ORDER BY account_id) AS known;
+    FROM (SELECT b.*, b.ctid AS place
+          FROM balance b
+          WHERE b.bank_id = p_bank AND b.account_id = ANY (p_accounts)
+          ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked;
 $$;
 COMMENT ON FUNCTION lock_balances IS
     'Locks balance rows in the order of account_id and reads them.';
@@ -578,6 +578,13 @@ COMMENT ON FUNCTION examine_transfers IS
     'What can be said of each transfer before its turn: known from an earlier call, a repeat '
     'within this one, or faulty in itself whatever the balances are.';
 
+CREATE FUNCTION for_each(p_column anyarray, p_size integer) RETURNS anyarray
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN cardinality(p_column) = 1
+                THEN array_fill(p_column[1], ARRAY[p_size]) ELSE p_column END;
+$$;
+COMMENT ON FUNCTION for_each IS 'A column of p_size rows: as it is, or its one value repeated.';
+
 CREATE FUNCTION post_transfers(
     p_bank integer, p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[],
     p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
@@ -610,6 +617,11 @@ BEGIN
         OR size < greatest(cardinality(p_chain_ids), cardinality(p_subjects),
                            cardinality(p_reverses), cardinality(p_reasons)) THEN
         RAISE EXCEPTION 'post_transfers needs arrays of one length' USING ERRCODE = '2202E';
+    END IF;
+    -- Large calls meet at nearly every row, so they take turns before it. Only a transaction that
+    -- has locked no row yet (a row lock takes an id) may wait for its turn: no deadlock.
+    IF size >= 500 AND pg_current_xact_id_if_assigned() IS NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('timebank large calls', p_bank));
     END IF;
     -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
     p_ids := p_ids[:];             p_kinds := p_kinds[:];          p_debits := p_debits[:];
@@ -3712,6 +3724,10 @@ SELECT make_sealed('signing_secret', 'sealed',
                    $$'timebank signing key|' || bank_id || '|' || key_id$$);
 
 CREATE TYPE certificate_status AS ENUM ('valid', 'revoked', 'superseded');
+CREATE TYPE revocation_reason AS ENUM ('wrong_data', 'lost', 'fraud', 'asked_for');
+COMMENT ON TYPE revocation_reason IS
+    'What is printed is wrong; the print was lost or its answer never came; service that was not '
+    'given; the volunteer wants it gone.';
 
 CREATE TABLE certificate (
     bank_id         integer            NOT NULL,
@@ -3733,7 +3749,10 @@ CREATE TABLE certificate (
     status          certificate_status NOT NULL DEFAULT 'valid',
     ended_by        uuid,
     ended_at        timestamptz,
+    revoked_for     revocation_reason,
     PRIMARY KEY (bank_id, certificate_id),
+    CONSTRAINT certificate_revoked_for_a_reason
+        CHECK ((status = 'revoked') = (revoked_for IS NOT NULL)),
     CONSTRAINT certificate_code_unique UNIQUE (bank_id, code),
     CONSTRAINT certificate_period_runs_forward CHECK (from_on <= until_on),
     CONSTRAINT certificate_ended_at_its_time CHECK ((status = 'valid') = (ended_at IS NULL))
@@ -3801,16 +3820,19 @@ COMMENT ON FUNCTION close_certificate IS
     'Writes a certificate of confirmed records of one person; its total is theirs and that of '
     'the signed statement.';
 
-CREATE FUNCTION revoke_certificate(p_bank integer, p_certificate uuid, p_actor uuid) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+CREATE FUNCTION revoke_certificate(
+    p_bank integer, p_certificate uuid, p_actor uuid, p_reason revocation_reason
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
     PERFORM FROM certificate WHERE (bank_id, certificate_id) = (p_bank, p_certificate)
     FOR NO KEY UPDATE;
     PERFORM refuse('certificate_exists', p_certificate::text) WHERE NOT FOUND;
-    UPDATE certificate SET status = 'revoked', ended_by = p_actor, ended_at = clock_timestamp()
+    UPDATE certificate SET status = 'revoked', ended_by = p_actor, ended_at = clock_timestamp(),
+                           revoked_for = p_reason
     WHERE (bank_id, certificate_id) = (p_bank, p_certificate) AND status <> 'revoked';
 END $$;
-COMMENT ON FUNCTION revoke_certificate IS 'Ends a certificate for good; again is harmless.';
+COMMENT ON FUNCTION revoke_certificate IS
+    'Ends a certificate for good; again is harmless, and the first reason stands.';
 
 CREATE FUNCTION supersede_certificates() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = timebank, pg_temp AS $$
@@ -4534,8 +4556,7 @@ BEGIN
     SELECT account_id INTO wish.merchant_account_id FROM account
     WHERE bank_id = wish.bank_id AND owner_id = wish.merchant_id
       AND (account.kind, unit) = ('merchant', 'points');
-    SELECT a.kind, b.balance INTO kind, stands
-    FROM account a JOIN balance b USING (bank_id, account_id)
+    SELECT b.kind, b.balance INTO kind, stands FROM balance b
     WHERE (bank_id, account_id) = (wish.bank_id, wish.source_account_id) AND unit = 'points';
     SELECT available INTO in_stock FROM stock
     WHERE (bank_id, offer_id) = (wish.bank_id, wish.offer_id);
@@ -5918,8 +5939,8 @@ REVOKE SELECT ON session, live_session, card, code_secret, signing_secret FROM t
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION
-    open_accounts, lock_balances, post_transfers, post_requests, find_answer, answer_request,
-    read_balance_as_of TO timebank_app;
+    for_each, open_accounts, lock_balances, post_transfers, post_requests, find_answer,
+    answer_request, read_balance_as_of TO timebank_app;
 GRANT EXECUTE ON FUNCTION may_move TO timebank_app, timebank_auditor;
 
 RESET ROLE;

@@ -54,6 +54,7 @@ def test_every_setting_is_read() -> None:
             "TIMEBANK_ARGON2_MEMORY_KIB": "64",
             "TIMEBANK_ARGON2_PASSES": "3",
             "TIMEBANK_PUBLIC_URL": "https://bank.example",
+            "TIMEBANK_FONT_DIR": "/usr/share/fonts/noto",
             "TIMEBANK_HOST": "0.0.0.0",  # noqa: S104 - only read, never bound
             "TIMEBANK_PORT": "0",
             "TIMEBANK_POOL_SIZE": "100",

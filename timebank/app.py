@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Response, Router
 from litestar.config.app import AppConfig
 from litestar.handlers import HTTPRouteHandler
 
@@ -52,38 +52,40 @@ from timebank.database import open_database
 from timebank.jobs import running_jobs
 from timebank.logs import set_up_logs
 from timebank.people.access import Action
+from timebank.web import site
+from timebank.web.pages import show_refusal, wants_page
 
-_ROUTERS = (
-    accounts.router,
-    transfers.router,
-    logins.router,
-    credentials.router,
-    invitations.router,
-    api_keys.router,
-    approvals.router,
-    oversight.router,
-    merchants.router,
-    offers.router,
-    holds.router,
-    tills.router,
-    redemption_oversight.router,
-    residents.router,
-    persons.router,
-    applications.router,
-    kin.router,
-    cards.router,
-    sheets.router,
-    branches.router,
-    activities.router,
-    attendance.router,
-    records.router,
-    summaries.router,
-    rates.router,
-    wishes.router,
-    certificates.router,
-    health.router,
+_SUBJECTS = (
+    accounts,
+    transfers,
+    logins,
+    credentials,
+    invitations,
+    api_keys,
+    approvals,
+    oversight,
+    merchants,
+    offers,
+    holds,
+    tills,
+    redemption_oversight,
+    residents,
+    persons,
+    applications,
+    kin,
+    cards,
+    sheets,
+    branches,
+    activities,
+    attendance,
+    records,
+    summaries,
+    rates,
+    wishes,
+    certificates,
+    health,
 )
-"""What is served below /api/v1, subject by subject."""
+"""What is served below /api/v1, each module by its router."""
 
 
 class UndeclaredActionError(Exception):
@@ -105,13 +107,13 @@ def create_app(settings: Settings | None = None) -> Litestar:
             finally:
                 desk.close()
 
-    v1 = Router("/api/v1", route_handlers=_ROUTERS)
+    v1 = Router("/api/v1", route_handlers=[subject.router for subject in _SUBJECTS])
     app = Litestar(
-        [v1, explain_problem, send_asset],
+        [v1, explain_problem, send_asset, site.router],
         lifespan=[with_desk],
         middleware=[Gate],
         request_class=Call,
-        exception_handlers={Exception: answer_error},
+        exception_handlers={Exception: _refuse},
         openapi_config=openapi_config(),
         request_max_body_size=LARGEST_BODY,
         before_send=[answer_with_request_id],
@@ -119,6 +121,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
     )
     refuse_undeclared(app)
     return app
+
+
+def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Answer programs with a problem, and whoever looks for a page with one."""
+    return show_refusal(request, error) if wants_page(request) else answer_error(request, error)
 
 
 def _without_litestar_logging(config: AppConfig) -> AppConfig:

@@ -22,6 +22,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     argon2_memory_kib: Annotated[int, Meta(ge=8, le=1 << 20)] = 47104
     argon2_passes: Annotated[int, Meta(ge=1, le=10)] = 1
     public_url: Annotated[str, Meta(pattern="^https://[^/?#]+(/[^?#]*)?$")] | None = None
+    font_dir: Path | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8470
     pool_size: Annotated[int, Meta(ge=2, le=100)] = 8

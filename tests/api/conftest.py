@@ -12,7 +12,7 @@ from litestar import Litestar
 from tests.api.client import Api
 from tests.api.counter import Counter
 from tests.api.logins import Door
-from tests.api.service import Service, key_file, serving
+from tests.api.service import FONTS, PUBLIC_URL, Service, key_file, serving
 from tests.book import Book
 from tests.people.desk import Desk
 from tests.redemption.market import noon_zone
@@ -56,6 +56,8 @@ async def app(server: Server, worker_database: str) -> Litestar:
             database_url=server.dsn(worker_database, "timebank_app"),
             master_key_file=key_file(),
             argon2_memory_kib=64,
+            public_url=PUBLIC_URL,
+            font_dir=FONTS,
             job_seconds=0,  # tests of other banks share the database
         )
     )

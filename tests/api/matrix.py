@@ -6,6 +6,7 @@ does not name is answered 403 everywhere.
 
 from collections.abc import Sequence
 
+from tests.api.matrix_certificates import CERTIFICATES
 from tests.api.matrix_people import PEOPLE
 from tests.api.matrix_redemption import REDEMPTION_ROWS
 from tests.api.matrix_service import SERVICE
@@ -204,5 +205,6 @@ ROWS: Sequence[Row] = [
     *TREE,
     *PEOPLE,
     *SERVICE,
+    *CERTIFICATES,
     *REDEMPTION_ROWS,
 ]

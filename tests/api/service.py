@@ -17,6 +17,9 @@ import httpx
 
 from timebank.people.vault_keys import ensure_key_file
 
+PUBLIC_URL = "https://timebank.test"
+FONTS = Path(__file__).parents[1] / "fonts"
+
 
 @dataclass(frozen=True)
 class Service:
@@ -68,6 +71,7 @@ async def serving(folder: Path, environment: Mapping[str, str]) -> AsyncIterator
     secrets = {
         "TIMEBANK_MASTER_KEY_FILE": str(key_file()),
         "TIMEBANK_ARGON2_MEMORY_KIB": "64",
+        "TIMEBANK_PUBLIC_URL": PUBLIC_URL,
         "TIMEBANK_JOB_SECONDS": "0",  # tests of other banks share the database
     }
     command = [sys.executable, "-m", "timebank", "serve", "--port", str(service.port)]

@@ -43,6 +43,9 @@ LABELS = {
 MAY_SHOW = {"GET /persons/{person_id:uuid}/personal", "GET /me", "POST /me/export"}
 """The only answers that hold personal data, for whoever may see it."""
 
+PRINTS = {("body", "POST /residents/{resident_id:uuid}/certificates")}
+"""What is to be printed comes back on the print, to whoever ordered it, and is kept nowhere."""
+
 
 @dataclass(frozen=True)
 class Canary:
@@ -274,7 +277,8 @@ def betrayals(stage: Stage) -> list[tuple[str, str]]:
         if way == "path" and answer.is_error:
             text = text.replace(json.dumps(answer.json()["instance"])[1:-1], "")
         shown = (text + str(answer.headers)).encode()
-        if (way != "life" or row not in MAY_SHOW) and found_in(shown, stage.canary.forms):
+        may_show = (way, row) in PRINTS or (way == "life" and row in MAY_SHOW)
+        if not may_show and found_in(shown, stage.canary.forms):
             found.append((way, row))
     return found
 

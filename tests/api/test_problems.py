@@ -6,9 +6,10 @@ import pytest
 
 from tests.api.client import Api, check_problem
 from timebank.api import error_docs
-from timebank.api.problems import PROBLEM_KINDS, preferred_language
+from timebank.api.problems import PROBLEM_KINDS
 from timebank.api.refusals import describe, without_values
 from timebank.domain.errors import BankNotFoundError
+from timebank.domain.languages import preferred_language
 from timebank.domain.ledger import TransferStatus
 from timebank.domain.redemption import RedemptionStatus
 
@@ -21,7 +22,6 @@ def test_the_docs_are_fresh() -> None:
 def test_every_error_has_a_kind_or_comes_from_commands_only() -> None:
     assert set(error_docs.only_from_commands()) == {
         "bank_not_found",
-        "certificate_forged",
         "import_refused",
         "import_too_late",
         "unsafe_key_file",

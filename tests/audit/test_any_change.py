@@ -69,6 +69,8 @@ CHANGES = {
     "balance": {
         "bank_id": ANOTHER_BANK,
         "account_id": ANOTHER_ID,
+        "unit": ("(array_remove(enum_range({}), {}))[1]",),
+        "kind": tuple(f"(array_remove(enum_range({{}}), {{}}))[{n}]" for n in (1, 2, 3)),
         "balance": NUMBER,
         "seq": NUMBER,
         "floor": NUMBER,

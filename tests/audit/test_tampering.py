@@ -128,6 +128,8 @@ ROWS = {
     "seq of a balance": (BALANCE.format("seq = seq + 1"), 4, "balance {b.wallet}"),
     "recorded_at of a balance": (BALANCE.format("recorded_at = now()"), 3, "balance {b.wallet}"),
     "latest of a balance": (BALANCE.format("occurred_latest = now()"), 3, "balance {b.wallet}"),
+    "unit of a balance": (BALANCE.format("unit = 'hours'"), 3, "balance {b.wallet}"),
+    "kind of a balance": (BALANCE.format("kind = 'pool'"), 3, "balance {b.wallet}"),
     "floor": (BALANCE.format("floor = -100"), 6, "balance {b.wallet}"),
     "ceiling": (BALANCE.format("ceiling = ceiling + 1"), 6, "balance {b.wallet}"),
     "extra transfer": (COPY_TRANSFER.format(90, 90, "asked"), 2, "00000000beef"),

@@ -27,7 +27,7 @@ async def test_from_key_to_paper(
     async def call(*words: str) -> Result:
         return await asyncio.to_thread(run, *words, DATABASE_URL=url, MASTER_KEY_FILE=key_file)
 
-    asked = ["--from", "2026-01-01", "--until", "2026-12-31", "--bank", book.bank.code]
+    asked = ["--from", "2026-01-01", "--until", "2026-01-31", "--bank", book.bank.code]
     said = ["--in-charge", "甲", "--handler", "乙", "--contact", "丙"]
     missing = await call("certificate", "issue", str(person), *asked, *said)
     assert missing.exit_code == 1
@@ -44,13 +44,26 @@ async def test_from_key_to_paper(
     assert "1 小时 30 分" in good.stdout
     forged.write_text(issued.stdout.replace('\\"minutes\\":90', '\\"minutes\\":91'))
     assert forged.read_text() != paper.read_text()
-    for bad in (forged, keys):
+    for bad, known, code in ((forged, keys, 1), (keys, keys, 1), (paper, paper, 2)):
         refused = await asyncio.to_thread(
-            run, "certificate", "verify", str(bad), "--keys", str(keys)
+            run, "certificate", "verify", str(bad), "--keys", str(known)
         )
-        assert refused.exit_code == 1
+        assert refused.exit_code == code, refused.output
     page = await asyncio.to_thread(
-        run, "certificate", "print", str(paper), "--base-url", "https://bank.example"
+        run,
+        "certificate",
+        "print",
+        str(paper),
+        "--base-url",
+        "https://bank.example",
+        "--form",
+        "html",
     )
     document = msgspec.json.decode(issued.stdout, type=Document)
     assert document.printed.name in page.stdout
+    address = {"PUBLIC_URL": "https://bank.example", "FONT_DIR": str(tmp_path)}
+    pdf = await asyncio.to_thread(run, "certificate", "print", str(paper), **address)
+    assert pdf.exit_code == 1
+    assert "fonts-noto-cjk" in pdf.stderr
+    nowhere = await asyncio.to_thread(run, "certificate", "print", str(paper))
+    assert "TIMEBANK_PUBLIC_URL" in nowhere.stderr

@@ -7,8 +7,9 @@ import pytest
 
 from tests.domain.test_lots import ANN, BOB, RULES, Story
 from timebank.domain.explaining import Explainer, Explanation
+from timebank.domain.languages import Language
 from timebank.domain.lots import LotFold
-from timebank.domain.plain_words import Language, explain_in_words
+from timebank.domain.plain_words import explain_in_words
 
 CLEANING, LESSON, RICE, OIL, TEA = (UUID(int=n) for n in range(101, 106))
 NAMES = {CLEANING: "周五清洁", RICE: "大米 5 公斤", OIL: "食用油"}

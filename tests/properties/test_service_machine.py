@@ -186,7 +186,7 @@ class ServiceMachine(RuleBasedStateMachine):
         rows = self.run(
             self.book.pool.fetch(
                 "SELECT owner_id, unit, sum(balance)::bigint "
-                "FROM account JOIN balance USING (bank_id, account_id) "
+                "FROM account JOIN balance USING (bank_id, account_id, unit, kind) "
                 "WHERE bank_id = $1 AND kind IN ('wallet', 'debt') GROUP BY owner_id, unit",
                 self.book.bank_id,
             )

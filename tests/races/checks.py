@@ -7,10 +7,12 @@ transaction holds, and goes on when that one ends. No check waits for luck.
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from hashlib import sha256
 from typing import Any, TypeVar
+from uuid import UUID
 
 import asyncpg
 
@@ -26,6 +28,9 @@ T = TypeVar("T")
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE", "dev") != "dev"
 
 FINGERPRINT = sha256(b"a request").digest()
+
+LARGE = 500
+"""Transfers in a call that takes its turn."""
 
 WAITING_LIMIT = 10.0
 """Seconds until a call that should be held up, or let go, counts as a fault."""
@@ -84,6 +89,15 @@ async def post_on(connection: Connection, book: Book, *transfers: Transfer) -> l
     return [str(outcome.status) for outcome in outcomes]
 
 
+async def award_in_one_call(
+    connection: Connection, book: Book, wallet: UUID, unit: Unit = Unit.POINTS
+) -> Counter[str]:
+    """Make so many awards of 1 that the call counts as large; return how many had which status."""
+    return Counter(
+        await post_on(connection, book, *(book.award(wallet, 1, unit) for _ in range(LARGE)))
+    )
+
+
 def expect(found: object, wanted: object) -> None:
     """Fail unless these are equal."""
     assert found == wanted, f"{found} instead of {wanted}"
@@ -105,7 +119,7 @@ WITH line AS (
            (array_agg(balance_after ORDER BY seq DESC))[1] AS last_balance
     FROM line GROUP BY account_id
 )
-SELECT 'unit does not sum to zero: ' || unit FROM balance JOIN account USING (bank_id, account_id)
+SELECT 'unit does not sum to zero: ' || unit FROM balance
 WHERE bank_id = $1 GROUP BY unit HAVING sum(balance) <> 0
 UNION ALL
 SELECT 'balance is not the sum of its postings: ' || b.account_id
@@ -244,6 +258,33 @@ async def check_accounts_in_opposite_orders_do_not_deadlock(book: Book) -> None:
             going = await hold_up(book, first, post_on(first, book, *there))
             coming = await hold_up(book, second, post_on(second, book, *back))
         expect(await answers_of(going, coming), [["posted", "posted"]] * 2)
+    await check_books(book)
+
+
+async def check_large_calls_take_turns(book: Book) -> None:
+    """A large call waits for another one, though they have no account in common."""
+    points, hours = await book.open_account(), await book.open_account(unit=Unit.HOURS)
+    async with connections(book, 2) as (first, second):
+        async with first.transaction():
+            await award_in_one_call(first, book, points)
+            late = award_in_one_call(second, book, hours, Unit.HOURS)
+            waiting = await hold_up(book, second, late)
+        expect(await answers_of(waiting), [{"posted": LARGE}])
+    await check_books(book)
+
+
+async def check_a_large_call_after_a_lock_does_not_deadlock(book: Book) -> None:
+    """Who has locked a wallet does not wait for the turn of one who waits for that wallet."""
+    wallet = await book.open_account()
+    async with connections(book, 2) as (first, second):
+        async with first.transaction():
+            await lock_balances(first, book.bank_id, [wallet, book.issuance[Unit.POINTS]])
+            late = award_in_one_call(second, book, wallet)
+            waiting = await hold_up(book, second, late)
+            with errors_are_faults():
+                await award_in_one_call(first, book, wallet)
+        expect(await answers_of(waiting), [{"posted": LARGE}])
+    expect(await book.balance(wallet), 2 * LARGE)
     await check_books(book)
 
 

@@ -42,6 +42,16 @@ CASES: dict[str, tuple[list[Edit], Check, str]] = {
         checks.check_keys_in_opposite_orders_do_not_deadlock,
         "DeadlockDetectedError",
     ),
+    "no turns of large calls": (
+        [variants.NO_TURNS],
+        checks.check_large_calls_take_turns,
+        "not held up",
+    ),
+    "a turn after a lock": (
+        [variants.TURN_AFTER_A_LOCK],
+        checks.check_a_large_call_after_a_lock_does_not_deadlock,
+        "DeadlockDetectedError",
+    ),
     "no deduplication": (
         [variants.NO_DEDUPLICATION],
         checks.check_repeat_is_answered_as_the_first,

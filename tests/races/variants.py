@@ -25,8 +25,24 @@ NO_LOCK = Edit(
     "ORDER BY b.account_id) AS locked",
 )
 UNSORTED_LOCKS = Edit(
-    "ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked",
-    "ORDER BY array_position(p_accounts, b.account_id) FOR NO KEY UPDATE OF b) AS locked",
+    """\
+    FROM (SELECT b.*, b.ctid AS place
+          FROM balance b
+          WHERE b.bank_id = p_bank AND b.account_id = ANY (p_accounts)
+          ORDER BY b.account_id FOR NO KEY UPDATE OF b) AS locked;
+""",
+    """\
+    FROM (SELECT * FROM (
+              SELECT b.*, b.ctid AS place
+              FROM balance b
+              WHERE b.bank_id = p_bank AND b.account_id = ANY (p_accounts)
+              ORDER BY array_position(p_accounts, b.account_id) FOR NO KEY UPDATE OF b) AS found
+          ORDER BY account_id) AS locked;
+""",
+)
+NO_TURNS = Edit("IF size >= 500 AND", "IF false AND")
+TURN_AFTER_A_LOCK = Edit(
+    "IF size >= 500 AND pg_current_xact_id_if_assigned() IS NULL", "IF size >= 500"
 )
 UNSORTED_IDS = Edit("WHERE is_new[n] ORDER BY p_ids[n];", "WHERE is_new[n];")
 UNSORTED_KEYS = Edit(

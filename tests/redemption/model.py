@@ -17,6 +17,8 @@ ENDED = {
     HoldState.EXPIRED: Status.HOLD_EXPIRED,
 }
 
+NOTHING_UNTIL_SET = {CapScope.CARD_DAY, CapScope.GIFT_DAY, CapScope.REISSUE_DAY}
+
 Key = tuple[CapScope, UUID, UUID | None]
 """What a cap counts by, the day being today or none: scope, subject and offer."""
 
@@ -68,14 +70,22 @@ class Told:
 
 @dataclass
 class Model:
-    """A market: `owners` says whose each wallet or pool is, as points are held for an owner."""
+    """A market: `owners` says whose each wallet or pool is, as points are held for an owner.
+
+    `wallets` are those of the accounts that are no pools.
+    """
 
     merchant_id: UUID
     owners: dict[UUID, UUID] = field(default_factory=dict)
+    wallets: set[UUID] = field(default_factory=set)
     things: dict[UUID, Thing] = field(default_factory=dict)
     points: Counter[UUID] = field(default_factory=Counter)
     held: Counter[UUID] = field(default_factory=Counter)
     till: int = 0
+    retired: int = 0
+    unsettled: list[int] = field(default_factory=list)
+    drafted: list[int] | None = None
+    carried: int = 0
     caps: dict[CapScope, int | None] = field(default_factory=dict)
     used: Counter[Key] = field(default_factory=Counter)
     holds: dict[UUID, Held] = field(default_factory=dict)
@@ -106,12 +116,63 @@ class Model:
         what = ("restock", offer_id, units)
         return self._once(act_id, what, lambda: self._restock(offer_id, units))
 
+    def gift(self, act_id: UUID, giver: UUID, to: UUID, points: int) -> Told:
+        """Give points from wallet to wallet or pool; `giver` is the wallet."""
+        what = ("gift", giver, to, points)
+        key = (CapScope.GIFT_DAY, self.owners[giver], None)
+        return self._once(act_id, what, lambda: self._give(giver, to, points, key))
+
+    def reissue(self, act_id: UUID, to: UUID, points: int) -> Told:
+        """Give points of the till on."""
+        key = (CapScope.REISSUE_DAY, self.merchant_id, None)
+        return self._once(
+            act_id, ("reissue", to, points), lambda: self._give(None, to, points, key)
+        )
+
+    def allocate(self, act_id: UUID, pool: UUID, to: UUID, points: int) -> Told:
+        """Give points of a pool; two persons agreed, so there is no cap."""
+        what = ("allocate", pool, to, points)
+        return self._once(act_id, what, lambda: self._give(pool, to, points, None))
+
     def sweep(self) -> int:
         """End what is overdue."""
         due = [held for held in self.holds.values() if self._is_due(held)]
         for held in due:
             self._close(held, HoldState.EXPIRED, 0)
         return len(due)
+
+    def end(self, hold_id: UUID) -> None:
+        """End one that is overdue, as a sweeper came to it."""
+        assert self._is_due(self.holds[hold_id])
+        self._close(self.holds[hold_id], HoldState.EXPIRED, 0)
+
+    def expire(self, taken: Mapping[UUID, int]) -> None:
+        """Take what is past its last day out of wallets and pools."""
+        self.points.subtract(taken)
+        self.retired += sum(taken.values())
+
+    # ---- Settlement ----------------------------------------------------------------------------
+
+    def draft(self) -> int | None:
+        """Draft all that happened in the till since the last one; its total, None if nothing."""
+        if not self.unsettled:
+            return None
+        self.drafted, self.unsettled = self.unsettled, []
+        return sum(self.drafted)
+
+    def discard(self) -> None:
+        """Take the draft back: its lines are unsettled again."""
+        self.unsettled = (self.drafted or []) + self.unsettled
+        self.drafted = None
+
+    def close(self) -> tuple[int, int]:
+        """Pay what is drafted and carried, at most what the till has; return paid and carried."""
+        due = self.carried + sum(self.drafted or [])
+        paid = max(0, min(due, self.till))
+        self.till -= paid
+        self.retired += paid
+        self.carried, self.drafted = due - paid, None
+        return paid, self.carried
 
     def _once(self, act_id: UUID, what: object, decide: object) -> Told:
         if act_id not in self.acts:
@@ -196,12 +257,31 @@ class Model:
             status = Status.MERCHANT_LACKS_POINTS
         else:
             status = Status.DONE
-            self.till -= points
+            self._add_to_till(-points)
             self.points[held.asked.source] += points
             held.refunded += points
             held.returned += returned
             self._add_stock(held.asked.offer_id, returned)
         return Told(status, points=points)
+
+    def _give(self, source: UUID | None, to: UUID, points: int, cap_key: Key | None) -> Told:
+        """From a wallet or pool, or from the till."""
+        cap = self._cap(cap_key) if cap_key else None
+        if points < 1:
+            return Told(Status.AMOUNT_OUT_OF_RANGE, points=points)
+        if cap_key and cap is not None and self.used[cap_key] + points > cap:
+            return Told(Status.CAP_EXCEEDED, cap=cap_key[0], points=points)
+        if points > (self.points[source] if source else self.till):
+            lacks = Status.INSUFFICIENT_POINTS if source else Status.MERCHANT_LACKS_POINTS
+            return Told(lacks, points=points)
+        if source:
+            self.points[source] -= points
+        else:
+            self._add_to_till(-points)
+        self.points[to] += points
+        if cap_key:
+            self.used[cap_key] += points
+        return Told(Status.DONE, points=points)
 
     def _restock(self, offer_id: UUID, units: int) -> Told:
         thing = self.things.get(offer_id)
@@ -220,11 +300,16 @@ class Model:
         asked = held.asked
         rest = asked.quantity - captured
         self.held[self.owners[asked.source]] -= asked.quantity * held.price
-        self.till += captured * held.price
+        if captured:
+            self._add_to_till(captured * held.price)
         self.points[asked.source] += rest * held.price
         self._add_stock(asked.offer_id, rest)
         self.used.subtract(self._adds(asked, held.price, rest))
         held.state, held.captured = state, captured
+
+    def _add_to_till(self, points: int) -> None:
+        self.till += points
+        self.unsettled.append(points)
 
     def _add_stock(self, offer_id: UUID | None, units: int) -> None:
         thing = self.things.get(offer_id) if offer_id else None
@@ -248,7 +333,7 @@ class Model:
         if offer_id:
             thing = self.things[offer_id]
             return thing.per_person if scope is CapScope.OFFER_PERSON else thing.per_person_day
-        return self.caps.get(scope, 0 if scope is CapScope.CARD_DAY else None)
+        return self.caps.get(scope, 0 if scope in NOTHING_UNTIL_SET else None)
 
     def _ended(self, held: Held) -> Status | None:
         return Status.HOLD_EXPIRED if self._is_due(held) else ENDED.get(held.state)

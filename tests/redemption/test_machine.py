@@ -1,15 +1,19 @@
-"""Redemption against the model: whatever is done in whatever order, answers and state agree."""
+"""Redemption against the model: whatever is done in whatever order, answers and state agree.
 
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+To the acts on holds come gifts, allocations, settlements, time that passes and points that expire.
+Which points have expired is asked of the model of single points, by the journal alone.
+"""
+
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -17,331 +21,180 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.book import STAFF, Book
+from tests.book import STAFF
+from tests.conftest import SERVER_SETTINGS
+from tests.ledger.ageing import add_rule, pass_days
 from tests.properties.test_ledger_machine import Database
+from tests.properties.test_lots_in_the_book import list_rules, tell_the_model
 from tests.races.checks import THOROUGH
-from tests.redemption.market import HOUR, INSTANT, Market, noon_zone
-from tests.redemption.model import Asked, Model, Thing, Told
-from timebank.db import repeat_on_conflict
-from timebank.domain.ledger import AccountKind, ReversalReason
-from timebank.domain.redemption import Answer, CapScope, Channel, Wish
+from tests.redemption.machine import SMALL, RedemptionMachine
+from tests.redemption.test_settlements import ONE, approve, close, draft
+from timebank.db import transaction
+from timebank.domain.redemption import Answer
+from timebank.domain.settlement import Settlement
+from timebank.domain.settlement_errors import SettlementRefusedError
 from timebank.embedded import Server
+from timebank.ledger.expiry import expire_points, read_today
 from timebank.ledger.ids import new_id
-from timebank.ledger.reversals import reverse
-from timebank.redemption import offers
-from timebank.redemption.holds import sweep
+from timebank.redemption import exchange, families, settlements
 
-CLERKS = [new_id(), new_id()]
-STRANGER = UUID(int=404)
-SCOPES = [CapScope.PERSON_DAY, CapScope.CARD_DAY, CapScope.MERCHANT_DAY, CapScope.CLERK_DAY]
-PICK = st.integers(0, 10**6)
-SMALL = st.integers(0, 6)
-
-STATE = """
-SELECT 'balance', a.kind::text, a.owner_id::text, b.balance::text
-FROM account a JOIN balance b USING (bank_id, account_id)
-WHERE bank_id = $1 AND a.kind <> 'issuance'
-UNION ALL
-SELECT 'hold', hold_id::text, state::text, format('%s %s %s', captured, refunded, returned)
-FROM hold WHERE bank_id = $1
-UNION ALL
-SELECT 'stock', offer_id::text, '', available::text FROM stock WHERE bank_id = $1
-UNION ALL
-SELECT 'cap', scope::text, format('%s %s', subject_id, nullif(offer_id, nil_id())), used::text
-FROM cap_use WHERE bank_id = $1 AND used <> 0
-UNION ALL
-SELECT 'act', act_id::text, status::text, coalesce(cap::text, '')
-FROM redemption_act WHERE bank_id = $1 AND kind <> 'expire'
-"""
+POINTS = st.integers(0, 12)
 
 
-class RedemptionMachine(RuleBasedStateMachine):
-    """Does everything in a new bank and in the model, and compares all that can be seen."""
+class ProgrammeMachine(RedemptionMachine):
+    """All that moves points of residents, merchants and pools, together."""
 
     steps = 0
 
-    def __init__(self, database: Database) -> None:
-        super().__init__()
-        self.run = database.run
-        book = self.run(Book.open(database.pool, time_zone=noon_zone()))
-        self.market: Market = self.run(Market.open(book))
-        self.model = Model(self.market.merchant_id)
-        self.residents = [self.run(self.market.resident()) for _ in range(2)]
-        self.pool = self.run(book.open_account(AccountKind.POOL, owner_id=new_id()))
-        self.model.owners = {wallet: resident for resident, wallet in self.residents}
-        self.model.owners[self.pool] = self.pool
-        self.awards: list[tuple[UUID, UUID, int]] = []
-        self.done: list[tuple[Any, ...]] = []
-        self.hold_ids: list[UUID] = []
+    def __init__(self, database: Database, superuser: asyncpg.Connection) -> None:
+        super().__init__(database)
+        self.superuser = superuser
+        self.bank = self.market.book.bank
+        self.drafted: Settlement | None = None
+        kin = {resident: True for resident, _ in self.residents}
+        family_id = new_id()
+        self.run(self.market.run(families.found_family, family_id, kin))
+        [pool] = self.run(self.market.run(families.list_pools_of, self.residents[0][0]))
+        self.family_pool = pool.account_id
+        self.model.owners[self.family_pool] = family_id
 
-    @initialize(
-        things=st.lists(
-            st.tuples(
-                st.integers(1, 4),
-                st.none() | st.just(0),
-                st.none() | st.integers(1, 4),
-                st.none() | st.integers(1, 6),
-            ),
-            min_size=2,
-            max_size=3,
-        ),
-        caps=st.lists(st.tuples(st.sampled_from(SCOPES), st.integers(0, 30)), max_size=3),
-    )
-    def begin(self, things: Sequence[tuple[Any, ...]], caps: Sequence[tuple[Any, int]]) -> None:
-        for price, stock, day, whole in things:
-            terms = {"per_person_day": day, "per_person": whole}
-            offer_id = self.run(self.market.offer(price, stock, **terms))
-            self.model.things[offer_id] = Thing(price, stock, day, whole)
-            if stock is not None:
-                self.restock_as(new_id(), offer_id, 5)
-        for scope, points in caps:
-            self.set_cap(scope, points)
-        for account in self.model.owners:
-            self.award(list(self.model.owners).index(account), 20)
+    # ---- Exchange ------------------------------------------------------------------------------
 
-    # ---- What happens around -------------------------------------------------------------------
+    @rule(who=SMALL, to=SMALL, points=POINTS)
+    def give(self, who: int, to: int, points: int) -> None:
+        giver, other = self.residents[who % 2], self.residents[1 - who % 2]
+        receivers = [other[1], self.community, self.family_pool]
+        self.give_as(new_id(), giver, receivers[to % 3], points)
 
-    @rule(which=SMALL, amount=st.integers(1, 20))
-    def award(self, which: int, amount: int) -> None:
-        account = list(self.model.owners)[which % len(self.model.owners)]
-        award = self.market.book.award(account, amount)
-        self.run(self.market.book.post_all(award))
-        self.awards.append((award.transfer_id, account, amount))
-        self.model.points[account] += amount
+    @rule(to=SMALL, points=POINTS)
+    def reissue(self, to: int, points: int) -> None:
+        self.reissue_as(new_id(), list(self.model.owners)[to % len(self.model.owners)], points)
 
-    @precondition(lambda self: self.awards)
-    @rule(pick=PICK)
-    def reverse_award(self, pick: int) -> None:
-        original_id, account, amount = self.awards[pick % len(self.awards)]
-        outcomes = self.run(
-            repeat_on_conflict(
-                self.market.book.pool,
-                lambda c: reverse(
-                    c,
-                    self.market.bank_id,
-                    original_id,
-                    reversal_id=new_id(),
-                    actor_id=STAFF,
-                    reason=ReversalReason.DUPLICATE,
-                ),
-            )
-        )
-        covered = self.model.points[account] >= amount
-        assert (outcomes[-1].status == "posted") is covered
-        if covered:
-            self.model.points[account] -= amount
-            self.awards.remove((original_id, account, amount))
+    @rule(who=SMALL, points=POINTS)
+    def allocate(self, who: int, points: int) -> None:
+        self.allocate_as(new_id(), self.residents[who % 2][1], points)
 
-    @rule(scope=st.sampled_from(SCOPES), points=st.none() | st.integers(0, 30))
-    def set_cap(self, scope: CapScope, points: int | None) -> None:
-        self.run(self.market.cap(scope, points))
-        self.model.caps[scope] = points
+    def give_as(self, act_id: UUID, giver: tuple[UUID, UUID], to: UUID, points: int) -> None:
+        self.done.append((self.give_as, act_id, giver, to, points))
+        named = {"giver_id": giver[0], "to_account_id": to, "points": points, "actor_id": giver[0]}
+        answer = self.act(exchange.give, act_id, **named)
+        self.compare(answer, self.model.gift(act_id, giver[1], to, points))
 
-    @precondition(lambda self: self.model.till > 0)
-    @rule(amount=SMALL)
-    def give_on(self, amount: int) -> None:
-        wallet, amount = self.residents[0][1], min(amount + 1, self.model.till)
-        given = self.market.book.transfer(self.market.till, wallet, amount, kind="reissue")
-        self.run(self.market.book.post_all(given))
-        self.model.till -= amount
-        self.model.points[wallet] += amount
+    def reissue_as(self, act_id: UUID, to: UUID, points: int) -> None:
+        self.done.append((self.reissue_as, act_id, to, points))
+        named = {"merchant_id": self.market.merchant_id, "to_account_id": to, "points": points}
+        answer = self.act(exchange.reissue, act_id, actor_id=STAFF, **named)
+        self.compare(answer, self.model.reissue(act_id, to, points))
 
-    @precondition(lambda self: len(self.hold_ids) > 15)
-    @rule(pick=PICK)
-    def withdraw(self, pick: int) -> None:
-        offer_id, thing = list(self.model.things.items())[pick % len(self.model.things)]
-        if not thing.withdrawn and pick % 5 == 0:
-            market = self.market
-            self.run(market.run(offers.withdraw_offer, market.merchant_id, offer_id))
-            thing.withdrawn = True
+    def allocate_as(self, act_id: UUID, to: UUID, points: int) -> None:
+        self.done.append((self.allocate_as, act_id, to, points))
+        named = {"branch_id": self.bank.root_id, "to_account_id": to, "points": points}
+        answer = self.act(exchange.allocate, act_id, actor_id=STAFF, **named)
+        self.compare(answer, self.model.allocate(act_id, self.community, to, points))
 
-    # ---- Acts ----------------------------------------------------------------------------------
+    def act(self, do: Any, act_id: UUID, **named: Any) -> Answer:
+        answer: Answer = self.run(self.market.run(do, act_id, **named))
+        return answer
 
-    @rule(who=SMALL, what=SMALL, quantity=st.integers(0, 4), how=st.integers(0, 9))
-    def place(self, who: int, what: int, quantity: int, how: int) -> None:
-        resident_id, wallet = self.residents[who % 2]
-        offer_ids = [None, *self.model.things]
-        asked = Asked(
-            resident_id=resident_id,
-            source=self.pool if how == 1 else wallet,
-            merchant_id=STRANGER if how == 2 else self.market.merchant_id,
-            offer_id=STRANGER if how == 3 else offer_ids[what % len(offer_ids)],
-            quantity=quantity,
-            channel=Channel.CARD if how in (4, 5) else Channel.SESSION,
-            overdue=how in (6, 7),
-        )
-        self.place_as(new_id(), asked)
+    # ---- Settlement ----------------------------------------------------------------------------
 
-    @rule(who=SMALL, what=SMALL, quantity=st.integers(1, 3))
-    def place_well(self, who: int, what: int, quantity: int) -> None:
-        resident_id, wallet = self.residents[who % 2]
-        offered = [key for key, thing in self.model.things.items() if not thing.withdrawn]
-        asked = Asked(
-            resident_id=resident_id,
-            source=wallet,
-            merchant_id=self.market.merchant_id,
-            offer_id=[*offered, None][what % (len(offered) + 1)],
-            quantity=quantity,
-            channel=Channel.SESSION,
-            overdue=False,
-        )
-        self.place_as(new_id(), asked)
+    @rule(rate=st.sampled_from([None, 3333, 10_000]))
+    def draft(self, rate: int | None) -> None:
+        try:
+            drafted = self.run(draft(self.market, fen_rate=rate))
+        except SettlementRefusedError as refusal:
+            assert refusal.status == ("settlement_open" if self.drafted else "settlement_empty")
+            assert self.drafted or self.model.draft() is None
+            return
+        assert not self.drafted
+        assert (drafted.carried_in, drafted.total) == (self.model.carried, self.model.draft())
+        self.drafted = drafted
 
-    @precondition(lambda self: self.hold_ids)
-    @rule(pick=PICK, quantity=st.none() | st.integers(0, 5), clerk=st.sampled_from(CLERKS))
-    def capture(self, pick: int, quantity: int | None, clerk: UUID) -> None:
-        self.capture_as(new_id(), self.some_hold(pick), quantity, clerk)
-
-    @precondition(lambda self: self.hold_ids)
-    @rule(pick=PICK)
-    def release(self, pick: int) -> None:
-        self.release_as(new_id(), self.some_hold(pick))
-
-    @precondition(lambda self: self.hold_ids)
-    @rule(pick=PICK, points=SMALL, returned=st.integers(-1, 2))
-    def refund(self, pick: int, points: int, returned: int) -> None:
-        captured = [key for key, held in self.model.holds.items() if held.captured]
-        hold_id = captured[pick % len(captured)] if captured and pick % 7 else self.some_hold(pick)
-        self.refund_as(new_id(), hold_id, points, returned)
-
-    @precondition(lambda self: any(held.captured for held in self.model.holds.values()))
-    @rule(pick=PICK, more=st.integers(-1, 1))
-    def refund_all(self, pick: int, more: int) -> None:
-        captured = [(key, held) for key, held in self.model.holds.items() if held.captured]
-        hold_id, held = captured[pick % len(captured)]
-        rest = held.captured * held.price - held.refunded
-        self.refund_as(new_id(), hold_id, rest + more, 0)
-
-    @rule(pick=PICK, units=st.integers(-4, 6))
-    def restock(self, pick: int, units: int) -> None:
-        offer_ids = [*self.model.things, STRANGER]
-        self.restock_as(new_id(), offer_ids[pick % len(offer_ids)], units)
-
+    @precondition(lambda self: self.drafted)
     @rule()
-    def sweep(self) -> None:
-        assert self.run(sweep(self.market.book.pool, self.market.bank_id)) == self.model.sweep()
+    def approve_by_one(self) -> None:
+        assert self.drafted
+        self.run(approve(self.market, self.drafted, ONE))
 
-    @precondition(lambda self: self.done)
-    @rule(pick=PICK)
-    def repeat(self, pick: int) -> None:
-        """The same act again: the same answer, and nothing happens."""
-        act, *rest = self.done[-1 - pick % min(len(self.done), 20)]
-        act(*rest)
+    @precondition(lambda self: self.drafted)
+    @rule()
+    def discard(self) -> None:
+        assert self.drafted
+        self.run(self.market.run(settlements.discard_settlement, self.drafted.settlement_id))
+        self.model.discard()
+        self.drafted = None
 
-    @precondition(lambda self: len(self.done) > 1)
-    @rule(pick=PICK, other=PICK)
-    def reuse_id(self, pick: int, other: int) -> None:
-        """Another act under an id that is taken: a conflict, unless it is the same after all."""
-        _, act_id, *_ = self.done[-1 - pick % min(len(self.done), 20)]
-        act, _, *rest = self.done[other % len(self.done)]
-        act(act_id, *rest)
+    @precondition(lambda self: self.drafted)
+    @rule()
+    def close(self) -> None:
+        assert self.drafted
+        approved = self.run(approve(self.market, self.drafted))
+        closed = self.run(close(self.market, approved))
+        assert (closed.paid, closed.carried_out) == self.model.close()
+        assert self.run(close(self.market, approved)) == closed
+        lines = self.run(self.list_lines(closed))
+        assert sum(line.points for line in lines if line.counts) == closed.total
+        self.drafted = None
 
-    # ---- Comparing -----------------------------------------------------------------------------
+    async def list_lines(self, closed: Settlement) -> list[Any]:
+        async with self.market.book.pool.acquire() as connection:
+            return await settlements.list_lines(connection, self.market.bank_id, closed)
 
-    def some_hold(self, pick: int) -> UUID:
-        """Mostly an open one; else one that ended, was refused, or never was."""
-        still_open = [key for key, held in self.model.holds.items() if held.state == "open"]
-        ended = [key for key, held in self.model.holds.items() if held.state != "open"]
-        choice = still_open[-8:] * 3 + ended[-8:] * 2 + [*self.hold_ids[-2:], STRANGER]
-        return choice[pick % len(choice)]
+    # ---- Expiry --------------------------------------------------------------------------------
 
-    def place_as(self, act_id: UUID, asked: Asked) -> None:
-        self.done.append((self.place_as, act_id, asked))
-        self.hold_ids.append(act_id)
-        lifetime: timedelta = INSTANT if asked.overdue else HOUR
-        wish = Wish(
-            merchant_id=asked.merchant_id,
-            quantity=asked.quantity,
-            lifetime=lifetime,
-            channel=asked.channel,
-            resident_id=asked.resident_id,
-            source_account_id=asked.source,
-            offer_id=asked.offer_id,
-        )
-        answer = self.run(self.market.place(wish, act_id))
-        self.compare(answer, self.model.place(act_id, asked))
+    @initialize(months=st.sampled_from([None, 12]))
+    def limit_points(self, months: int | None) -> None:
+        self.run(add_rule(self.market.book, months, 20))
+        self.run(pass_days(self.superuser, self.market.book, 1))
 
-    def capture_as(self, act_id: UUID, hold_id: UUID, quantity: int | None, clerk: UUID) -> None:
-        self.done.append((self.capture_as, act_id, hold_id, quantity, clerk))
-        answer = self.run(self.market.capture(hold_id, quantity, capture_id=act_id, actor_id=clerk))
-        self.compare(answer, self.model.capture(act_id, hold_id, quantity, clerk))
+    @precondition(lambda self: len(self.done) > 10)
+    @rule(days=st.sampled_from([15, 200, 400]))
+    def pass_days(self, days: int) -> None:
+        self.run(pass_days(self.superuser, self.market.book, days))
 
-    def release_as(self, act_id: UUID, hold_id: UUID) -> None:
-        self.done.append((self.release_as, act_id, hold_id))
-        answer = self.run(self.market.release(hold_id, act_id))
-        self.compare(answer, self.model.release(act_id, hold_id))
+    @precondition(lambda self: len(self.done) > 10)
+    @rule()
+    def expire(self) -> None:
+        due = self.run(self.count_expired())
+        taken = self.run(expire_points(self.market.book.pool, self.bank))
+        assert taken.points == sum(due.values())
+        self.model.expire(due)
 
-    def refund_as(self, act_id: UUID, hold_id: UUID, points: int, returned: int) -> None:
-        self.done.append((self.refund_as, act_id, hold_id, points, returned))
-        answer = self.run(self.market.refund(hold_id, points, returned, refund_id=act_id))
-        self.compare(answer, self.model.refund(act_id, hold_id, points, returned))
-
-    def restock_as(self, act_id: UUID, offer_id: UUID, units: int) -> None:
-        self.done.append((self.restock_as, act_id, offer_id, units))
-        answer = self.run(self.market.restock(offer_id, units, act_id))
-        self.compare(answer, self.model.restock(act_id, offer_id, units))
-
-    def compare(self, answer: Answer, told: Told) -> None:
-        """The same answer, of this time or of the first."""
-        assert (answer.status, answer.cap, answer.points) == (told.status, told.cap, told.points)
+    async def count_expired(self) -> dict[UUID, int]:
+        book = self.market.book
+        async with transaction(book.pool) as connection:
+            today = await read_today(connection, self.bank)
+            world = await tell_the_model(connection, book, await list_rules(connection, book))
+        return {account: world.count_expired(account, today) for account in self.model.owners}
 
     @invariant()
-    def states_agree(self) -> None:
-        RedemptionMachine.steps += 1
-        model, market = self.model, self.market
-        expected = {
-            ("balance", "merchant", str(market.merchant_id), str(model.till)),
-            *(
-                ("balance", "wallet", str(resident), str(model.points[wallet]))
-                for resident, wallet in self.residents
-            ),
-            *(
-                (
-                    "hold",
-                    str(key),
-                    held.state.value,
-                    f"{held.captured} {held.refunded} {held.returned}",
-                )
-                for key, held in model.holds.items()
-            ),
-            *(
-                ("stock", str(key), "", str(thing.stock))
-                for key, thing in model.things.items()
-                if thing.stock is not None
-            ),
-            *(
-                ("cap", scope.value, f"{subject} {offer or ''}", str(used))
-                for (scope, subject, offer), used in model.used.items()
-                if used
-            ),
-            *(
-                ("act", str(key), told.status.value, told.cap.value if told.cap else "")
-                for key, (_, told) in model.acts.items()
-            ),
-        }
-        rows = {tuple(row) for row in self.run(market.book.pool.fetch(STATE, market.bank_id))}
-        pooled = {row for row in rows if row[:2] in (("balance", "pool"), ("balance", "held"))}
-        assert rows - pooled == expected
-        assert sum(int(row[3]) for row in pooled if row[1] == "pool") == model.points[self.pool]
-        for resident, _ in self.residents:
-            held = [int(row[3]) for row in pooled if row[1:3] == ("held", str(resident))]
-            assert sum(held) == model.held[resident]
-        total = sum(int(row[3]) for row in pooled if row[1] == "held")
-        assert total == sum(model.held.values())
+    def count_steps(self) -> None:
+        ProgrammeMachine.steps += 1
 
 
 @pytest.fixture
-def database(server: Server, worker_database: str) -> Iterator[Database]:
-    """The worker's database, seen from a loop of its own."""
-    database = Database(server.dsn(worker_database, "timebank_app"))
+def database(server: Server, own_database: str) -> Iterator[Database]:
+    """A database of its own, seen from a loop of its own: time passes in it."""
+    database = Database(server.dsn(own_database, "timebank_app"))
     yield database
     database.close()
 
 
-def test_redemption_does_what_the_model_does(database: Database) -> None:
+@pytest.fixture
+def superuser(server: Server, own_database: str, database: Database) -> Iterator[Any]:
+    """Whoever lets time pass, in the loop of the database."""
+    connect = asyncpg.connect(server.dsn(own_database), server_settings=SERVER_SETTINGS)
+    connection = database.run(connect)
+    yield connection
+    database.run(connection.close())
+
+
+def test_the_programme_does_what_the_model_does(
+    database: Database, superuser: asyncpg.Connection
+) -> None:
     """At least 10,000 steps in the profile of CI."""
-    RedemptionMachine.steps = 0
+    ProgrammeMachine.steps = 0
     many = settings(max_examples=6 * settings().max_examples) if THOROUGH else settings()
     long = settings(many, stateful_step_count=50) if THOROUGH else many
-    run_state_machine_as_test(lambda: RedemptionMachine(database), settings=long)
-    assert RedemptionMachine.steps >= (10_000 if THOROUGH else 100)
+    run_state_machine_as_test(partial(ProgrammeMachine, database, superuser), settings=long)
+    assert ProgrammeMachine.steps >= (10_000 if THOROUGH else 100)

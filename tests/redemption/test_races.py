@@ -290,7 +290,7 @@ async def test_a_busy_market_does_not_deadlock(market: Market) -> None:
         market.bank_id,
     )
     balances = await market.book.pool.fetchval(
-        "SELECT sum(balance) FROM balance JOIN account USING (bank_id, account_id) "
+        "SELECT sum(balance) FROM balance JOIN account USING (bank_id, account_id, unit, kind) "
         "WHERE bank_id = $1 AND kind = 'held'",
         market.bank_id,
     )

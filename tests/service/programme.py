@@ -165,8 +165,8 @@ class Programme:
     async def wallets(self, person_id: UUID) -> tuple[int, int]:
         """The hours and points that a person has."""
         rows = await self.book.pool.fetch(
-            "SELECT unit, balance FROM account JOIN balance USING (bank_id, account_id) "
-            "WHERE bank_id = $1 AND owner_id = $2 AND kind = 'wallet'",
+            "SELECT a.unit, balance FROM account a JOIN balance USING (bank_id, account_id) "
+            "WHERE bank_id = $1 AND owner_id = $2 AND a.kind = 'wallet'",
             self.book.bank_id,
             person_id,
         )

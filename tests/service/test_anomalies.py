@@ -21,7 +21,7 @@ from tests.service.programme import (
 )
 from timebank.db import SERVER_SETTINGS, Connection
 from timebank.domain.errors import NotFoundError, SecondPersonNeededError
-from timebank.domain.plain_words import Language
+from timebank.domain.languages import Language
 from timebank.domain.service import Claim, Evidence, RecordNote, Shift
 from timebank.domain.service_errors import ActivityHeldError
 from timebank.domain.suspicions import Bounds, Reason, Suspicion, describe

@@ -58,7 +58,7 @@ def test_every_field_stands_there() -> None:
         "2027-01-04",
         "备注丙",
         "盖章处",
-        "https://bank.example/api/v1/certificates/jianxi-0123-4567-89AB-CDEF",
+        "https://bank.example/certificates/jianxi-0123-4567-89AB-CDEF",
         "<svg",
     ):
         assert text in page

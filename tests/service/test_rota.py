@@ -55,7 +55,8 @@ async def wallets(book: Book) -> dict[str, tuple[int, int]]:
         """
         SELECT source_ref, max(balance) FILTER (WHERE unit = 'hours'),
                max(balance) FILTER (WHERE unit = 'points')
-        FROM resident JOIN account USING (bank_id) JOIN balance USING (bank_id, account_id)
+        FROM resident JOIN account USING (bank_id)
+             JOIN balance USING (bank_id, account_id, unit, kind)
         WHERE bank_id = $1 AND owner_id = resident_id AND kind = 'wallet'
         GROUP BY source_ref
         """,

@@ -5,7 +5,7 @@ import io
 from collections.abc import AsyncIterator, Mapping
 from zoneinfo import ZoneInfo
 
-from timebank.api.problems import preferred_language
+from timebank.domain.languages import preferred_language
 from timebank.domain.ledger import PassbookLine, TransferKind, Unit
 
 _HEADERS: Mapping[str, Mapping[Unit, tuple[str, ...]]] = {

@@ -1,17 +1,13 @@
 """RFC 9457 problems: every code with its HTTP status and its title in three languages."""
 
-import re
 from collections.abc import Mapping
-from typing import Literal
 from urllib.parse import quote
 
 from msgspec import UNSET, Struct, UnsetType
 
+from timebank.domain.languages import preferred_language
+
 PROBLEM_JSON = "application/problem+json"
-
-Language = Literal["zh_hans", "zh_hant", "en"]
-
-_QUALITY = re.compile(r"[01](\.\d{0,3})?")
 
 
 class ProblemKind(Struct, frozen=True):
@@ -260,6 +256,16 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "signing_key_missing": ProblemKind(
         409, "尚未建立签名密钥", "尚未建立簽名密鑰", "There is no key to sign with"
     ),
+    "certificate_forged": ProblemKind(
+        422, "与签发的内容不符", "與簽發的內容不符", "This is not what was signed"
+    ),
+    "public_url_missing": ProblemKind(
+        503, "尚未设定公开网址", "尚未設定公開網址", "The service does not know its address"
+    ),
+    "pdf_missing": ProblemKind(503, "未安装 PDF 组件", "未安裝 PDF 元件", "No PDF is made here"),
+    "font_missing": ProblemKind(
+        503, "缺少所需字体", "缺少所需字型", "No font here has these signs"
+    ),
     "activity_held": ProblemKind(
         409, "活动正在核查，记录暂缓确认", "活動正在核查，記錄暫緩確認", "The activity is held"
     ),
@@ -301,22 +307,6 @@ class Problem(Struct, frozen=True, kw_only=True):
     detail: str
     instance: str
     errors: list[Fault] | UnsetType = UNSET
-
-
-def preferred_language(accept_language: str) -> Language:
-    """Return which language we speak is wanted most by an Accept-Language header, else 简体中文."""
-    wanted: list[tuple[float, Language]] = []
-    for part in accept_language.lower().split(","):
-        tag, _, quality = part.strip().partition(";q=")
-        weight = float(quality) if _QUALITY.fullmatch(quality) else float(not quality)
-        if tag.startswith(("zh-hant", "zh-tw", "zh-hk", "zh-mo")):
-            wanted.append((weight, "zh_hant"))
-        elif tag.startswith("zh"):
-            wanted.append((weight, "zh_hans"))
-        elif tag.startswith("en"):
-            wanted.append((weight, "en"))
-    weight, language = max(wanted, key=lambda pair: pair[0], default=(0.0, "zh_hans"))
-    return language if weight else "zh_hans"
 
 
 def make_problem(

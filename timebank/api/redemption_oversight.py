@@ -12,7 +12,6 @@ from litestar.params import FromQuery
 
 from timebank.api.call import Call
 from timebank.api.operations import get
-from timebank.api.problems import preferred_language
 from timebank.api.wire_redemption import (
     AnomalyList,
     AnomalyView,
@@ -21,6 +20,7 @@ from timebank.api.wire_redemption import (
     MinorCapView,
 )
 from timebank.db import Connection, transaction
+from timebank.domain.languages import preferred_language
 from timebank.people.access import Action
 from timebank.people.kin import find_minor_cap
 from timebank.people.parties import list_path_of

@@ -36,6 +36,9 @@ _RETRY_AFTER_SECONDS = {
     "schema_mismatch": "60",
     "too_many_wrong_codes": "900",
     "vault_key_missing": "60",
+    "public_url_missing": "3600",
+    "pdf_missing": "3600",
+    "font_missing": "3600",
 }
 
 _REFUSED = "timebank_refused"

@@ -8,7 +8,6 @@ from msgspec import UNSET
 
 from timebank.api.call import Call
 from timebank.api.operations import get
-from timebank.api.problems import preferred_language
 from timebank.api.reaching import check_reach
 from timebank.api.records import check_resident
 from timebank.api.wire_service_views import (
@@ -19,8 +18,9 @@ from timebank.api.wire_service_views import (
 from timebank.db import Connection, transaction
 from timebank.domain.errors import NotFoundError
 from timebank.domain.explaining import list_subjects
+from timebank.domain.languages import preferred_language
 from timebank.domain.ledger import AccountKind, Unit
-from timebank.domain.plain_words import Language, explain_in_words
+from timebank.domain.plain_words import explain_in_words
 from timebank.ledger.accounts import find_account_of
 from timebank.ledger.expiry import find_next_expiry
 from timebank.ledger.explaining import explain_balance
@@ -86,7 +86,7 @@ async def explain_a_balance(request: Call, account_id: FromPath[UUID]) -> Respon
         explanation = await explain_balance(connection, bank, account_id)
         titles = await list_titles(connection, bank.bank_id, list_subjects(explanation))
     language = preferred_language(request.headers.get("accept-language", ""))
-    sentences = explain_in_words(explanation, Language(language), titles)
+    sentences = explain_in_words(explanation, language, titles)
     return Response(ExplanationView(language, sentences), headers={"Vary": "Accept-Language"})
 
 

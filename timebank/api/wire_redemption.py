@@ -267,14 +267,14 @@ class HoldPage(Struct, frozen=True):
 
 
 class CodeView(Struct, frozen=True):
-    """Digits to type, and the token for a QR; shown once."""
+    """Digits to type, and the token for a QR (`<our address>/pickup#<token>`); shown once."""
 
     digits: str
     token: str
 
 
 class PaymentCodeView(Struct, frozen=True, kw_only=True):
-    """A code that pays once."""
+    """A code that pays once; its QR says `<our address>/pay#<token>`."""
 
     digits: str
     token: str

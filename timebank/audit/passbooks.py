@@ -56,6 +56,8 @@ class AccountRow(NamedTuple):
     account_id: UUID
     unit: str | None = None
     kind: str | None = None
+    balance_unit: str | None = None
+    balance_kind: str | None = None
     balance: int | None = None
     seq: int = 0
     floor: int = 0
@@ -134,6 +136,8 @@ class Passbook:
         if account.kind is not None:
             said = f"{account.floor} to {account.ceiling}"
             self._compare(WITHIN_LIMITS, row, f"{self._floor} to {self._ceiling}", said)
+            said = f"{account.balance_unit} {account.balance_kind}"
+            self._compare(WITNESSES_AGREE, row, f"{account.unit} {account.kind}", said)
 
     def _compare(self, invariant: Invariant, row: str, expected: str, found: str) -> None:
         if expected != found:

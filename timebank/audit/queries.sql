@@ -14,8 +14,8 @@ SELECT (SELECT count(*) FROM transfer WHERE $1::integer IS NULL OR bank_id = $1)
        now()::text AS read_at;
 
 -- name: stream_accounts
-SELECT bank_id, account_id, a.unit::text, a.kind::text, b.balance, b.seq, b.floor, b.ceiling,
-       b.recorded_at, b.occurred_latest
+SELECT bank_id, account_id, a.unit::text, a.kind::text, b.unit::text, b.kind::text, b.balance,
+       b.seq, b.floor, b.ceiling, b.recorded_at, b.occurred_latest
 FROM (SELECT * FROM account WHERE $1::integer IS NULL OR bank_id = $1) AS a
 FULL JOIN (SELECT * FROM balance WHERE $1::integer IS NULL OR bank_id = $1) AS b
      USING (bank_id, account_id)
@@ -37,8 +37,8 @@ FULL JOIN (
 ORDER BY bank_id, account_id, seq;
 
 -- name: stream_balances_with_lots
-SELECT account_id, balance FROM balance JOIN account USING (bank_id, account_id)
-WHERE bank_id = $1 AND unit = 'points' AND kind IN ('wallet', 'pool');
+SELECT account_id, balance FROM balance JOIN account a USING (bank_id, account_id)
+WHERE bank_id = $1 AND a.unit = 'points' AND a.kind IN ('wallet', 'pool');
 
 -- name: list_trial_balances
 SELECT bank_id, unit::text, kind::text, accounts, debit, credit FROM trial_balance
@@ -463,8 +463,8 @@ FROM rate WHERE ($1::integer IS NULL OR bank_id = $1) AND approved_by = proposed
 SELECT bank_id, format('account %s', account_id),
        format('%s points in open holds', coalesce(h.points, 0)),
        coalesce(format('balance %s', b.balance), 'no balance')
-FROM (SELECT bank_id, account_id, balance FROM account JOIN balance USING (bank_id, account_id)
-      WHERE kind = 'held' AND ($1::integer IS NULL OR bank_id = $1)) AS b
+FROM (SELECT bank_id, account_id, balance FROM account a JOIN balance USING (bank_id, account_id)
+      WHERE a.kind = 'held' AND ($1::integer IS NULL OR bank_id = $1)) AS b
 FULL JOIN (
     SELECT bank_id, held_account_id AS account_id, sum(quantity::numeric * unit_price) AS points
     FROM hold WHERE state = 'open' AND ($1::integer IS NULL OR bank_id = $1)

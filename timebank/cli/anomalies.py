@@ -8,7 +8,7 @@ import msgspec
 from timebank.cli.running import command, out, settings_from_environment
 from timebank.database import open_database
 from timebank.db import transaction
-from timebank.domain.plain_words import Language
+from timebank.domain.languages import Language
 from timebank.domain.suspicions import describe
 from timebank.ledger.banks import get_bank
 from timebank.service.anomalies import list_suspicions

@@ -1,5 +1,6 @@
 """`timebank keys` and `timebank certificate`: what a bank signs with, and what it signed."""
 
+import asyncio
 from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import UUID
@@ -11,28 +12,22 @@ import msgspec
 from timebank.cli.running import command, out, settings_from_environment
 from timebank.database import open_database
 from timebank.db import transaction
-from timebank.domain.certificates import Document, say_time
-from timebank.domain.service_errors import CertificateForgedError
+from timebank.domain.certificates import Document, PublicKeys, RevocationReason, say_time
+from timebank.domain.service_errors import CertificateForgedError, PublicUrlMissingError
 from timebank.files import read_file
 from timebank.ledger.banks import get_bank
 from timebank.ledger.ids import new_id
 from timebank.people.grants import OPERATOR_ID
 from timebank.people.seals import Seals
 from timebank.people.vault_keys import open_key_ring
+from timebank.service.certificate_pdf import make_pdf
 from timebank.service.certificate_print import render
 from timebank.service.certificates import Order, issue_certificate, revoke_certificate
-from timebank.service.signing import list_signing_keys, make_signing_key, verify
+from timebank.service.signing import make_signing_key, publish_keys, verify
 
 _BANK = click.option("--bank", "code", default="demo", show_default=True, help="Code of the bank.")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DAY = click.DateTime(["%Y-%m-%d"])
-
-
-class Published(msgspec.Struct, frozen=True):
-    """A line of the file that a bank publishes."""
-
-    key_id: str
-    public_key: str
 
 
 @click.group()
@@ -62,16 +57,17 @@ async def make_key(code: str) -> None:
 @_BANK
 @command
 async def publish(code: str) -> None:
-    """Print the public keys, one JSON object a line, for all who verify without us.
+    """Print the public keys as JSON, for all who verify without us.
+
+    The service tells the same at /api/v1/certificate-keys/CODE.
 
     \b
     Example:
-      timebank keys publish --bank jianxi > jianxi.keys
+      timebank keys publish --bank jianxi > jianxi-keys.json
     """
     async with open_database(settings_from_environment()) as pool, transaction(pool) as connection:
-        bank = await get_bank(connection, code)
-        for key in await list_signing_keys(connection, bank.bank_id):
-            click.echo(msgspec.json.encode(Published(key.key_id, key.public_key.hex())))
+        published = await publish_keys(connection, await get_bank(connection, code))
+    click.echo(msgspec.json.encode(published))
 
 
 @click.group()
@@ -124,18 +120,23 @@ async def issue(
 
 @certificate.command()
 @click.argument("certificate_id", metavar="CERTIFICATE", type=click.UUID)
+@click.option(
+    "--reason", type=click.Choice(list(RevocationReason)), required=True, help="Why it is ended."
+)
 @_BANK
 @command
-async def revoke(certificate_id: UUID, code: str) -> None:
+async def revoke(certificate_id: UUID, reason: RevocationReason, code: str) -> None:
     """End a certificate for good.
 
     \b
     Example:
-      timebank certificate revoke 0198f0c2-… --bank jianxi
+      timebank certificate revoke 0198f0c2-… --reason lost --bank jianxi
     """
     async with open_database(settings_from_environment()) as pool, transaction(pool) as connection:
         bank = await get_bank(connection, code)
-        done = await revoke_certificate(connection, bank.bank_id, OPERATOR_ID, certificate_id)
+        done = await revoke_certificate(
+            connection, bank.bank_id, OPERATOR_ID, certificate_id, reason
+        )
     out.print(f"{done.number}: {done.status}")
 
 
@@ -146,40 +147,62 @@ async def revoke(certificate_id: UUID, code: str) -> None:
 async def verify_file(path: Path, keys_path: Path) -> None:
     """Verify a certificate with the published keys; asks no service and no database.
 
-    Exit code 1 if anything on it is not what was signed. Whether it was revoked since, only the
-    public check of its number tells.
+    Exit code 0: the bank signed just this. 1: it did not. 2: the keys cannot be read. Whether it
+    was revoked since, only the public check of its number tells.
 
     \b
     Example:
-      timebank certificate verify certificate.json --keys jianxi.keys
+      timebank certificate verify certificate.json --keys jianxi-keys.json
     """
     try:
+        published = msgspec.json.decode(read_file(keys_path), type=PublicKeys)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise click.BadParameter(
+            "This is no list of a bank's keys.", param_hint="--keys"
+        ) from error
+    try:
         document = msgspec.json.decode(read_file(path), type=Document)
-        lines = msgspec.json.Decoder(Published).decode_lines(read_file(keys_path))
-        known = {line.key_id: bytes.fromhex(line.public_key) for line in lines}
     except (msgspec.MsgspecError, ValueError):
         raise CertificateForgedError from None
-    found = verify(document, known)
+    found = verify(document, published)
+    printed = document.printed
     out.print(
         f"✓ {found.number}: {found.from_on} – {found.until_on}, {say_time(found.minutes)} "
-        f"({found.issuer})",
+        f"({found.issuer})\n  {printed.name} {printed.id_number}\n"
+        "  The paper must say so too. Whether it was revoked, only the check of its number tells.",
         markup=False,
+        soft_wrap=True,
     )
 
 
 @certificate.command("print")
 @click.argument("path", metavar="CERTIFICATE.json", type=_FILE)
-@click.option("--base-url", required=True, help="Where the public check is served, https.")
+@click.option("--base-url", help="Where the check is served, https; TIMEBANK_PUBLIC_URL.")
+@click.option("--form", type=click.Choice(["pdf", "html"]), default="pdf", show_default=True)
 @command
-async def print_form(path: Path, base_url: str) -> None:
-    """Write the certificate as an HTML page to be printed, with the QR code of its check.
+async def print_form(path: Path, base_url: str | None, form: str) -> None:
+    """Write the certificate as PDF, or as an HTML page, with the QR code of its check.
+
+    It prints what it is given: verify a document that comes from elsewhere first. PDF needs the
+    extra `pdf`, and a Chinese font (see TIMEBANK_FONT_DIR).
 
     \b
     Example:
-      timebank certificate print certificate.json --base-url https://bank.example > c.html
+      timebank certificate print certificate.json --base-url https://bank.example > c.pdf
     """
-    document = msgspec.json.decode(read_file(path), type=Document)
-    click.echo(render(document, base_url))
+    settings = settings_from_environment()
+    base_url = base_url or settings.public_url
+    if base_url is None:
+        raise PublicUrlMissingError
+    try:
+        document = msgspec.json.decode(read_file(path), type=Document)
+    except (msgspec.MsgspecError, ValueError):
+        raise CertificateForgedError from None
+    if form == "html":
+        click.echo(render(document, base_url))
+    else:
+        pdf = await asyncio.to_thread(make_pdf, document, base_url, settings.font_dir)
+        click.echo(pdf, nl=False)
 
 
 def _today(zone: ZoneInfo) -> date:

@@ -12,7 +12,8 @@ from timebank.database import open_database
 from timebank.db import transaction
 from timebank.domain.expiry import FEWEST_MONTHS, WARNING_DAYS, ExpiryRule
 from timebank.domain.explaining import list_subjects
-from timebank.domain.plain_words import Language, explain_in_words
+from timebank.domain.languages import Language
+from timebank.domain.plain_words import explain_in_words
 from timebank.ledger.banks import get_bank
 from timebank.ledger.expiry import (
     ExpiryRun,

@@ -6,7 +6,7 @@ document) is tied to it by a salted hash, whose salt stands only on the print.
 
 import re
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from hashlib import sha256
 from uuid import UUID
@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from timebank.domain.errors import NotFoundError
+from timebank.domain.service_errors import CertificateForgedError
 
 CODE_BYTES = 10
 _SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -30,6 +31,15 @@ class CertificateStatus(StrEnum):
     SUPERSEDED = "superseded"
 
 
+class RevocationReason(StrEnum):
+    """Why a certificate is ended (schema.sql says each in a line)."""
+
+    WRONG_DATA = "wrong_data"
+    LOST = "lost"
+    FRAUD = "fraud"
+    ASKED_FOR = "asked_for"
+
+
 class Certificate(Struct, frozen=True, kw_only=True):
     """A certificate as the bank keeps it."""
 
@@ -40,7 +50,9 @@ class Certificate(Struct, frozen=True, kw_only=True):
     until_on: date
     minutes: int
     issued_by: UUID
+    issued_at: datetime
     status: CertificateStatus
+    revoked_for: RevocationReason | None
 
 
 class CertificateLine(Struct, frozen=True):
@@ -90,6 +102,29 @@ class Document(Struct, frozen=True, kw_only=True):
     statement: str
     signature: str
     printed: Printed
+
+
+class PublicKey(Struct, frozen=True, kw_only=True):
+    """What signatures are verified with; `public_key` is the raw Ed25519 key as hex."""
+
+    key_id: str
+    public_key: str
+    made_at: datetime
+
+
+class PublicKeys(Struct, frozen=True, kw_only=True):
+    """All keys that a bank ever signed with, the one that signs now first: to be published."""
+
+    bank: str
+    keys: tuple[PublicKey, ...]
+
+
+def read_statement(document: Document) -> Statement:
+    """Return what a document says, true or not; CertificateForgedError if it is no statement."""
+    try:
+        return msgspec.json.decode(document.statement, type=Statement)
+    except (msgspec.MsgspecError, ValueError):
+        raise CertificateForgedError from None
 
 
 def canonical(thing: Struct) -> bytes:

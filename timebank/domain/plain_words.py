@@ -6,21 +6,13 @@ an activity, what a redemption was for.
 
 from collections.abc import Mapping
 from datetime import date
-from enum import StrEnum
 from uuid import UUID
 
 from msgspec import Struct
 
 from timebank.domain.explaining import Explanation, Source, Unspent, Use
+from timebank.domain.languages import Language
 from timebank.domain.ledger import TransferKind as Kind
-
-
-class Language(StrEnum):
-    """The languages that explanations are written in."""
-
-    ZH_HANS = "zh_hans"
-    ZH_HANT = "zh_hant"
-    EN = "en"
 
 
 class _Words(Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ Quantities are units of an offer; of an open amount they are the points themselv
 time are half-open. A day is the bank's local day.
 """
 
+import re
 import unicodedata
 from collections.abc import Mapping, Set
 from datetime import datetime, timedelta
@@ -326,7 +327,7 @@ DIGITS: Mapping[CodeKind, int] = {CodeKind.PAYMENT: 8, CodeKind.PICKUP: 6}
 TOKEN_LENGTH = 23
 """The letter of the kind and 128 random bits as base64url."""
 
-_PATH = "/c/"
+_PAGES = {CodeKind.PAYMENT: "pay", CodeKind.PICKUP: "pickup"}
 _KINDS = {kind.value: kind for kind in CodeKind}
 
 
@@ -338,8 +339,11 @@ class Code(Struct, frozen=True):
     token: str
 
     def address(self, base_url: str) -> str:
-        """Return what the QR holds: an address that a phone's own camera opens."""
-        return f"{base_url.rstrip('/')}{_PATH}{self.token}"
+        """Return what the QR holds: an address that a phone's own camera opens.
+
+        The token stands where no browser sends it: in no log, and in no address that is passed on.
+        """
+        return f"{base_url.rstrip('/')}/{_PAGES[self.kind]}#{self.token}"
 
 
 def read_code(text: str) -> tuple[CodeKind, str] | None:
@@ -348,7 +352,7 @@ def read_code(text: str) -> tuple[CodeKind, str] | None:
     Digits may be full-width and in groups; of an address, only the token counts.
     """
     plain = unicodedata.normalize("NFKC", text).strip()
-    token = plain.rpartition(_PATH)[2]
+    token = re.split("[/#]", plain)[-1]
     if len(token) == TOKEN_LENGTH and token[0] in _KINDS:
         return _KINDS[token[0]], token
     digits = plain.replace(" ", "").replace("-", "")

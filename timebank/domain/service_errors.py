@@ -163,3 +163,21 @@ class CertificateForgedError(TimebankError):
     """This is not what the bank signed. Ask the bank that is named on it by its number."""
 
     code = "certificate_forged"
+
+
+class PublicUrlMissingError(TimebankError):
+    """No https address is known for the QR code. Set TIMEBANK_PUBLIC_URL, or give --base-url."""
+
+    code = "public_url_missing"
+
+
+class PdfMissingError(TimebankError):
+    """This installation makes no PDF. Install the extra: `pip install 'timebank[pdf]'`."""
+
+    code = "pdf_missing"
+
+
+class FontMissingError(TimebankError):
+    """No font here has all its signs: `apt install fonts-noto-cjk`, or set TIMEBANK_FONT_DIR."""
+
+    code = "font_missing"

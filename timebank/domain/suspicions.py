@@ -9,7 +9,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from timebank.domain.plain_words import Language
+from timebank.domain.languages import Language
 
 
 class Reason(StrEnum):

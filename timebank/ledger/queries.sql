@@ -28,10 +28,14 @@ WHERE bank_id = $1 AND account_id > $2 AND ($3::uuid IS NULL OR owner_id = $3)
 ORDER BY account_id LIMIT $5;
 
 -- name: post_transfers
--- One instant stands for all where they are the same: a thousand would be decoded one by one.
-SELECT statuses, CASE WHEN recorded_ats[1] = ALL (recorded_ats)
-                      THEN recorded_ats[:1] ELSE recorded_ats END AS recorded_ats
-FROM post_transfers($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+-- A column that says the same throughout is sent and answered once: a thousand words would be
+-- looked up one by one.
+SELECT CASE WHEN statuses[1] = ALL (statuses) THEN statuses[:1] ELSE statuses END AS statuses,
+       CASE WHEN recorded_ats[1] = ALL (recorded_ats)
+            THEN recorded_ats[:1] ELSE recorded_ats END AS recorded_ats
+FROM post_transfers(
+    $1, $2, for_each($3::transfer_kind[], cardinality($2::uuid[])), $4, $5, $6, $7,
+    for_each($8::uuid[], cardinality($2::uuid[])), $9, $10, $11, $12);
 
 -- name: post_requests
 SELECT request, outcome, transfer_id, status, recorded_at
@@ -93,7 +97,7 @@ ORDER BY bank_id;
 
 -- name: find_largest_wallet
 SELECT account_id, unit, kind, owner_id, opened_at
-FROM balance JOIN account USING (bank_id, account_id)
+FROM balance JOIN account USING (bank_id, account_id, unit, kind)
 WHERE bank_id = $1 AND unit = $2 AND kind = 'wallet'
 ORDER BY balance DESC, account_id LIMIT 1;
 

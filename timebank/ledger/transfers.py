@@ -5,12 +5,14 @@ that is what keeps it free of deadlocks. Run it under `db.repeat_on_conflict`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from timebank.db import Connection, as_struct, load_queries
 from timebank.domain.errors import NotFoundError
 from timebank.domain.ledger import Chain, JournalEntry, Outcome, Transfer, TransferStatus
+
+T = TypeVar("T")
 
 _QUERIES = load_queries(__package__)
 
@@ -32,26 +34,32 @@ async def post(connection: Connection, bank_id: int, chains: Sequence[Chain]) ->
         _QUERIES["post_transfers"],
         bank_id,
         *_content_columns(transfers),
-        [transfer.actor_id for transfer in transfers],
+        _once_if_same([transfer.actor_id for transfer in transfers]),
         _unless_all_null(chain_ids(chains)),
         _unless_all_null([transfer.subject_id for transfer in transfers]),
         _unless_all_null([transfer.reverses_id for transfer in transfers]),
         _unless_all_null([transfer.reason for transfer in transfers]),
     )
-    instants = record["recorded_ats"]
-    if len(instants) == 1:
-        instants = instants * len(transfers)
+    statuses = [STATUSES[status] for status in record["statuses"]]
+    columns = (_for_each(transfers, statuses), _for_each(transfers, record["recorded_ats"]))
     return [
-        Outcome(transfer.transfer_id, STATUSES[status], recorded_at)
-        for transfer, status, recorded_at in zip(
-            transfers, record["statuses"], instants, strict=True
-        )
+        Outcome(transfer.transfer_id, status, recorded_at)
+        for transfer, status, recorded_at in zip(transfers, *columns, strict=True)
     ]
 
 
 def _unless_all_null(column: Sequence[Any]) -> Sequence[Any] | None:
     """Return the column, or None: a column that is missing is null throughout, and costs less."""
     return None if column.count(None) == len(column) else column
+
+
+def _once_if_same(column: list[Any]) -> list[Any]:
+    """Return the column, or one element where all are the same: the others would tell nothing."""
+    return column[:1] if column.count(column[0]) == len(column) else column
+
+
+def _for_each(transfers: Sequence[Transfer], column: list[T]) -> list[T]:
+    return column * len(transfers) if len(column) == 1 else column
 
 
 def chain_ids(chains: Iterable[Chain]) -> list[UUID | None]:
@@ -62,7 +70,7 @@ def chain_ids(chains: Iterable[Chain]) -> list[UUID | None]:
 def _content_columns(transfers: Sequence[Transfer]) -> tuple[list[Any], ...]:
     return (
         [transfer.transfer_id for transfer in transfers],
-        [transfer.kind for transfer in transfers],
+        _once_if_same([transfer.kind for transfer in transfers]),
         [transfer.debit_account_id for transfer in transfers],
         [transfer.credit_account_id for transfer in transfers],
         [transfer.amount for transfer in transfers],

@@ -6,6 +6,7 @@ or U, and capitals do not matter.
 """
 
 import io
+import re
 import secrets
 from hashlib import sha256
 from urllib.parse import urlsplit
@@ -46,7 +47,7 @@ def parse_card_token(text: str) -> str:
 
     What is none is returned as it is: no card has it.
     """
-    last = text.strip().rpartition("/")[2]
+    last = re.split("[/#]", text.strip())[-1]
     return last.upper().translate(_MISREAD)
 
 
@@ -56,8 +57,9 @@ def spell_card_token(token: str) -> str:
 
 
 def draw_card(token: str, base_url: str | None) -> str:
-    """Return the QR code of a card as SVG: `<base_url>/p/<token>`, for a scanner or any telephone.
+    """Return the QR code of a card as SVG: `<base_url>/card#<token>`, for a scanner or any phone.
 
+    No browser sends what stands after the `#`: the token is in no log of ours or a proxy's.
     Without `base_url`, the token alone. InvalidInputError unless it is an https address.
     """
     text = token
@@ -65,7 +67,7 @@ def draw_card(token: str, base_url: str | None) -> str:
         parts = urlsplit(base_url)
         if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment:
             raise InvalidInputError("Cards carry an https address.", pointer="base_url")
-        text = f"{base_url.rstrip('/')}/p/{token}"
+        text = f"{base_url.rstrip('/')}/card#{token}"
     code = segno.make(text, error="q", micro=False)
     drawn = io.BytesIO()
     code.save(drawn, kind="svg", xmldecl=False, omitsize=True, border=4)

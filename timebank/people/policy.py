@@ -120,6 +120,10 @@ class Action(StrEnum):
     READ_WISH = "read_wish"
     CARE_FOR_WISH = "care_for_wish"
     CONFIRM_WISH = "confirm_wish"
+    ISSUE_CERTIFICATE = "issue_certificate"
+    REVOKE_CERTIFICATE = "revoke_certificate"
+    READ_CERTIFICATE = "read_certificate"
+    MAKE_SIGNING_KEY = "make_signing_key"
     REGISTER = "register"
     IMPORT_PEOPLE = "import_people"
     LOOK_UP = "look_up"
@@ -291,6 +295,10 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.READ_WISH: _SEEN_BY_COORDINATORS,
     Action.CARE_FOR_WISH: _BY_COORDINATORS,
     Action.CONFIRM_WISH: _BY_COORDINATORS,
+    Action.ISSUE_CERTIFICATE: _BY_COORDINATORS,
+    Action.REVOKE_CERTIFICATE: _BY_COORDINATORS,
+    Action.READ_CERTIFICATE: {Role.RESIDENT: Reach.KIN, **_SEEN_BY_COORDINATORS},
+    Action.MAKE_SIGNING_KEY: {Role.ADMINISTRATOR: Reach.ROOT},
     Action.REGISTER: _BY_COORDINATORS,
     Action.IMPORT_PEOPLE: {Role.COORDINATOR: Reach.ROOT, Role.ADMINISTRATOR: Reach.ROOT},
     Action.LOOK_UP: _BY_COORDINATORS,
@@ -351,6 +359,7 @@ LOW_VALUE = frozenset(
         Action.END_SESSION,
         Action.READ_PROGRAMME,
         Action.READ_RECORD,
+        Action.READ_CERTIFICATE,
         Action.SIGN_UP,
         Action.CHECK_IN_BY_CODE,
     }

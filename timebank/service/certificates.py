@@ -20,6 +20,7 @@ from timebank.domain.certificates import (
     CertificateStatus,
     Document,
     Printed,
+    RevocationReason,
     Statement,
     canonical,
     hash_printed,
@@ -30,6 +31,7 @@ from timebank.domain.certificates import (
     total,
 )
 from timebank.domain.errors import InvalidInputError, NotFoundError, SecondPersonNeededError
+from timebank.domain.personal import PersonalData
 from timebank.domain.service_errors import NothingToCertifyError
 from timebank.ledger.banks import Bank
 from timebank.ledger.ids import new_id
@@ -61,6 +63,13 @@ class Issued(Struct, frozen=True, kw_only=True):
     document: Document
 
 
+class Signed(Struct, frozen=True, kw_only=True):
+    """What the bank keeps of a document: all but what is printed beside it."""
+
+    statement: str
+    signature: str
+
+
 async def issue_certificate(
     pool: Pool,
     ring: KeyRing,
@@ -70,43 +79,65 @@ async def issue_certificate(
     actor_id: UUID,
     request_id: str,
 ) -> Issued:
-    """Certify what a person served between two local days, both included.
-
-    NothingToCertifyError, SigningKeyMissingError, SecondPersonNeededError for oneself; as
-    `read_person` for who is unknown, frozen or erased. The document is not kept: one that is
-    lost is issued anew.
-    """
-    if order.from_on > order.until_on:
-        raise InvalidInputError("The period ends before it begins.", pointer="/until_on")
-    if order.person_id == actor_id:
-        raise SecondPersonNeededError
+    """Read who it is and certify, each in a commit of its own; as the two that it calls."""
     access = Access(
         bank_id=bank.bank_id,
         reader_id=actor_id,
         purpose=Purpose.CERTIFICATE,
         request_id=request_id,
     )
-    data = await read_person(pool, ring, access, order.person_id, ["name", "id_document"])
-    if data.name is UNSET:
-        raise NotFoundError
+    person = await read_volunteer(pool, ring, access, order)
 
     async def issue(connection: Connection) -> Issued:
-        printed = Printed(
-            name=data.name or "",
-            id_type=data.id_document.type if data.id_document else "",
-            id_number=mask_document(data.id_document.number) if data.id_document else "",
-            volunteer_number=await _find_number(connection, bank.bank_id, order.person_id),
-            in_charge=order.in_charge,
-            handler=order.handler,
-            contact=order.contact,
-            notes=order.notes,
-            salt=secrets.token_hex(16),
-        )
-        return await _issue(
-            connection, Seals(ring), bank, order, printed=printed, actor_id=actor_id
-        )
+        return await certify(connection, Seals(ring), bank, order, person=person, actor_id=actor_id)
 
     return await repeat_on_conflict(pool, issue)
+
+
+async def read_volunteer(pool: Pool, ring: KeyRing, access: Access, order: Order) -> PersonalData:
+    """Return what is printed of whom the certificate is for.
+
+    InvalidInputError for a period that is none or has not ended, SecondPersonNeededError for
+    oneself; as `read_person` for who is unknown, frozen or erased.
+    """
+    if not order.from_on <= order.until_on <= order.issued_on:
+        raise InvalidInputError(
+            "The period ends before it begins, or later than today.", pointer="/until_on"
+        )
+    if order.person_id == access.reader_id:
+        raise SecondPersonNeededError
+    person = await read_person(pool, ring, access, order.person_id, ["name", "id_document"])
+    if person.name is UNSET:
+        raise NotFoundError
+    return person
+
+
+async def certify(
+    connection: Connection,
+    seals: Seals,
+    bank: Bank,
+    order: Order,
+    *,
+    person: PersonalData,
+    actor_id: UUID,
+) -> Issued:
+    """Certify what a person served between two local days, both included.
+
+    NothingToCertifyError, SigningKeyMissingError. The document is not kept: one that is lost is
+    issued anew.
+    """
+    printed = Printed(
+        name=person.name or "",
+        id_type=person.id_document.type if person.id_document else "",
+        id_number=mask_document(person.id_document.number) if person.id_document else "",
+        volunteer_number=await _find_number(connection, bank.bank_id, order.person_id),
+        in_charge=order.in_charge,
+        handler=order.handler,
+        contact=order.contact,
+        notes=order.notes,
+        salt=secrets.token_hex(16),
+    )
+    return await _issue(connection, seals, bank, order, printed=printed, actor_id=actor_id)
 
 
 async def _issue(
@@ -165,13 +196,19 @@ async def _find_number(connection: Connection, bank_id: int, person_id: UUID) ->
 
 
 async def revoke_certificate(
-    connection: Connection, bank_id: int, actor_id: UUID, certificate_id: UUID
+    connection: Connection,
+    bank_id: int,
+    actor_id: UUID,
+    certificate_id: UUID,
+    reason: RevocationReason,
 ) -> Certificate:
-    """End a certificate for good; again is harmless.
+    """End a certificate for good; again is harmless, and the first reason stands.
 
     NotFoundError, WrongStepError if it is superseded already.
     """
-    await connection.execute(_QUERIES["revoke_certificate"], bank_id, certificate_id, actor_id)
+    await connection.execute(
+        _QUERIES["revoke_certificate"], bank_id, certificate_id, actor_id, reason
+    )
     return await get_certificate(connection, bank_id, certificate_id)
 
 
@@ -181,6 +218,14 @@ async def get_certificate(
     """Return the certificate; NotFoundError if there is none."""
     row = await connection.fetchrow(_QUERIES["find_certificate"], bank_id, certificate_id)
     return _as_certificate(row)
+
+
+async def get_signed(connection: Connection, bank_id: int, certificate_id: UUID) -> Signed:
+    """Return what the bank signed and its signature; NotFoundError if there is none."""
+    row = await connection.fetchrow(_QUERIES["find_signed"], bank_id, certificate_id)
+    if row is None:
+        raise NotFoundError
+    return Signed(statement=row["statement"], signature=row["signature"].hex())
 
 
 async def list_certificates(
@@ -203,5 +248,6 @@ def _as_certificate(row: Mapping[str, Any] | None) -> Certificate:
         raise NotFoundError
     fields = dict(row)
     number = make_number(fields.pop("bank"), fields.pop("code"))
-    status = CertificateStatus(fields.pop("status"))
-    return Certificate(number=number, status=status, **fields)
+    status, reason = CertificateStatus(fields.pop("status")), fields.pop("revoked_for")
+    revoked_for = reason and RevocationReason(reason)
+    return Certificate(number=number, status=status, revoked_for=revoked_for, **fields)

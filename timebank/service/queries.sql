@@ -547,22 +547,25 @@ SELECT record_id, served_on, minutes, content FROM open_certificate($1, $2, $3, 
 SELECT close_certificate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: revoke_certificate
-SELECT revoke_certificate($1, $2, $3);
+SELECT revoke_certificate($1, $2, $3, $4);
 
 -- name: find_certificate
 SELECT b.code AS bank, c.code, certificate_id, person_id, from_on, until_on, minutes, issued_by,
-       status
+       issued_at, status, revoked_for
 FROM certificate c JOIN bank b USING (bank_id) WHERE c.bank_id = $1 AND certificate_id = $2;
+
+-- name: find_signed
+SELECT statement, signature FROM certificate WHERE bank_id = $1 AND certificate_id = $2;
 
 -- name: list_certificates
 SELECT b.code AS bank, c.code, certificate_id, person_id, from_on, until_on, minutes, issued_by,
-       status
+       issued_at, status, revoked_for
 FROM certificate c JOIN bank b USING (bank_id)
 WHERE c.bank_id = $1 AND person_id = $2 ORDER BY certificate_id DESC;
 
 -- name: find_certificate_by_number
 SELECT b.code AS bank, c.code, certificate_id, person_id, from_on, until_on, minutes, issued_by,
-       status
+       issued_at, status, revoked_for
 FROM bank b JOIN certificate c USING (bank_id) WHERE b.code = $1 AND c.code = $2;
 
 -- name: find_volunteer_number

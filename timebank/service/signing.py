@@ -3,19 +3,25 @@
 The private half is sealed under the master key, and sealed anew when that one is changed.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
 
-import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from msgspec import Struct
 
 from timebank.db import Connection, as_struct, load_queries
-from timebank.domain.certificates import Document, Statement, is_coherent
+from timebank.domain.certificates import (
+    Document,
+    PublicKey,
+    PublicKeys,
+    Statement,
+    is_coherent,
+    read_statement,
+)
 from timebank.domain.service_errors import CertificateForgedError, SigningKeyMissingError
+from timebank.ledger.banks import Bank
 from timebank.people.seals import Seals
 
 _QUERIES = load_queries(__package__)
@@ -48,6 +54,17 @@ async def list_signing_keys(connection: Connection, bank_id: int) -> list[Signin
     return [as_struct(row, SigningKey) for row in rows]
 
 
+async def publish_keys(connection: Connection, bank: Bank) -> PublicKeys:
+    """Return what everybody may have who verifies without us."""
+    return PublicKeys(
+        bank=bank.code,
+        keys=tuple(
+            PublicKey(key_id=key.key_id, public_key=key.public_key.hex(), made_at=key.made_at)
+            for key in await list_signing_keys(connection, bank.bank_id)
+        ),
+    )
+
+
 async def open_signing_key(
     connection: Connection, seals: Seals, bank_id: int
 ) -> tuple[str, Ed25519PrivateKey]:
@@ -59,18 +76,21 @@ async def open_signing_key(
     return row["key_id"], Ed25519PrivateKey.from_private_bytes(raw)
 
 
-def verify(document: Document, keys: Mapping[str, bytes]) -> Statement:
-    """Return what was certified; CertificateForgedError unless one of the keys signed just this.
+def verify(document: Document, published: PublicKeys) -> Statement:
+    """Return what was certified; CertificateForgedError unless this bank signed just this.
 
     It asks nobody: whether it was revoked since only the public check tells.
     """
+    keys = {key.key_id: key.public_key for key in published.keys}
+    statement = read_statement(document)
     try:
-        statement = msgspec.json.decode(document.statement, type=Statement)
-        public = Ed25519PublicKey.from_public_bytes(keys[statement.key_id])
-        public.verify(bytes.fromhex(document.signature), document.statement.encode())
-    except (InvalidSignature, KeyError, ValueError, msgspec.MsgspecError):
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(keys[statement.key_id]))
+        signature = bytes.fromhex(document.signature)
+        public.verify(signature, document.statement.encode())
+    except (InvalidSignature, KeyError, ValueError):
         raise CertificateForgedError from None
-    if not is_coherent(statement, document.printed):
+    is_whole = signature.hex() == document.signature and statement.bank == published.bank
+    if not is_whole or not is_coherent(statement, document.printed):
         raise CertificateForgedError
     return statement
 
