@@ -365,6 +365,12 @@ class SheetNotIssuedError(TimebankError):
     code = "sheet_not_issued"
 
 
+class PersonsNumberError(TimebankError):
+    """A title or name that everybody reads holds a telephone or identity number. Leave it out."""
+
+    code = "persons_number"
+
+
 class RowFault(Struct, frozen=True):
     """What is wrong with a row of a file; `line` is where the row begins, 1 is the first."""
 
