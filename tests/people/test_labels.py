@@ -26,6 +26,8 @@ DOCUMENTS = [
     "４１０３０５１９５３０６２９００２Ｘ",
     "410305530629002",
 ]
+FOUND = [*PHONES, *DOCUMENTS]
+
 PLAIN = [
     "周五清洁（2026-11-27 09:00-11:30）",
     "第13届 8000 人健步走",
@@ -44,7 +46,7 @@ async def holds(book: Book, text: str) -> bool:
     return found
 
 
-@pytest.mark.parametrize("text", [*PHONES, *DOCUMENTS])
+@pytest.mark.parametrize("text", [pytest.param(text, id=f"{n}") for n, text in enumerate(FOUND)])
 async def test_what_looks_like_a_persons_number_is_found(book: Book, text: str) -> None:
     assert await holds(book, text)
 
