@@ -5258,9 +5258,7 @@ BEGIN
         WHEN approved.content_hash <> p_content_hash THEN 'settlement_differs'
         WHEN p_actor IN (approved.first_approver, approved.second_approver) THEN 'done'
         WHEN approved.state = 'closed' THEN 'settlement_closed'
-        WHEN p_actor = approved.merchant_id OR EXISTS (
-            SELECT FROM role_grant WHERE bank_id = p_bank AND party_id = p_actor
-            AND merchant_id = approved.merchant_id AND revoked_at IS NULL)
+        WHEN p_actor IN (SELECT list_persons_behind(p_bank, approved.merchant_id))
             THEN 'second_person_needed'
         ELSE 'done' END;
     IF status = 'done' AND approved.state = 'draft'
@@ -5276,7 +5274,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION approve_settlement IS
     'One of two persons agrees to the statement that they saw; who drafted it may be one of them, '
-    'who acts for the merchant may not.';
+    'who acts for the merchant may not, nor their guardian.';
 
 CREATE FUNCTION discard_settlement(p_bank integer, p_settlement uuid) RETURNS settlement_status
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -5373,6 +5371,42 @@ COMMENT ON TABLE family_member IS
     'Who belongs to a family, a party that owns a pool. All members may give to it.';
 COMMENT ON COLUMN family_member.may_hold IS 'Whether they also spend from the pool.';
 
+CREATE TABLE family_invitation (
+    bank_id        integer     NOT NULL,
+    invitation_id  uuid        NOT NULL,
+    family_id      uuid        NOT NULL,
+    token_hash     bytea       NOT NULL,
+    may_hold       boolean     NOT NULL,
+    invited_by     uuid        NOT NULL,
+    invited_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at     timestamptz NOT NULL,
+    used_by        uuid,
+    used_at        timestamptz,
+    CONSTRAINT invitation_made_once PRIMARY KEY (bank_id, invitation_id),
+    CONSTRAINT invitation_found_by_token UNIQUE (bank_id, token_hash),
+    CONSTRAINT invitation_token_is_sha256 CHECK (length(token_hash) = 32),
+    CONSTRAINT invitation_used_by_somebody CHECK ((used_by IS NULL) = (used_at IS NULL))
+);
+COMMENT ON TABLE family_invitation IS
+    'A family''s half of a consent: who holds the token, and uses it, gives the other half.';
+COMMENT ON COLUMN family_invitation.token_hash IS 'SHA-256 of 128 random bits, shown once.';
+
+CREATE TABLE saturation_rule (
+    bank_id      integer     NOT NULL,
+    set_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    days         integer     NOT NULL CONSTRAINT saturation_looks_back
+                             CHECK (days BETWEEN 1 AND 3660),
+    balance      bigint      NOT NULL CONSTRAINT saturation_balance_positive CHECK (balance > 0),
+    percent_out  integer     NOT NULL CONSTRAINT saturation_percent_sane
+                             CHECK (percent_out BETWEEN 0 AND 100),
+    set_by       uuid        NOT NULL,
+    CONSTRAINT saturation_set_once_at_a_time PRIMARY KEY (bank_id, set_at)
+);
+COMMENT ON TABLE saturation_rule IS
+    'When a shop counts as full: it has so much, and of what came in during these days at most '
+    'this percentage went out. The last set is in force. Append-only.';
+SELECT make_append_only('saturation_rule');
+
 CREATE FUNCTION give_points(
     p_bank integer, p_act uuid, p_kind act_kind, p_from uuid, p_to uuid, p_points bigint,
     p_override uuid, p_actor uuid
@@ -5457,7 +5491,8 @@ COMMENT ON FUNCTION list_persons_behind IS
     'this keeps people from deciding, and lets nobody in.';
 
 GRANT EXECUTE ON FUNCTION list_persons_behind TO timebank_app;
-GRANT INSERT ON family_member TO timebank_app;
+GRANT INSERT ON family_member, family_invitation, saturation_rule TO timebank_app;
+GRANT UPDATE (used_by, used_at) ON family_invitation TO timebank_app;
 GRANT UPDATE (left_at) ON family_member TO timebank_app;
 GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
 
@@ -5968,6 +6003,7 @@ GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
 REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
 REVOKE SELECT ON session, live_session, card, code_secret, signing_secret FROM timebank_auditor;
+REVOKE SELECT ON family_invitation FROM timebank_auditor;
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION

@@ -20,6 +20,8 @@ from timebank.api import (
     cards,
     certificates,
     credentials,
+    families,
+    gifts,
     health,
     holds,
     invitations,
@@ -33,6 +35,7 @@ from timebank.api import (
     records,
     redemption_oversight,
     residents,
+    settlements,
     sheets,
     summaries,
     tills,
@@ -55,38 +58,6 @@ from timebank.people.access import Action
 from timebank.web import site
 from timebank.web.pages import show_refusal, wants_page
 
-_SUBJECTS = (
-    accounts,
-    transfers,
-    logins,
-    credentials,
-    invitations,
-    api_keys,
-    approvals,
-    oversight,
-    merchants,
-    offers,
-    holds,
-    tills,
-    redemption_oversight,
-    residents,
-    persons,
-    applications,
-    kin,
-    cards,
-    sheets,
-    branches,
-    activities,
-    attendance,
-    records,
-    summaries,
-    rates,
-    wishes,
-    certificates,
-    health,
-)
-"""What is served below /api/v1, each module by its router."""
-
 
 class UndeclaredActionError(Exception):
     """An operation does not say who may call it. Give it `opt={"action": Action.…}`."""
@@ -107,9 +78,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
             finally:
                 desk.close()
 
-    v1 = Router("/api/v1", route_handlers=[subject.router for subject in _SUBJECTS])
     app = Litestar(
-        [v1, explain_problem, send_asset, site.router],
+        [Router("/api/v1", route_handlers=_routers()), explain_problem, send_asset, site.router],
         lifespan=[with_desk],
         middleware=[Gate],
         request_class=Call,
@@ -121,6 +91,43 @@ def create_app(settings: Settings | None = None) -> Litestar:
     )
     refuse_undeclared(app)
     return app
+
+
+def _routers() -> list[Router]:
+    """Return the operations of each subject, in the order of the description."""
+    return [
+        accounts.router,
+        transfers.router,
+        logins.router,
+        credentials.router,
+        invitations.router,
+        api_keys.router,
+        approvals.router,
+        oversight.router,
+        merchants.router,
+        offers.router,
+        holds.router,
+        tills.router,
+        settlements.router,
+        gifts.router,
+        families.router,
+        redemption_oversight.router,
+        residents.router,
+        persons.router,
+        applications.router,
+        kin.router,
+        cards.router,
+        sheets.router,
+        branches.router,
+        activities.router,
+        attendance.router,
+        records.router,
+        summaries.router,
+        rates.router,
+        wishes.router,
+        certificates.router,
+        health.router,
+    ]
 
 
 def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

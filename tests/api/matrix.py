@@ -10,6 +10,7 @@ from tests.api.matrix_certificates import CERTIFICATES
 from tests.api.matrix_people import PEOPLE
 from tests.api.matrix_redemption import REDEMPTION_ROWS
 from tests.api.matrix_service import SERVICE
+from tests.api.matrix_trade import TRADE_ROWS
 from tests.api.rows import Row
 from timebank.people.access import Role
 
@@ -207,4 +208,5 @@ ROWS: Sequence[Row] = [
     *SERVICE,
     *CERTIFICATES,
     *REDEMPTION_ROWS,
+    *TRADE_ROWS,
 ]

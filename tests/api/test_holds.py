@@ -10,6 +10,7 @@ from tests.api.logins import Door
 from tests.people.desk import person
 from tests.places import open_branch, place
 from tests.redemption.market import INSTANT, open_merchant
+from timebank.domain.ledger import AccountKind
 from timebank.domain.numbers import parse_sheet_number
 from timebank.domain.redemption import CapScope
 from timebank.ledger.ids import new_id
@@ -263,17 +264,20 @@ async def test_a_coordinator_alone_spends_nobodys_points(counter: Counter) -> No
     assert (await resident.caller.post(path, {})).status_code == 201
 
 
-async def test_pools_are_no_source_of_a_hold(counter: Counter) -> None:
-    resident = await counter.api.resident()
-    family_id = new_id()
-    async with counter.api.book.pool.acquire() as connection, connection.transaction():
-        members = {resident.resident_id: True}
-        pool = await found_family(connection, counter.api.book.bank_id, family_id, members)
-    body = {"merchant_id": str(counter.market.merchant_id), "account_id": str(pool), "points": 1}
-    check_problem(await resident.caller.post("/holds", body), "not_found")
+async def test_a_pool_is_no_source_of_a_hold_but_for_its_family(counter: Counter) -> None:
+    book, resident = counter.api.book, await counter.api.resident()
+    community = await book.open_account(AccountKind.POOL, balance=9, owner_id=book.bank.root_id)
+    async with book.pool.acquire() as connection, connection.transaction():
+        members = {resident.resident_id: False}
+        pool = await found_family(connection, book.bank_id, new_id(), members)
+    for account_id in (pool, community, await counter.api.pool(points=9)):
+        answer = await counter.hold(resident, points=1, account_id=str(account_id))
+        check_problem(answer, "not_found")
     desk = await CounterDesk.open(counter.api)
     paper = await desk.paper("redemption")
-    answer = await desk.operator.post("/holds", {**body, "paper": paper})
+    answer = await counter.hold(
+        resident, desk.operator, points=1, account_id=str(pool), paper=paper
+    )
     check_only_fault(answer, "/account_id")
 
 

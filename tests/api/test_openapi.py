@@ -24,6 +24,7 @@ from tests.api.counter import Counter
 from tests.api.operation_ids import OPERATION_IDS
 from tests.api.things import MAKERS, Things
 from tests.api.things_service import SERVICE_MAKERS
+from tests.redemption.test_settlements import draft, earn
 from timebank.domain.ledger import AccountKind
 from timebank.people.access import Role
 
@@ -35,15 +36,18 @@ KEYLESS = IN_PUBLIC | {
     "change_password",
     "check_at_counter",
     "confirm_enrolment",
+    "discard_settlement",
     "end_guardianship",
     "end_helper",
     "export_own_data",
     "find_pickup",
     "invite",
+    "invite_to_family",
     "issue_api_key",
     "issue_card",
     "issue_one_time_code",
     "issue_payment_code",
+    "leave_family",
     "log_out",
     "log_out_everywhere",
     "look_up_residents",
@@ -192,10 +196,11 @@ def cases(app: Litestar) -> st.SearchStrategy[schemathesis.Case]:
     )
 
 
-OF_SERVICE = (
+MADE = (
     "activity_id",
     "attendance_id",
     "category_id",
+    "family_id",
     "record_id",
     "shift_id",
     "wish_id",
@@ -210,8 +215,9 @@ async def real(counter: Counter) -> dict[str, UUID]:
     award = book.award(resident.wallet, 1)
     await book.post_all(award)
     things = await Things.at(book, book.bank.root_id)
+    await earn(market, 4)
     return {
-        **{name: await things.get(name) for name in OF_SERVICE},
+        **{name: await things.get(name) for name in MADE},
         "account_id": resident.wallet,
         "to_account_id": resident.wallet,
         "transfer_id": award.transfer_id,
@@ -219,6 +225,7 @@ async def real(counter: Counter) -> dict[str, UUID]:
         "merchant_id": market.merchant_id,
         "offer_id": await market.offer(stock=9),
         "hold_id": await market.held((resident.resident_id, resident.wallet), 3),
+        "settlement_id": (await draft(market)).settlement_id,
         "resident_id": resident.resident_id,
         "subject_id": resident.resident_id,
     }

@@ -17,6 +17,7 @@ import msgspec
 
 from tests.api.client import Caller, register, token_for
 from tests.api.things_redemption import REDEMPTION_MAKERS
+from tests.api.things_trade import TRADE_MAKERS
 from tests.book import Book
 from tests.places import open_branch, place
 from timebank.domain.branches import ServicePointKind
@@ -230,6 +231,7 @@ MAKERS: dict[str, Maker] = {
     "system_grant_id": _system_grant,
     "transfer_id": _transfer,
     **REDEMPTION_MAKERS,
+    **TRADE_MAKERS,
 }
 
 

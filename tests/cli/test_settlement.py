@@ -4,7 +4,6 @@ import asyncio
 import csv
 import io
 import json
-import sys
 import zipfile
 from datetime import timedelta
 from pathlib import Path
@@ -107,17 +106,6 @@ async def test_what_is_misused_or_refused(timebank: Command, tmp_path: Path) -> 
     export = ("settlement", "export", merchant, str(tmp_path / "statement.pdf"))
     assert (await timebank(*export)).exit_code == MISUSED
     assert (await timebank("exchange", "cap", "gifts")).exit_code == MISUSED
-
-
-async def test_spreadsheets_need_the_extra(
-    timebank: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await earn(timebank.market, 5)
-    drafted = await timebank.draft()
-    monkeypatch.setitem(sys.modules, "xlsxwriter", None)
-    file = str(tmp_path / "statement.xlsx")
-    result = await timebank("settlement", "export", drafted["settlement_id"], file)
-    check_one_line(result, "timebank[xlsx]")
 
 
 async def test_caps_of_exchange_and_full_shops(timebank: Command) -> None:

@@ -174,6 +174,7 @@ async def test_the_auditor_reads_all_but_the_tokens(server: Server, worker_datab
         "SELECT FROM signing_secret",
         "SELECT token_hash FROM card",
         "SELECT FROM enrolment",
+        "SELECT FROM family_invitation",
         "SELECT FROM login_failure",
         "SELECT FROM login_secret",
         "SELECT FROM one_time_code",

@@ -7,9 +7,10 @@ from tests.redemption.market import CLERK
 from tests.redemption.test_exchange import give, household
 from tests.redemption.test_settlements import approve, clock, close, draft, earn, settle
 from timebank.db import Connection
+from timebank.domain.redemption import ActReason
 from timebank.ledger.ids import new_id
 from timebank.redemption.exchange import give as give_on
-from timebank.redemption.holds import capture_hold
+from timebank.redemption.holds import capture_hold, refund_capture
 from timebank.redemption.settlements import close_settlement, draft_settlement
 
 
@@ -58,6 +59,92 @@ async def check_two_closers_pay_once(book: Book) -> None:
             again = close_settlement(second, *terms, actor_id=STAFF)
             waiting = await hold_up(book, second, again)
         expect(await answers_of(waiting), [closed])
+    await check_market(market)
+
+
+async def check_closing_waits_for_a_refund(book: Book) -> None:
+    """A refund is on its way when an approved settlement is closed: it is not paid for."""
+    market = await open_market(book)
+    hold_id = await earn(market, 20)
+    approved = await approve(market, await draft(market))
+    async with connections(book, 2) as (first, second):
+        async with first.transaction():
+            await refund_capture(
+                first,
+                market.bank_id,
+                new_id(),
+                hold_id,
+                merchant_id=market.merchant_id,
+                points=6,
+                reason=ActReason.GOODS_RETURNED,
+                actor_id=CLERK,
+            )
+            closing = close_settlement(
+                second, market.bank_id, approved.settlement_id, actor_id=STAFF
+            )
+            waiting = await hold_up(book, second, closing)
+        [closed] = await answers_of(waiting)
+    expect((getattr(closed, "paid", closed), getattr(closed, "carried_out", closed)), (14, 6))
+    await check_market(market)
+
+
+async def check_a_refund_waits_for_closing(book: Book) -> None:
+    """The settlement takes all there is: the refund that waited finds nothing."""
+    market = await open_market(book)
+    hold_id = await earn(market, 20)
+    approved = await approve(market, await draft(market))
+    async with connections(book, 2) as (first, second):
+        async with first.transaction():
+            closed = await close_settlement(
+                first, market.bank_id, approved.settlement_id, actor_id=STAFF
+            )
+            refunding = refund_capture(
+                second,
+                market.bank_id,
+                new_id(),
+                hold_id,
+                merchant_id=market.merchant_id,
+                points=6,
+                reason=ActReason.GOODS_RETURNED,
+                actor_id=CLERK,
+            )
+            waiting = await hold_up(book, second, refunding)
+        [refused] = await answers_of(waiting)
+    expect(closed.paid, 20)
+    expect(getattr(refused, "status", refused), "merchant_lacks_points")
+    await check_market(market)
+
+
+async def check_no_capture_of_before_comes_after(book: Book) -> None:
+    """A capture that waits for a draft falls after its cut-off, and is in the next."""
+    market = await open_market(book)
+    await earn(market, 5)
+    hold_id = await market.held(await market.resident(7), 7)
+    async with connections(book, 2) as (first, second):
+        async with first.transaction():
+            drafted = await draft_settlement(
+                first,
+                market.bank_id,
+                new_id(),
+                market.merchant_id,
+                cut_off=await clock(market),
+                actor_id=STAFF,
+            )
+            late = capture_hold(
+                second,
+                market.bank_id,
+                new_id(),
+                hold_id,
+                merchant_id=market.merchant_id,
+                actor_id=CLERK,
+                code=market.pickups[hold_id],
+            )
+            waiting = await hold_up(book, second, late)
+        [captured] = await answers_of(waiting)
+    expect(getattr(captured, "status", captured), "done")
+    expect(drafted.captured, 5)
+    await close(market, await approve(market, drafted))
+    expect((await settle(market)).captured, 7)
     await check_market(market)
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 
 from tests.redemption.market import CLERK, Market
+from tests.redemption.test_exchange import give, household
 from timebank.domain.redemption import CapScope
 from timebank.ledger.ids import new_id
 from timebank.redemption.anomalies import AnomalyReason, Bounds, list_anomalies
@@ -31,6 +32,12 @@ async def test_just_under_the_cap(market: Market) -> None:
     await market.held(resident, 9)
     await market.held(other, 8)
     assert await found(market, AnomalyReason.NEAR_CAP) == [(resident[0], None, 1)]
+
+
+async def test_just_under_the_cap_of_gifts(market: Market) -> None:
+    giver, child = await household(market, 50, 0, cap=10)
+    await give(market, giver, child[1], 9)
+    assert await found(market, AnomalyReason.NEAR_CAP) == [(giver[0], None, 1)]
 
 
 async def test_the_same_two_again_and_again(market: Market) -> None:

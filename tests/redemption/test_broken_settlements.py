@@ -30,8 +30,21 @@ NO_LOOK_AT_THE_BALANCE = Edit(
     "        WHEN true\n",
 )
 
+NO_LOOK_AT_WHAT_IS_LEFT = Edit("        WHEN stands < p_points THEN 'merchant_lacks_points'\n", "")
+
 CASES: dict[str, tuple[Edit, Check, str]] = {
     "no lock": (NO_LOCK, checks.check_draft_waits_for_captures, "it was not held up"),
+    "no lock at closing": (NO_LOCK, checks.check_closing_waits_for_a_refund, "RaiseError"),
+    "no lock at drafting": (
+        NO_LOCK,
+        checks.check_no_capture_of_before_comes_after,
+        "it was not held up",
+    ),
+    "no look at what is left": (
+        NO_LOOK_AT_WHAT_IS_LEFT,
+        checks.check_a_refund_waits_for_closing,
+        "RaiseError.* instead of",
+    ),
     "stale after the lock": (
         STALE_AFTER_THE_LOCK,
         checks.check_two_closers_pay_once,

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from tests.book import STAFF, Book
 from tests.redemption.checks import check_market
 from tests.redemption.market import CLERK, Market, noon_zone
 from tests.redemption.test_caps import approve, hardship
-from tests.redemption.test_settlements import clock, earn, settle
+from tests.redemption.test_settlements import earn, settle
 from timebank.domain.errors import ForbiddenError, NotFoundError
 from timebank.domain.ledger import AccountKind
 from timebank.domain.redemption import Answer, CapScope
@@ -220,11 +219,10 @@ async def test_a_pool_helps_a_household(market: Market) -> None:
 
 
 async def test_a_shop_that_only_fills_up_is_told(market: Market) -> None:
-    since = await clock(market) - timedelta(days=30)
-    bounds = SaturationBounds(balance=100, share_out=0.2)
+    bounds = SaturationBounds(balance=100, percent_out=20)
 
     async def reasons() -> list[tuple[str, int]]:
-        found = await market.run(exchange.list_saturated, since, bounds=bounds)
+        found = await market.run(exchange.list_saturated, bounds)
         return [(one.reason, one.balance) for one in found]
 
     await earn(market, 99)

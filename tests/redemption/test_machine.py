@@ -30,7 +30,7 @@ from tests.races.checks import THOROUGH
 from tests.redemption.machine import SMALL, RedemptionMachine
 from tests.redemption.test_settlements import ONE, approve, close, draft
 from timebank.db import transaction
-from timebank.domain.redemption import Answer
+from timebank.domain.redemption import Answer, CapScope
 from timebank.domain.settlement import Settlement
 from timebank.domain.settlement_errors import SettlementRefusedError
 from timebank.embedded import Server
@@ -39,6 +39,7 @@ from timebank.ledger.ids import new_id
 from timebank.redemption import exchange, families, settlements
 
 POINTS = st.integers(0, 12)
+CAP = st.sampled_from([0, 8, 60])
 
 
 class ProgrammeMachine(RedemptionMachine):
@@ -57,6 +58,17 @@ class ProgrammeMachine(RedemptionMachine):
         [pool] = self.run(self.market.run(families.list_pools_of, self.residents[0][0]))
         self.family_pool = pool.account_id
         self.model.owners[self.family_pool] = family_id
+
+    @initialize(gifts=CAP, reissues=CAP)
+    def allow_gifts(self, gifts: int, reissues: int) -> None:
+        self.set_cap(CapScope.GIFT_DAY, gifts)
+        self.set_cap(CapScope.REISSUE_DAY, reissues)
+
+    @rule(who=SMALL, quantity=st.integers(1, 6))
+    def buy(self, who: int, quantity: int) -> None:
+        """Hold and capture at once, so that there is something to settle and to give on."""
+        self.place_well(who, len(self.model.things), quantity)
+        self.capture_as(new_id(), self.hold_ids[-1], None, STAFF)
 
     # ---- Exchange ------------------------------------------------------------------------------
 

@@ -14,11 +14,12 @@ from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import make_cursor, read_cursor
 from timebank.api.deed_kinds import ACTIONS, StoredDeed
 from timebank.api.deed_kinds import Deed as ProposedDeed
-from timebank.api.deeds import examine, perform
+from timebank.api.deeds import examine, perform, prepare
 from timebank.api.once import Deed, once, was_answered
 from timebank.api.operations import get, post
 from timebank.db import Connection, transaction
 from timebank.domain.errors import InvalidInputError
+from timebank.domain.ledger import Chain
 from timebank.people.access import POLICY, Action, check_may
 from timebank.people.approvals import (
     Approval,
@@ -102,10 +103,13 @@ async def decide_a_proposal(
     bank_id = request.user.bank_id
     proposed = await _get_seen(request, approval_id, Action.DECIDE)
     deed = msgspec.json.decode(proposed.content, type=StoredDeed)
+    chains: list[Chain] = []
     if isinstance(deed, PeopleImport):
         _check_rejects_import(request, data)
     elif not await was_answered(request):  # what was done may be out of reach now, as who is erased
         await examine(request, deed)
+        if data.decision == "approved":
+            chains = await prepare(request, proposed, deed)
 
     async def work(connection: Connection) -> Deed[ApprovalView]:
         await decide(
@@ -119,7 +123,7 @@ async def decide_a_proposal(
         )
         decided = await get_approval(connection, bank_id, approval_id)
         if decided.state is ApprovalState.APPROVED and not isinstance(deed, PeopleImport):
-            await perform(connection, request, decided, deed)
+            await perform(connection, request, decided, deed, chains)
         return Deed(_view(decided), approval_id)
 
     view, headers = await once(request, ApprovalView, work)

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Annotated, TypeAlias
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from timebank.api.wire import Amount, AwardBody, BatchBody, ReversalBody, TransferBody
 from timebank.api.wire_service import RecordReversalBody
@@ -15,6 +15,7 @@ from timebank.domain.redemption import EVERYONE, CapScope, OverrideReason
 from timebank.people.access import Action, Role
 from timebank.people.import_approval import PeopleImport
 from timebank.redemption.caps import OverrideTerms
+from timebank.redemption.exchange import SaturationBounds
 
 CapMinutes = Annotated[int, Meta(ge=0, le=24 * 60)]
 CapPoints = Annotated[int, Meta(ge=0, le=LARGEST_AMOUNT)]
@@ -94,6 +95,31 @@ class PassCapDeed(
         )
 
 
+class AllocationDeed(
+    Struct, tag_field="deed", tag="allocation", forbid_unknown_fields=True, kw_only=True
+):
+    """Give points of a community's pool to a household in need: a resident, or a family's pool."""
+
+    branch_id: UUID
+    points: Amount
+    resident_id: UUID | UnsetType = UNSET
+    family_id: UUID | UnsetType = UNSET
+
+
+class SaturationDeed(
+    Struct, tag_field="deed", tag="saturation", forbid_unknown_fields=True, kw_only=True
+):
+    """Say when a shop counts as full: it has so many points, and little went out."""
+
+    days: Annotated[int, Meta(ge=1, le=3660)]
+    points: Amount
+    percent_out: Annotated[int, Meta(ge=0, le=100)]
+
+    def bounds(self) -> SaturationBounds:
+        """Return what is to be set."""
+        return SaturationBounds(days=self.days, balance=self.points, percent_out=self.percent_out)
+
+
 class ErasureDeed(
     Struct, tag_field="deed", tag="erasure", forbid_unknown_fields=True, kw_only=True
 ):
@@ -144,6 +170,8 @@ Deed: TypeAlias = (
     | RateDeed
     | CapsDeed
     | RecordReversalDeed
+    | AllocationDeed
+    | SaturationDeed
     | ErasureDeed
 )
 
@@ -164,6 +192,8 @@ ACTIONS: Mapping[type[StoredDeed], Action] = {
     RateDeed: Action.SET_RATE,
     CapsDeed: Action.SET_RATE,
     RecordReversalDeed: Action.REVERSE_RECORD,
+    AllocationDeed: Action.ALLOCATE,
+    SaturationDeed: Action.SET_CAP,
     ErasureDeed: Action.ERASE,
     PeopleImport: Action.IMPORT_PEOPLE,
 }

@@ -12,6 +12,7 @@ from msgspec import Struct
 from timebank.api.call import Call
 from timebank.api.deed_kinds import (
     ACTIONS,
+    AllocationDeed,
     AwardDeed,
     BatchDeed,
     CapRuleDeed,
@@ -25,18 +26,23 @@ from timebank.api.deed_kinds import (
     RecordReversalDeed,
     ReversalDeed,
     RoleGrantDeed,
+    SaturationDeed,
 )
 from timebank.api.desk import Desk
 from timebank.api.paper import access_of
 from timebank.api.postings import Actor, make_award, make_chains, make_transfer, raise_if_refused
 from timebank.api.reaching import place_of_record
+from timebank.api.redemption_deeds import (
+    check_allocation,
+    check_caps,
+    do_allocate,
+    put_in_force,
+)
 from timebank.api.wire import AwardRow
 from timebank.api.wire_service import check_days
 from timebank.db import Connection
-from timebank.domain.ages import MinorCap
 from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.domain.ledger import AccountKind, Chain, Outcome, TransferStatus, Unit
-from timebank.domain.redemption import EVERYONE
 from timebank.domain.service import Caps
 from timebank.ledger.ids import derive_id
 from timebank.ledger.reversals import reverse
@@ -44,7 +50,6 @@ from timebank.ledger.transfers import list_chain, post
 from timebank.people.access import Action, Principal, Role, check_may
 from timebank.people.approvals import Approval
 from timebank.people.grants import grant_role
-from timebank.people.kin import set_minor_cap
 from timebank.people.parties import (
     PartyKind,
     find_common_branch,
@@ -54,12 +59,6 @@ from timebank.people.parties import (
 )
 from timebank.people.targets import check_reaches_party, check_reaches_person
 from timebank.people.vault import Purpose, erase_person
-from timebank.redemption.caps import (
-    check_cap,
-    check_override,
-    grant_override,
-    set_cap,
-)
 from timebank.service.awards import check_not_of_record, reverse_record
 from timebank.service.categories import get_category
 from timebank.service.rates import approve_rate, propose_rate, set_caps
@@ -108,22 +107,14 @@ async def examine(request: Call, deed: Deed) -> Examined:
         case RoleGrantDeed():
             owners = [await _check_grant(desk, principal, deed)]
             places = [deed.branch_id]  # a role for the whole bank is granted at its root
-        case CapRuleDeed():
-            check_cap(deed.scope, deed.points)
-            await desk.check_reaches(principal, action, deed.subject_id)
-            owners = [deed.subject_id]
-        case MinorCapDeed():
-            owners = []
-            if deed.points_at_once > deed.points_a_day:
-                raise InvalidInputError("At once is at most a day's.", pointer="/points_at_once")
-            await desk.check_reaches(principal, action, None)
-        case PassCapDeed():
-            check_override(deed.terms())
-            await desk.check_reaches(principal, action, deed.subject_id)
-            owners = [deed.subject_id]
         case RateDeed() | CapsDeed():
             owners = []
             await _check_rules(desk, principal, deed)
+        case AllocationDeed():
+            owners = [await check_allocation(desk, principal, deed)]
+            places = [deed.branch_id]
+        case CapRuleDeed() | MinorCapDeed() | PassCapDeed() | SaturationDeed():
+            owners = await check_caps(desk, principal, action, deed)
         case RecordReversalDeed():
             return await _examine_record(desk, principal, deed)
         case ErasureDeed():
@@ -136,36 +127,38 @@ async def examine(request: Call, deed: Deed) -> Examined:
     return Examined(branch_id, served)
 
 
-async def perform(connection: Connection, request: Call, done: Approval, deed: Deed) -> None:
-    """Do what was approved, in the transaction of the approval; its maker is the actor."""
-    desk, bank_id = request.desk, request.user.bank_id
-    actor = Actor(bank_id, done.maker_id, done.approval_id)
+async def prepare(request: Call, proposed: Approval, deed: Deed) -> list[Chain]:
+    """Return what a deed posts, if it posts; call it before the proposal is locked.
+
+    It may ask for a connection: whoever held the lock then, and all that wait for it, would wait
+    for one another.
+    """
+    desk, actor = request.desk, Actor(request.user.bank_id, proposed.maker_id, proposed.approval_id)
     match deed:
         case AwardDeed():
-            await _post(connection, bank_id, [[await make_award(desk, actor, deed)]])
+            return [[await make_award(desk, actor, deed)]]
         case PoolTransferDeed():
-            await _post(connection, bank_id, [[await make_transfer(desk, actor, deed)]])
+            return [[await make_transfer(desk, actor, deed)]]
         case BatchDeed():
-            await _post(connection, bank_id, await make_chains(desk, actor, deed.rows))
+            return await make_chains(desk, actor, deed.rows)
+    return []
+
+
+async def perform(
+    connection: Connection, request: Call, done: Approval, deed: Deed, chains: list[Chain]
+) -> None:
+    """Do what was approved, in the transaction of the approval; its maker is the actor.
+
+    `chains` are what `prepare` returned.
+    """
+    bank_id = request.user.bank_id
+    match deed:
+        case AwardDeed() | PoolTransferDeed() | BatchDeed():
+            raise_if_refused(await post(connection, bank_id, chains))
         case ReversalDeed():
             raise_if_refused(await _reverse(connection, bank_id, done, deed))
         case RoleGrantDeed():
             await _grant(connection, bank_id, done, deed)
-        case CapRuleDeed():
-            subject_id = deed.subject_id or EVERYONE
-            await set_cap(
-                connection,
-                bank_id,
-                deed.scope,
-                deed.points,
-                subject_id=subject_id,
-                set_by=done.maker_id,
-            )
-        case MinorCapDeed():
-            cap = MinorCap(deed.points_at_once, deed.points_a_day)
-            await set_minor_cap(connection, bank_id, cap, set_by=done.maker_id)
-        case PassCapDeed():
-            await grant_override(connection, bank_id, done.approval_id, deed.terms())
         case RateDeed() | CapsDeed():
             await _set_rules(connection, bank_id, done, deed)
         case RecordReversalDeed():
@@ -177,6 +170,10 @@ async def perform(connection: Connection, request: Call, done: Approval, deed: D
                 reason=deed.reason,
                 when_spent=deed.when_spent,
             )
+        case AllocationDeed():
+            await do_allocate(connection, bank_id, done, deed)
+        case CapRuleDeed() | MinorCapDeed() | PassCapDeed() | SaturationDeed():
+            await put_in_force(connection, bank_id, done, deed)
         case ErasureDeed():
             access = access_of(request, Purpose.SUBJECT_ACCESS)
             await erase_person(connection, access, deed.person_id)
@@ -193,10 +190,6 @@ async def _grant(connection: Connection, bank_id: int, done: Approval, deed: Rol
         granted_by=done.maker_id,
         approved_by=done.checker_id or done.maker_id,
     )
-
-
-async def _post(connection: Connection, bank_id: int, chains: list[Chain]) -> None:
-    raise_if_refused(await post(connection, bank_id, chains))
 
 
 async def _reverse(

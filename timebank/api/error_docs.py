@@ -9,6 +9,7 @@ from timebank.api.problems import PROBLEM_KINDS
 from timebank.domain import service_errors, settlement_errors
 from timebank.domain.errors import RedemptionRefusedError, TimebankError, TransferRefusedError
 from timebank.domain.redemption import RedemptionStatus
+from timebank.domain.settlement_errors import SETTLEMENT_REMEDIES, SettlementRefusedError
 
 PATH = Path(__file__).parents[2] / "docs" / "errors.md"
 
@@ -34,7 +35,11 @@ _MODULES = {
 }
 _REFUSED = "The ledger refused the transfer and nothing was moved."
 
-REFUSED_BY_STATUS = {TransferRefusedError.code, RedemptionRefusedError.code}
+REFUSED_BY_STATUS = {
+    TransferRefusedError.code,
+    RedemptionRefusedError.code,
+    SettlementRefusedError.code,
+}
 """What is answered with the code of a status instead of its own."""
 
 _NOT_REDEEMED = "The redemption was refused and nothing was moved."
@@ -59,7 +64,7 @@ def render() -> str:
     lines += ["| code | status | 简体 | 繁體 | English | what to do |", "|---|---|---|---|---|---|"]
     for code, kind in PROBLEM_KINDS.items():
         other = _NOT_REDEEMED if code in set(RedemptionStatus) else _REFUSED
-        remedy = _text(known[code]) if code in known else other
+        remedy = _text(known[code]) if code in known else SETTLEMENT_REMEDIES.get(code, other)
         titles = f"{kind.zh_hans} | {kind.zh_hant} | {kind.en}"
         lines.append(f"| `{code}` | {kind.status} | {titles} | {remedy} |")
     lines += ["", "## From commands only", "", "| code | what to do |", "|---|---|"]

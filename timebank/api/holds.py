@@ -3,7 +3,6 @@
 Codes are shown once. No answer that is stored holds one, so asking for a new one takes no key.
 """
 
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -25,9 +24,10 @@ from timebank.api.acts import (
 from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import make_cursor, read_cursor
 from timebank.api.logins import NO_STORE
-from timebank.api.once import note_deed, was_answered
+from timebank.api.minors import find_band
+from timebank.api.once import note_deed
 from timebank.api.operations import get, post
-from timebank.api.paper import access_of, check_paper, use_paper
+from timebank.api.paper import check_paper, use_paper
 from timebank.api.wire_redemption import (
     ActView,
     CodeView,
@@ -58,12 +58,12 @@ from timebank.domain.redemption import (
 from timebank.ledger.accounts import get_account_of
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Role, SessionMethod
-from timebank.people.kin import check_may_redeem, find_age_band, is_minor, lock_resident
+from timebank.people.kin import check_may_redeem, lock_resident
 from timebank.people.sheets import SheetKind
 from timebank.people.targets import check_reaches_party
-from timebank.people.vault import Purpose
 from timebank.redemption import codes, holds
 from timebank.redemption.caps import get_used_today
+from timebank.redemption.families import check_may_hold
 
 
 @get("/quote", opt={"action": Action.QUOTE}, operation_id="quote")
@@ -105,13 +105,15 @@ async def place_hold(
     """
     check_paper(request, data.paper)
     wish = await _wish(request, Action.PLACE_HOLD, data.merchant_id, data.account_id, data)
-    band = await _find_band(request, wish.resident_id)
+    band = await find_band(request, wish.resident_id)
     hold_id = new_id()  # not made from the key: holds are listed by time
     pickup: Code | None = None
 
     async def act(connection: Connection) -> Answer:
         nonlocal pickup
         await _check_guardian(connection, request, wish, band)
+        if await _is_pool_of_family(request, data.account_id):
+            await _check_may_hold(connection, request, data.account_id)
         placed = await holds.place_hold(
             connection, request.user.bank_id, hold_id, wish, actor_id=request.user.principal_id
         )
@@ -138,23 +140,44 @@ async def place_hold(
 async def _wish(
     request: Call, action: Action, merchant_id: UUID, account_id: UUID, wanted: Wanted
 ) -> Wish:
-    """Return the wish, from a wallet that the caller reaches."""
+    """Return the wish, from a wallet that the caller reaches or their family's pool."""
     quantity = quantity_of(wanted)
-    account = await request.desk.account_seen_by(request.user, account_id, action)
-    if account.kind is not AccountKind.WALLET or account.unit is not Unit.POINTS:
-        raise InvalidInputError("Points are held from a wallet of points.", pointer="/account_id")
+    if await _is_pool_of_family(request, account_id):
+        async with transaction(request.desk.pool) as connection:
+            await _check_may_hold(connection, request, account_id)
+        owner_id: UUID | None = request.user.principal_id
+    else:
+        account = await request.desk.account_seen_by(request.user, account_id, action)
+        if account.kind is not AccountKind.WALLET or account.unit is not Unit.POINTS:
+            raise InvalidInputError(
+                "Points are held from a wallet of points.", pointer="/account_id"
+            )
+        owner_id = account.owner_id
     by_card = request.user.method is SessionMethod.PIN
     return Wish(
         merchant_id=merchant_id,
         quantity=quantity,
         lifetime=COUNTER_LIFETIME if by_card else PICKUP_LIFETIME,
         channel=Channel.CARD if by_card else Channel.SESSION,
-        resident_id=account.owner_id,
+        resident_id=owner_id,
         source_account_id=account_id,
         offer_id=wanted.offer_id,
         shop_id=wanted.shop_id,
         override_id=wanted.override_id,
     )
+
+
+async def _is_pool_of_family(request: Call, account_id: UUID) -> bool:
+    """Return whether a resident asks for points of a pool."""
+    if request.user.role is not Role.RESIDENT:
+        return False
+    account = await request.desk.find_account(request.user.bank_id, account_id)
+    return account is not None and account.kind is AccountKind.POOL
+
+
+async def _check_may_hold(connection: Connection, request: Call, account_id: UUID) -> None:
+    principal = request.user
+    await check_may_hold(connection, principal.bank_id, principal.principal_id, account_id)
 
 
 async def _check_guardian(connection: Connection, request: Call, wish: Wish, band: AgeBand) -> None:
@@ -178,26 +201,6 @@ async def _check_guardian(connection: Connection, request: Call, wish: Wish, ban
         actor_id=request.user.principal_id,
         points=quoted.points or wish.quantity,
         redeemed_today=await get_used_today(connection, bank_id, resident_id),
-    )
-
-
-async def _find_band(request: Call, resident_id: UUID | None) -> AgeBand:
-    """Return what a resident may do for themselves; the vault is asked about minors only."""
-    bank = await request.desk.bank(request.user.bank_id)
-    if resident_id is None:
-        return AgeBand.ADULT
-    async with transaction(request.desk.pool) as connection:
-        if not await is_minor(connection, bank.bank_id, resident_id):
-            return AgeBand.ADULT
-    if request.scope.get("auth") and await was_answered(request):
-        return AgeBand.CHILD  # answered again, whatever the vault says now; if not, not let through
-    return await find_age_band(
-        request.desk.pool,
-        request.desk.ring,
-        access_of(request, Purpose.AGE_RULE),
-        resident_id,
-        datetime.now(bank.zone).date(),
-        zone=bank.zone,
     )
 
 
@@ -298,7 +301,7 @@ async def issue_payment_code(request: Call, data: JSONBody[EmptyBody]) -> Respon
     How much it pays is not known yet, so minors have none: GuardianNeededError.
     """
     bank_id, me = request.user.bank_id, request.user.principal_id
-    if await _find_band(request, me) is not AgeBand.ADULT:
+    if await find_band(request, me) is not AgeBand.ADULT:
         raise GuardianNeededError
 
     async def work(connection: Connection) -> codes.PaymentCode:

@@ -83,7 +83,27 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "chain_broken": ProblemKind(
         409, "同组交易被拒", "同組交易被拒", "Another transfer of the chain was refused"
     ),
-    "settlement_refused": ProblemKind(409, "结算未成", "結算未成", "The settlement was refused"),
+    "settlement_not_found": ProblemKind(
+        404, "没有此结算单", "沒有此結算單", "There is no such settlement"
+    ),
+    "settlement_open": ProblemKind(
+        409, "上期结算未结清", "上期結算未結清", "The settlement before is still open"
+    ),
+    "settlement_closed": ProblemKind(
+        409, "结算单已结清", "結算單已結清", "The settlement is closed for good"
+    ),
+    "settlement_not_approved": ProblemKind(
+        409, "结算单未经两人复核", "結算單未經兩人覆核", "Two persons have not approved it yet"
+    ),
+    "settlement_differs": ProblemKind(
+        409, "结算单与所见不符", "結算單與所見不符", "The settlement is not what was seen"
+    ),
+    "settlement_empty": ProblemKind(
+        409, "没有可结算的记录", "沒有可結算的記錄", "There is nothing to settle"
+    ),
+    "cut_off_in_future": ProblemKind(
+        409, "截止时间未到", "截止時間未到", "The cut-off has not passed"
+    ),
     "hold_not_found": ProblemKind(404, "没有此预留", "沒有此預留", "There is no such hold"),
     "hold_already_captured": ProblemKind(
         409, "此预留已兑换", "此預留已兌換", "The hold is captured already"

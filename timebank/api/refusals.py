@@ -26,6 +26,7 @@ from timebank.domain.errors import (
     TooManyAttemptsError,
     TransferRefusedError,
 )
+from timebank.domain.settlement_errors import SettlementRefusedError
 
 log = structlog.get_logger()
 
@@ -93,7 +94,9 @@ def problem_response(problem: Problem) -> Response[Problem]:
 def describe(error: Exception) -> tuple[str, str, list[Fault]]:
     """Return code, detail and faults of an exception."""
     match _meaning(error):
-        case TransferRefusedError() | RedemptionRefusedError() as refused:
+        case (
+            TransferRefusedError() | RedemptionRefusedError() | SettlementRefusedError() as refused
+        ):
             return refused.status, str(refused), []
         case InvalidInputError() as invalid:
             faults = [Fault(invalid.pointer, str(invalid))] if invalid.pointer else []

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from litestar import Response, Router
 from litestar.params import FromPath, JSONBody
+from msgspec import Struct
 
 from timebank.api.acts import (
     act_id_of,
@@ -23,13 +24,14 @@ from timebank.api.wire_redemption import (
     PickupBody,
     RefundBody,
 )
-from timebank.db import Connection, repeat_on_conflict
+from timebank.db import Connection, repeat_on_conflict, transaction
 from timebank.domain.errors import ForbiddenError, RedemptionRefusedError
 from timebank.domain.redemption import (
     COUNTER_LIFETIME,
     ActKind,
     ActReason,
     Answer,
+    CapScope,
     Channel,
     Hold,
     RedemptionStatus,
@@ -39,14 +41,20 @@ from timebank.domain.redemption import (
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action
 from timebank.redemption import codes, holds
+from timebank.redemption.caps import find_scope_of_override
 
 
 @post("/charges", opt={"action": Action.CHARGE, "personal": True}, operation_id="charge")
 async def charge(
     request: Call, data: JSONBody[ChargeBody], idempotency_key: IdempotencyKey
 ) -> Response[ActView]:
-    """Take points by a payment code: hold and capture in one commit, or nothing but the code."""
-    bank_id, actor_id, merchant_id = request.user.bank_id, request.user.principal_id, _own(request)
+    """Take points by a payment code: hold and capture in one commit, or nothing but the code.
+
+    An override of the clerk's own cap is for the capture, any other for the hold.
+    """
+    bank_id, actor_id = request.user.bank_id, request.user.principal_id
+    merchant_id = own_merchant(request)
+    by_override = await _find_overrides(request, data.override_id)
     wish = Wish(
         merchant_id=merchant_id,
         quantity=quantity_of(data),
@@ -54,7 +62,7 @@ async def charge(
         channel=Channel.CODE,
         offer_id=data.offer_id,
         shop_id=data.shop_id,
-        override_id=data.override_id,
+        override_id=by_override.hold,
         code=data.code,
     )
     hold_id = new_id()  # not made from the key: holds are listed by time
@@ -70,6 +78,7 @@ async def charge(
             hold_id,
             merchant_id=merchant_id,
             actor_id=actor_id,
+            override_id=by_override.capture,
         )
         if captured.status is not RedemptionStatus.DONE:  # the clerk's own cap
             await holds.release_hold(
@@ -83,6 +92,23 @@ async def charge(
         return captured
 
     return await answer_act(request, act, hold_id)
+
+
+class Overrides(Struct, frozen=True):
+    """Which of the two acts of a charge an override is for."""
+
+    hold: UUID | None
+    capture: UUID | None
+
+
+async def _find_overrides(request: Call, override_id: UUID | None) -> Overrides:
+    if override_id is None:
+        return Overrides(None, None)
+    async with transaction(request.desk.pool) as connection:
+        scope = await find_scope_of_override(connection, request.user.bank_id, override_id)
+    if scope is CapScope.CLERK_DAY:
+        return Overrides(None, override_id)
+    return Overrides(override_id, None)
 
 
 @post(
@@ -100,7 +126,11 @@ async def find_pickup(request: Call, data: JSONBody[PickupBody]) -> HoldView:
 
     async def work(connection: Connection) -> tuple[RedemptionStatus, Hold | None]:
         status, hold_id = await codes.find_pickup(
-            connection, bank_id, _own(request), data.code, actor_id=request.user.principal_id
+            connection,
+            bank_id,
+            own_merchant(request),
+            data.code,
+            actor_id=request.user.principal_id,
         )
         if hold_id is None:
             return status, None
@@ -177,7 +207,7 @@ async def refund_capture(
     return await answer_act(request, act, hold_id)
 
 
-def _own(request: Call) -> UUID:
+def own_merchant(request: Call) -> UUID:
     """Return the merchant the caller works for."""
     if request.user.merchant_id is None:
         raise ForbiddenError

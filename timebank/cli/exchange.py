@@ -1,19 +1,17 @@
 """`timebank exchange`: caps of what is given in a day, and shops that only fill up."""
 
-from datetime import datetime, timedelta
-
 import click
 import msgspec
+from msgspec.structs import replace
 
 from timebank.cli.running import command, err, out, settings_from_environment
 from timebank.database import open_database
 from timebank.db import transaction
 from timebank.domain.redemption import CapScope
 from timebank.ledger.banks import get_bank
-from timebank.ledger.passbook import read_clock
 from timebank.people.grants import OPERATOR_ID
 from timebank.redemption.caps import set_cap
-from timebank.redemption.exchange import SaturationBounds, list_saturated
+from timebank.redemption.exchange import find_saturation_bounds, list_saturated
 
 BANK = click.option("--bank", "bank_code", default="demo", show_default=True, metavar="CODE")
 SCOPES = {"gifts": CapScope.GIFT_DAY, "reissues": CapScope.REISSUE_DAY}
@@ -48,23 +46,25 @@ async def cap(bank_code: str, what: str, points: int | None, no_cap: bool) -> No
 
 @exchange.command()
 @BANK
-@click.option("--days", type=click.IntRange(1, 3660), default=30, show_default=True)
-@click.option("--balance", type=click.IntRange(0), default=1000, show_default=True)
+@click.option("--days", type=click.IntRange(1, 3660), help="How far to look back.")
+@click.option("--balance", type=click.IntRange(1), help="Full from so many points on.")
 @click.option(
-    "--share-out",
-    type=click.FloatRange(0, 1),
-    default=0.2,
-    show_default=True,
-    help="Full when this share of what came in, or less, went out.",
+    "--percent-out",
+    type=click.IntRange(0, 100),
+    help="Full when so much of what came in, or less, went out.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 @command
 async def saturated(
-    bank_code: str, days: int, balance: int, share_out: float, as_json: bool
+    bank_code: str,
+    days: int | None,
+    balance: int | None,
+    percent_out: int | None,
+    as_json: bool,
 ) -> None:
     """List shops that only fill up: reason, merchant, balance, in, out. It changes nothing.
 
-    Settle with them, or let them give points on.
+    Settle with them, or let them give points on. What is not said is as the bank has set it.
 
     \b
     Example:
@@ -72,14 +72,10 @@ async def saturated(
     """
     async with open_database(settings_from_environment()) as pool, transaction(pool) as connection:
         bank = await get_bank(connection, bank_code)
-        since: datetime = await read_clock(connection) - timedelta(days=days)
-        rows = await list_saturated(
-            connection,
-            bank.bank_id,
-            since,
-            bounds=SaturationBounds(balance=balance, share_out=share_out),
-            limit=1000,
-        )
+        bounds = await find_saturation_bounds(connection, bank.bank_id)
+        said = {"days": days, "balance": balance, "percent_out": percent_out}
+        bounds = replace(bounds, **{name: one for name, one in said.items() if one is not None})
+        rows = await list_saturated(connection, bank.bank_id, bounds, limit=1000)
     if as_json:
         click.echo(msgspec.json.encode(rows))
         return

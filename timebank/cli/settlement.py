@@ -214,7 +214,7 @@ async def discard(bank_code: str, settlement_id: UUID) -> None:
 async def export(bank_code: str, settlement_id: UUID, file: Path) -> None:
     """Write a statement to FILE: .csv, .xlsx, or .html to print and sign.
 
-    No resident is named in it. Spreadsheets need the extra: pip install 'timebank[xlsx]'.
+    No resident is named in it.
 
     \b
     Example:

@@ -10,11 +10,11 @@ class SettlementRefusedError(TimebankError):
 
     def __init__(self, status: str = "settlement_refused") -> None:
         """`status` is a SettlementStatus other than done."""
-        super().__init__(_SETTLEMENT_REMEDIES.get(status, status))
+        super().__init__(SETTLEMENT_REMEDIES.get(status, status))
         self.status = status
 
 
-_SETTLEMENT_REMEDIES = {
+SETTLEMENT_REMEDIES = {
     "id_conflict": "This id is taken by another settlement or transfer. Use a new one.",
     "settlement_not_found": "There is no such settlement or merchant. Check the id.",
     "settlement_open": "The merchant's settlement before is still open. Close or discard it first.",
@@ -25,9 +25,3 @@ _SETTLEMENT_REMEDIES = {
     "cut_off_in_future": "A settlement ends at an instant that has passed. Draft it later.",
     "second_person_needed": "Whoever acts for the merchant does not approve. Ask another person.",
 }
-
-
-class XlsxMissingError(TimebankError):
-    """Spreadsheets need the extra: pip install 'timebank[xlsx]'. CSV and HTML need nothing."""
-
-    code = "xlsx_missing"

@@ -96,10 +96,24 @@ class Action(StrEnum):
     CAPTURE = "capture"
     REFUND = "refund"
     READ_TAKINGS = "read_takings"
+    DRAFT_SETTLEMENT = "draft_settlement"
+    APPROVE_SETTLEMENT = "approve_settlement"
+    CLOSE_SETTLEMENT = "close_settlement"
+    DISCARD_SETTLEMENT = "discard_settlement"
+    READ_SETTLEMENT = "read_settlement"
     SET_CAP = "set_cap"
     PASS_CAP = "pass_cap"  # noqa: S105 - the name of an action
     READ_CAPS = "read_caps"
+    READ_OVERRIDES = "read_overrides"
     READ_ANOMALIES = "read_anomalies"
+    GIVE = "give"
+    REISSUE = "reissue"
+    ALLOCATE = "allocate"
+    READ_FAMILY = "read_family"
+    FOUND_FAMILY = "found_family"
+    INVITE_TO_FAMILY = "invite_to_family"
+    JOIN_FAMILY = "join_family"
+    LEAVE_FAMILY = "leave_family"
     READ_PROGRAMME = "read_programme"
     OPEN_CATEGORY = "open_category"
     SET_RATE = "set_rate"
@@ -256,6 +270,16 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
         **_BY_TILLS,
         Role.AUDITOR: Reach.BRANCH,
     },
+    Action.DRAFT_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.APPROVE_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.CLOSE_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.DISCARD_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.READ_SETTLEMENT: {
+        **_BY_COORDINATORS,
+        **_BY_ADMINISTRATORS,
+        **_BY_TILLS,
+        Role.AUDITOR: Reach.BRANCH,
+    },
     Action.SET_CAP: _BY_ADMINISTRATORS,
     Action.PASS_CAP: _BY_COORDINATORS,
     Action.READ_CAPS: {
@@ -263,6 +287,16 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
         Role.AUDITOR: Reach.BANK,
         Role.ADMINISTRATOR: Reach.BANK,
     },
+    Action.READ_OVERRIDES: {Role.AUDITOR: Reach.ROOT, Role.ADMINISTRATOR: Reach.ROOT},
+    # Nobody gives another's points away, not even a guardian a child's.
+    Action.GIVE: {Role.RESIDENT: Reach.OWN},
+    Action.REISSUE: _BY_TILLS,
+    Action.ALLOCATE: _BY_COORDINATORS,
+    Action.READ_FAMILY: {Role.RESIDENT: Reach.KIN, **_SEEN_BY_COORDINATORS},
+    Action.FOUND_FAMILY: {Role.RESIDENT: Reach.OWN},
+    Action.INVITE_TO_FAMILY: {Role.RESIDENT: Reach.OWN},
+    Action.JOIN_FAMILY: {Role.RESIDENT: Reach.KIN},
+    Action.LEAVE_FAMILY: {Role.RESIDENT: Reach.KIN},
     Action.READ_ANOMALIES: {
         **_BY_COORDINATORS,
         **_BY_ADMINISTRATORS,
@@ -357,6 +391,7 @@ LOW_VALUE = frozenset(
         Action.READ_RESIDENT,
         Action.READ_SESSION,
         Action.END_SESSION,
+        Action.READ_FAMILY,
         Action.READ_PROGRAMME,
         Action.READ_RECORD,
         Action.READ_CERTIFICATE,

@@ -10,6 +10,7 @@ from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.domain.redemption import EVERYONE, OVERRIDE_LIFETIME, CapScope, OverrideReason
 
 _QUERIES = load_queries(__package__)
+AFTER_ALL = UUID(int=2**128 - 1)
 _OF_OFFERS = {CapScope.OFFER_PERSON_DAY, CapScope.OFFER_PERSON}
 
 
@@ -37,12 +38,15 @@ class OverrideTerms(Struct, frozen=True, kw_only=True):
 
 
 class Override(OverrideTerms, frozen=True, kw_only=True):
-    """A grant; `used_by` is the act that passed by it."""
+    """A grant of two persons, maker and checker; `used_by` is the act that passed by it."""
 
     override_id: UUID
+    maker_id: UUID
+    checker_id: UUID
     granted_at: datetime
     expires_at: datetime
     used_by: UUID | None
+    used_at: datetime | None
 
 
 def check_cap(scope: CapScope, points: int | None) -> None:
@@ -69,7 +73,10 @@ async def set_cap(
 
 
 async def get_used_today(connection: Connection, bank_id: int, resident_id: UUID) -> int:
-    """Return the points a resident holds or has redeemed of this local day, whoever did it."""
+    """Return what left a resident's wallet on this local day, whoever did it.
+
+    The points that they hold, have redeemed or gave.
+    """
     used: int = await connection.fetchval(_QUERIES["get_used_today"], bank_id, resident_id)
     return used
 
@@ -117,7 +124,22 @@ async def grant_override(
         raise NotFoundError
 
 
-async def list_overrides(connection: Connection, bank_id: int) -> list[Override]:
-    """Return all overrides in the order of their ids, used or not."""
-    records = await connection.fetch(_QUERIES["list_overrides"], bank_id)
+async def list_overrides(
+    connection: Connection,
+    bank_id: int,
+    *,
+    is_used: bool | None = None,
+    before: UUID = AFTER_ALL,
+    limit: int = 50,
+) -> list[Override]:
+    """Return overrides, those proposed last first; only used or unused ones if it is said."""
+    records = await connection.fetch(_QUERIES["list_overrides"], bank_id, before, is_used, limit)
     return [as_struct(record, Override) for record in records]
+
+
+async def find_scope_of_override(
+    connection: Connection, bank_id: int, override_id: UUID
+) -> CapScope | None:
+    """Return which cap an override passes, used or not; None if there is none."""
+    scope = await connection.fetchval(_QUERIES["find_scope_of_override"], bank_id, override_id)
+    return None if scope is None else CapScope(scope)

@@ -166,15 +166,24 @@ FROM cap_rule WHERE bank_id = $1 ORDER BY scope, subject_id, in_force_from;
 -- name: get_used_today
 SELECT coalesce(sum(u.used), 0)::bigint
 FROM cap_use u JOIN bank b USING (bank_id)
-WHERE u.bank_id = $1 AND u.scope = 'person_day' AND u.subject_id = $2
+WHERE u.bank_id = $1 AND u.scope IN ('person_day', 'gift_day') AND u.subject_id = $2
   AND u.used_on = (clock_timestamp() AT TIME ZONE b.time_zone)::date;
 
 -- name: grant_override
 SELECT grant_override($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: list_overrides
-SELECT override_id, scope, subject_id, offer_id, amount, reason, granted_at, expires_at, used_by
-FROM cap_override WHERE bank_id = $1 ORDER BY override_id;
+SELECT o.override_id, o.scope, o.subject_id, o.offer_id, o.amount, o.reason, p.maker_id,
+       p.checker_id, o.granted_at, o.expires_at, o.used_by, a.recorded_at AS used_at
+FROM cap_override o
+JOIN approval p ON (p.bank_id, p.approval_id) = (o.bank_id, o.override_id)
+LEFT JOIN redemption_act a ON (a.bank_id, a.act_id) = (o.bank_id, o.used_by)
+WHERE o.bank_id = $1 AND o.override_id < $2
+  AND ($3::boolean IS NULL OR $3 = (o.used_by IS NOT NULL))
+ORDER BY o.override_id DESC LIMIT $4;
+
+-- name: find_scope_of_override
+SELECT scope FROM cap_override WHERE bank_id = $1 AND override_id = $2;
 
 
 -- ── Anomalies ───────────────────────────────────────────────────────────────────────────────────
@@ -188,7 +197,8 @@ CROSS JOIN LATERAL (
     WHERE r.bank_id = u.bank_id AND r.scope = u.scope AND r.subject_id IN (u.subject_id, nil_id())
     ORDER BY r.subject_id = u.subject_id DESC, r.in_force_from DESC LIMIT 1
 ) AS cap
-WHERE u.bank_id = $1 AND u.scope IN ('person_day', 'clerk_day') AND u.used_on >= $2
+WHERE u.bank_id = $1 AND u.scope IN ('person_day', 'clerk_day', 'gift_day', 'reissue_day')
+  AND u.used_on >= $2
   AND u.used BETWEEN cap.points * $3::float8 AND cap.points AND cap.points > 0
 GROUP BY u.subject_id HAVING count(*) >= $4
 ORDER BY times DESC, u.subject_id LIMIT $5;
@@ -251,15 +261,18 @@ SELECT * FROM settlement WHERE bank_id = $1 AND settlement_id = $2;
 -- name: list_settlements
 SELECT * FROM settlement
 WHERE bank_id = $1 AND ($2::uuid IS NULL OR merchant_id = $2)
-  AND ($3::timestamptz IS NULL OR drafted_at < $3)
-ORDER BY drafted_at DESC, settlement_id LIMIT $4;
+  AND ($3::uuid IS NULL OR merchant_id IN (
+      SELECT party_id FROM list_places($1, 'infinity')
+      WHERE branch_id IN (SELECT branch_id FROM list_branches_below($1, $3, 'infinity'))))
+  AND ($4::timestamptz IS NULL OR (drafted_at, settlement_id) < ($4, $5::uuid))
+ORDER BY drafted_at DESC, settlement_id DESC LIMIT $6;
 
 -- name: list_settlement_lines
 SELECT p.seq, p.recorded_at, t.kind, t.transfer_id, p.amount AS points,
        CASE WHEN t.kind IN ('capture', 'refund') THEN t.subject_id END AS hold_id
 FROM posting p JOIN transfer t USING (bank_id, transfer_id)
 WHERE p.bank_id = $1 AND p.account_id = $2 AND p.seq BETWEEN $3 AND $4
-ORDER BY p.seq;
+ORDER BY p.seq LIMIT $5;
 
 
 -- ── Exchange ────────────────────────────────────────────────────────────────────────────────────
@@ -268,19 +281,11 @@ ORDER BY p.seq;
 SELECT act_id, status, cap, hold_id, quantity, points, expires_at, recorded_at
 FROM give_points($1, $2, $3, $4, $5, $6, $7, $8);
 
--- name: may_be_given_to
--- By a resident: a family's pool by its members, a branch's by all, a wallet by kin and household.
+-- name: share_a_family
 SELECT EXISTS (
-    SELECT FROM account a JOIN party p ON (p.bank_id, p.party_id) = (a.bank_id, a.owner_id)
-    WHERE a.bank_id = $1 AND a.account_id = $3 AND a.unit = 'points' AND (
-        a.kind = 'pool' AND p.kind = 'branch'
-        OR a.kind = 'pool' AND EXISTS (
-            SELECT FROM family_member m WHERE m.bank_id = $1 AND m.family_id = a.owner_id
-            AND m.member_id = $2 AND m.left_at IS NULL)
-        OR a.kind = 'wallet' AND a.owner_id <> $2 AND (a.owner_id = ANY ($4) OR EXISTS (
-            SELECT FROM family_member mine JOIN family_member theirs USING (bank_id, family_id)
-            WHERE mine.bank_id = $1 AND mine.member_id = $2 AND mine.left_at IS NULL
-              AND theirs.member_id = a.owner_id AND theirs.left_at IS NULL))));
+    SELECT FROM family_member one JOIN family_member other USING (bank_id, family_id)
+    WHERE one.bank_id = $1 AND one.member_id = $2 AND one.left_at IS NULL
+      AND other.member_id = $3 AND other.left_at IS NULL);
 
 -- name: join_family
 INSERT INTO family_member (bank_id, family_id, member_id, may_hold) VALUES ($1, $2, $3, $4)
@@ -300,6 +305,29 @@ FROM family_member m
 JOIN account a ON (a.bank_id, a.owner_id, a.kind, a.unit) = ($1, m.family_id, 'pool', 'points')
 WHERE m.bank_id = $1 AND m.member_id = $2 AND m.left_at IS NULL ORDER BY m.family_id;
 
+-- name: invite_to_family
+INSERT INTO family_invitation
+       (bank_id, invitation_id, family_id, token_hash, may_hold, invited_by, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $7)
+RETURNING expires_at;
+
+-- name: use_invitation
+-- It counts while who made it may spend from the pool.
+UPDATE family_invitation i SET used_by = $3, used_at = clock_timestamp()
+WHERE bank_id = $1 AND token_hash = $2 AND used_at IS NULL AND expires_at > clock_timestamp()
+  AND EXISTS (SELECT FROM family_member m
+              WHERE (m.bank_id, m.family_id, m.member_id) = (i.bank_id, i.family_id, i.invited_by)
+                AND m.may_hold AND m.left_at IS NULL)
+RETURNING family_id, may_hold;
+
+-- name: set_saturation_bounds
+INSERT INTO saturation_rule (bank_id, days, balance, percent_out, set_by)
+VALUES ($1, $2, $3, $4, $5);
+
+-- name: find_saturation_bounds
+SELECT days, balance, percent_out FROM saturation_rule WHERE bank_id = $1
+ORDER BY set_at DESC LIMIT 1;
+
 -- name: saturated_merchants
 -- What came in and went out since $2. Points leave by refunds, by being given on and by settlement.
 SELECT merchant_id, balance, came_in, went_out,
@@ -315,5 +343,5 @@ FROM (SELECT m.merchant_id, b.balance,
                          AND p.recorded_at >= $2
       WHERE m.bank_id = $1 AND b.balance >= $3
       GROUP BY m.merchant_id, b.balance) AS shop
-WHERE went_out <= came_in * $4::float8
+WHERE went_out * 100 <= came_in * $4::integer
 ORDER BY balance DESC, merchant_id LIMIT $5;

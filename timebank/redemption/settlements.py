@@ -51,7 +51,8 @@ async def approve_settlement(
 ) -> Settlement:
     """Approve what was seen; the second person's approval makes it approved.
 
-    Neither may act for the merchant. Persons are compared: pass the person, not a login.
+    Neither may act for the merchant, or guard who does. Persons are compared: pass the person,
+    not a login.
     """
     return await _step(
         connection, "approve_settlement", bank_id, settlement_id, content_hash, actor_id
@@ -84,26 +85,46 @@ async def list_settlements(
     bank_id: int,
     *,
     merchant_id: UUID | None = None,
-    before: datetime | None = None,
+    within: UUID | None = None,
+    before: tuple[datetime, UUID] | None = None,
     limit: int = 50,
 ) -> list[Settlement]:
-    """Return settlements, of one merchant if given, those drafted last first."""
+    """Return settlements, of one merchant and within one branch if given, the last drafted first.
+
+    `before` is when one was drafted, and its id: only those after it in this order.
+    """
+    drafted_at, settlement_id = before or (None, None)
     records = await connection.fetch(
-        _QUERIES["list_settlements"], bank_id, merchant_id, before, limit
+        _QUERIES["list_settlements"],
+        bank_id,
+        merchant_id,
+        within,
+        drafted_at,
+        settlement_id,
+        limit,
     )
     return [as_struct(record, Settlement) for record in records]
 
 
 async def list_lines(
-    connection: Connection, bank_id: int, settlement: Settlement
+    connection: Connection,
+    bank_id: int,
+    settlement: Settlement,
+    *,
+    after: int = 0,
+    limit: int | None = None,
 ) -> list[SettlementLine]:
-    """Return the lines a settlement covers, in order: what counts adds up to its total."""
+    """Return the lines a settlement covers, in order: what counts adds up to its total.
+
+    Those after line `after`, all of them where there is no limit.
+    """
     records = await connection.fetch(
         _QUERIES["list_settlement_lines"],
         bank_id,
         settlement.account_id,
-        settlement.first_seq,
+        max(settlement.first_seq, after + 1),
         settlement.last_seq,
+        limit,
     )
     return [as_struct(record, SettlementLine) for record in records]
 
