@@ -16,8 +16,8 @@ from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.ledger.ids import new_id
 from timebank.people.access import POLICY, Action, Role
 from timebank.people.grants import RoleGrant, get_grant
+from timebank.people.narrow_sessions import FOR_PERSONS
 from timebank.people.parties import PartyKind, is_party
-from timebank.people.policy import FOR_PERSONS
 from timebank.people.sessions import NewSession, SessionLimits, start_session
 
 _QUERIES = load_queries(__package__)
