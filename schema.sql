@@ -84,6 +84,7 @@ CREATE TYPE transfer_status AS ENUM (
     'original_differs',         -- not the mirror image of its original
     'already_reversed',
     'insufficient_balance',     -- the debit account would fall below its floor
+    'points_blocked',           -- it would spend what is blocked while its origin is examined
     'ceiling_exceeded',         -- the credit account would rise above its ceiling
     'chain_broken'              -- another member of the chain was refused
 );
@@ -384,6 +385,7 @@ CREATE FUNCTION decide_transfers(
     p_ids uuid[], p_kinds transfer_kind[], p_chain_ids uuid[], p_verdicts transfer_status[],
     p_repeats integer[], p_debits integer[], p_credits integer[], p_amounts bigint[],
     p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_state locked_balances,
+    p_blocked bigint[],
     OUT statuses transfer_status[], OUT last_legs integer[], OUT balances bigint[],
     OUT seqs bigint[], OUT latests timestamptz[]
 ) LANGUAGE plpgsql IMMUTABLE AS $$
@@ -422,6 +424,8 @@ BEGIN
             statuses[i] := 'chain_broken';
         ELSIF left_d < floors[p_debits[i]] THEN
             statuses[i] := 'insufficient_balance';
+        ELSIF left_d < p_blocked[i] THEN
+            statuses[i] := 'points_blocked';
         ELSIF left_c > ceils[p_credits[i]] THEN
             statuses[i] := 'ceiling_exceeded';
         ELSE
@@ -456,7 +460,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION decide_transfers IS
     'Pure: takes transfers in order against the locked state. A verdict given beforehand stands, a '
-    'repeat follows the row it repeats; the rest is posted or refused by floor, ceiling and chain, '
+    'repeat follows the row it repeats; the rest is posted or refused by floor, what is blocked of '
+    'it (null: nothing, or it spends nothing), ceiling and chain, '
     'and each decision changes what follows. Debits and credits are places in the locked arrays. '
     'Answers in legs: the locked balances as they stood, then the debit and the credit of each '
     'transfer in turn, without a seq where nothing was posted; last_legs has one of each account.';
@@ -603,10 +608,8 @@ DECLARE
     dated  timestamptz[];
     is_new boolean[];
     last_legs integer[];
-    balances  bigint[];
-    seqs      bigint[];
-    latests   timestamptz[];
-    base      integer;
+    balances  bigint[];       seqs   bigint[];
+    latests   timestamptz[];  base   integer;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'post_transfers needs READ COMMITTED' USING ERRCODE = '25001';
@@ -636,7 +639,8 @@ BEGIN
         p_subjects, p_reverses, p_reasons, state, stamp);
     SELECT * INTO statuses, last_legs, balances, seqs, latests
     FROM decide_transfers(p_ids, p_kinds, p_chain_ids, seen.verdicts, seen.repeats, seen.debits,
-                          seen.credits, p_amounts, dated, p_reverses, seen.originals, state);
+                          seen.credits, p_amounts, dated, p_reverses, seen.originals, state,
+                          list_blocked(p_bank, p_kinds, p_debits));
     recorded_ats := seen.recorded_ats;
     is_new := seen.is_new;
     base := coalesce(cardinality(state.places), 0);
@@ -891,6 +895,122 @@ COMMENT ON FUNCTION set_expiry_rule IS
     'first follows from the rules of the day, and no day that has begun changes.';
 
 GRANT EXECUTE ON FUNCTION set_expiry_rule TO timebank_app;
+
+
+-- ── Blocks: points that stand in a wallet and are not spent while their origin is examined ──────
+-- What is blocked of a wallet is a sum that its balance may not fall below by spending. The fold of
+-- lots finds it when the block is placed, under the locks of the wallets (who spends has the same),
+-- and spends around it from then on (timebank/domain/lots.py). It ends as the block is lifted, and
+-- for an award as it is reversed.
+
+CREATE TABLE block (
+    bank_id    integer     NOT NULL,
+    block_id   uuid        NOT NULL,
+    placed_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    lifted_at  timestamptz,
+    PRIMARY KEY (bank_id, block_id)
+);
+CREATE INDEX block_in_force ON block (bank_id) WHERE lifted_at IS NULL;
+COMMENT ON TABLE block IS 'That points of some origin are blocked, from when until when.';
+
+CREATE TABLE blocked_points (
+    bank_id     integer NOT NULL,
+    block_id    uuid    NOT NULL,
+    account_id  uuid    NOT NULL,
+    origin_id   uuid    NOT NULL,
+    hold_id     uuid,
+    behind      bigint  NOT NULL DEFAULT 0
+                        CONSTRAINT blocked_behind_others CHECK (behind >= 0),
+    points      bigint  NOT NULL CONSTRAINT blocked_points_positive CHECK (points > 0),
+    since_seq   bigint  NOT NULL,
+    CONSTRAINT blocked_points_once
+        UNIQUE NULLS NOT DISTINCT (bank_id, account_id, block_id, origin_id, hold_id, behind)
+);
+COMMENT ON TABLE blocked_points IS
+    'Unspent points that an award brought, when they were blocked. Append-only.';
+COMMENT ON COLUMN blocked_points.origin_id IS 'The award that brought them.';
+COMMENT ON COLUMN blocked_points.hold_id IS
+    'The redemption that they had gone into: they are blocked as far as it gives them back. Null: '
+    'they stood in the wallet.';
+COMMENT ON COLUMN blocked_points.behind IS 'How many others it gives back before them.';
+COMMENT ON COLUMN blocked_points.since_seq IS 'The wallet''s last line when they were blocked.';
+SELECT make_append_only('blocked_points');
+
+CREATE FUNCTION count_blocked(p_bank integer, p_account uuid) RETURNS bigint
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+    SELECT coalesce(sum(CASE WHEN p.hold_id IS NULL THEN p.points
+                             ELSE greatest(0, least(p.points, back.points - p.behind)) END),
+                    0)::bigint
+    FROM blocked_points p
+    JOIN block b USING (bank_id, block_id)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(line.amount), 0) AS points
+        FROM posting line JOIN transfer t USING (bank_id, transfer_id)
+        WHERE line.bank_id = p_bank AND line.account_id = p_account AND line.seq > p.since_seq
+          AND t.kind IN ('release', 'refund') AND t.subject_id = p.hold_id) AS back
+    WHERE p.bank_id = p_bank AND p.account_id = p_account AND b.lifted_at IS NULL
+      AND NOT EXISTS (SELECT FROM transfer undone
+                      WHERE undone.bank_id = p_bank AND undone.reverses_id = p.origin_id
+                        AND undone.status = 'posted');
+$$;
+COMMENT ON FUNCTION count_blocked IS 'What is blocked of a wallet now, 0 if nothing is.';
+
+CREATE FUNCTION is_spending(p_kind transfer_kind) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT p_kind IN ('transfer', 'gift', 'hold', 'repayment');
+$$;
+COMMENT ON FUNCTION is_spending IS
+    'Whether it gives points away, as corrections, roundings and expiries do not.';
+
+CREATE FUNCTION list_blocked(p_bank integer, p_kinds transfer_kind[], p_debits uuid[])
+RETURNS bigint[] LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM block WHERE bank_id = p_bank AND lifted_at IS NULL) THEN
+        RETURN NULL;
+    END IF;
+    RETURN array(
+        SELECT CASE WHEN is_spending(kind) THEN known.points END
+        FROM unnest(p_kinds, p_debits) WITH ORDINALITY AS asked (kind, debit, place)
+        LEFT JOIN (SELECT account_id, count_blocked(p_bank, account_id) AS points
+                   FROM (SELECT DISTINCT account_id FROM blocked_points
+                         WHERE bank_id = p_bank AND account_id = ANY (p_debits)) AS touched
+                  ) AS known ON known.account_id = debit
+        ORDER BY place);
+END $$;
+COMMENT ON FUNCTION list_blocked IS
+    'For each transfer what is blocked of its debit account, as the call finds it: null where it '
+    'spends nothing or nothing is blocked. One probe of an index where the bank has no block.';
+
+CREATE FUNCTION place_block(
+    p_bank integer, p_block uuid, p_accounts uuid[], p_origins uuid[], p_holds uuid[],
+    p_behind bigint[], p_points bigint[]
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM lock_balances(p_bank, p_accounts);
+    INSERT INTO block (bank_id, block_id) SELECT p_bank, p_block WHERE cardinality(p_accounts) > 0;
+    INSERT INTO blocked_points
+    SELECT p_bank, p_block, account, origin, hold, behind, points, b.seq
+    FROM unnest(p_accounts, p_origins, p_holds, p_behind, p_points)
+         AS found (account, origin, hold, behind, points)
+    JOIN balance b ON b.bank_id = p_bank AND b.account_id = account;
+END $$;
+COMMENT ON FUNCTION place_block IS
+    'Blocks what was found under the locks of the same accounts: rows of arrays of one length. Of '
+    'nothing there is no block, so that nobody''s postings ask for it.';
+
+CREATE FUNCTION lift_block(p_bank integer, p_block uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM lock_balances(p_bank, array(SELECT account_id FROM blocked_points
+                                        WHERE bank_id = p_bank AND block_id = p_block));
+    UPDATE block SET lifted_at = clock_timestamp()
+    WHERE bank_id = p_bank AND block_id = p_block AND lifted_at IS NULL;
+END $$;
+COMMENT ON FUNCTION lift_block IS
+    'Ends a block under the locks of its wallets, so that each posting came before or after; again '
+    'is harmless.';
+
+GRANT EXECUTE ON FUNCTION place_block TO timebank_app;  -- whoever releases lifts
+GRANT EXECUTE ON FUNCTION count_blocked, is_spending TO timebank_app, timebank_auditor;
 
 
 -- ── Registry: who there is, and where they hang ─────────────────────────────────────────────────
@@ -2707,7 +2827,8 @@ GRANT EXECUTE ON FUNCTION use_allowance, give_back_allowance TO timebank_app;
 
 -- ── Service ─────────────────────────────────────────────────────────────────────────────────────
 -- People, organisers and teams are random ids of the registry.
--- lock order   Rates of a category (advisory), records by record_id, then balances (see above).
+-- lock order   Rates of a category (advisory), records by record_id, activities for key share by
+--              activity_id, then balances (see above).
 --              Who holds a person's wallets is alone with their carried remainder and their day.
 
 CREATE FUNCTION check_step() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -2790,6 +2911,7 @@ CREATE TABLE activity (
     insurance_ref     text        CONSTRAINT activity_insurance_ref_short
                                   CHECK (length(insurance_ref) BETWEEN 1 AND 80),
     source_ref        text,
+    planned_until     date,
     made_by           uuid        NOT NULL,
     made_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     cancelled_at      timestamptz,
@@ -2801,6 +2923,8 @@ CREATE TABLE activity (
         (first_start IS NULL) = (source_ref IS NOT NULL)
         AND (first_start IS NULL) = (wall_minutes IS NULL)
         AND (first_start IS NOT NULL OR rule IS NULL)),
+    CONSTRAINT activity_planned_ahead_by_its_rule CHECK (
+        (rule IS NULL) = (planned_until IS NULL)),
     CONSTRAINT activity_cancelled_whole CHECK (
         num_nonnulls(cancelled_at, cancelled_by, cancel_reason) IN (0, 3))
 );
@@ -2811,6 +2935,10 @@ COMMENT ON COLUMN activity.wall_minutes IS
     'is served. At most 20 hours: with the hour of a changed clock and late check-out, no record '
     'touches three local days.';
 COMMENT ON COLUMN activity.rule IS 'An RRULE of RFC 5545, without its name.';
+COMMENT ON COLUMN activity.planned_until IS
+    'The local day up to which its shifts are planned without anybody asking.';
+CREATE INDEX activity_to_plan ON activity (bank_id, planned_until)
+    WHERE rule IS NOT NULL AND cancelled_at IS NULL;
 COMMENT ON COLUMN activity.source_ref IS 'The event in the rota it was imported from.';
 
 CREATE TABLE team (
@@ -3187,6 +3315,25 @@ END $$;
 COMMENT ON FUNCTION cancel_shifts IS
     'Cancels one shift, or with null the activity and all its shifts that have not begun.';
 
+CREATE FUNCTION claim_activity_to_plan(
+    p_bank integer, p_before date, OUT activity_id uuid, OUT planned_until date
+) LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    SELECT a.activity_id, a.planned_until FROM activity a
+    WHERE a.bank_id = p_bank AND a.rule IS NOT NULL AND a.cancelled_at IS NULL
+      AND a.planned_until < p_before
+    ORDER BY a.planned_until, a.activity_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+$$;
+COMMENT ON FUNCTION claim_activity_to_plan IS
+    'A recurring activity that is not planned up to that day, for the caller alone; one that '
+    'another has claimed is passed over.';
+
+CREATE FUNCTION note_planned(p_bank integer, p_activity uuid, p_until date) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    UPDATE activity SET planned_until = greatest(planned_until, p_until)
+    WHERE bank_id = p_bank AND activity_id = p_activity AND rule IS NOT NULL;
+$$;
+COMMENT ON FUNCTION note_planned IS 'Says how far a recurring activity is planned; never less far.';
+
 CREATE FUNCTION lock_open_shift(p_bank integer, p_shift uuid, p_at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 BEGIN
@@ -3382,6 +3529,10 @@ BEGIN
     FROM (SELECT DISTINCT category_id FROM service_record
           WHERE bank_id = p_bank AND record_id = ANY (p_records) ORDER BY 1) AS rated;
     PERFORM check_records(p_bank, p_records, '{submitted,confirmed}');
+    PERFORM FROM activity WHERE bank_id = p_bank AND activity_id IN (
+        SELECT activity_id FROM service_record
+        WHERE bank_id = p_bank AND record_id = ANY (p_records) AND status = 'submitted')
+    ORDER BY activity_id FOR KEY SHARE;
     PERFORM lock_balances(p_bank, list_own_accounts(p_bank, array(
         SELECT person_id FROM service_record
         WHERE bank_id = p_bank AND record_id = ANY (p_records) AND status = 'submitted')));
@@ -3489,7 +3640,8 @@ GRANT INSERT (bank_id, record_id, person_id, category_id, activity_id, shift_id,
               evidence_sha256, note, sheet_number, status, made_by, submitted_at)
     ON service_record TO timebank_app;
 GRANT EXECUTE ON FUNCTION
-    approve_rate, cancel_shifts, join_shift, leave_shift, submit_records, reject_records,
+    approve_rate, cancel_shifts, claim_activity_to_plan, note_planned, join_shift, leave_shift,
+    submit_records, reject_records,
     find_rate, plan_awards, award_service, open_reversal, close_reversal TO timebank_app;
 GRANT EXECUTE ON FUNCTION find_rate TO timebank_auditor;
 
@@ -3614,7 +3766,8 @@ GRANT EXECUTE ON FUNCTION grade_record, decide_honour TO timebank_app;
 
 
 -- ── Abuse: an activity is held while it is examined ─────────────────────────────────────────────
--- lock order   The activity alone: an award holds its row for key share, holding it for update.
+-- lock order   The activity, then the wallets that its service brought points to: an award has the
+--              activity for key share, holding it for update.
 
 CREATE TABLE activity_hold (
     bank_id      integer     NOT NULL,
@@ -3638,8 +3791,8 @@ CREATE TABLE activity_hold (
 CREATE UNIQUE INDEX activity_held_once ON activity_hold (bank_id, activity_id)
     WHERE released_at IS NULL;
 COMMENT ON TABLE activity_hold IS
-    'While a row is not released, no record of the activity is confirmed: no points come of it. '
-    'One may hold, two release.';
+    'While a row is not released, no record of the activity is confirmed: no points come of it; '
+    'and what came of it before is blocked, by the block of the same id. One holds, two release.';
 
 CREATE FUNCTION refuse_held() RETURNS trigger LANGUAGE plpgsql
 SET search_path = timebank, pg_temp AS $$
@@ -3658,21 +3811,24 @@ CREATE TRIGGER record_of_held_activity_waits BEFORE UPDATE OF status ON service_
 ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_of_held_activity_waits;
 
 CREATE FUNCTION hold_activity(
-    p_bank integer, p_hold uuid, p_activity uuid, p_actor uuid, p_reason text
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    p_bank integer, p_hold uuid, p_activity uuid, p_actor uuid, p_reason text, OUT is_new boolean
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
     PERFORM FROM activity WHERE (bank_id, activity_id) = (p_bank, p_activity) FOR UPDATE;
     PERFORM refuse('activity_exists', p_activity::text) WHERE NOT FOUND;
     INSERT INTO activity_hold (bank_id, hold_id, activity_id, reason, held_by)
     VALUES (p_bank, p_hold, p_activity, p_reason, p_actor)
     ON CONFLICT (bank_id, activity_id) WHERE released_at IS NULL DO NOTHING;
+    is_new := FOUND;
 END $$;
 COMMENT ON FUNCTION hold_activity IS
     'Holds an activity; one that is held stays so, for its first reason. Awards under way in it '
-    'end first.';
+    'end first. Whoever calls it places the block of a new one, of the same id.';
 
 CREATE FUNCTION release_activity(p_bank integer, p_activity uuid, p_actor uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    held activity_hold;
 BEGIN
     PERFORM refuse('hold_released_by_another', p_actor::text)
     FROM activity WHERE (bank_id, activity_id, made_by) = (p_bank, p_activity, p_actor);
@@ -3685,8 +3841,12 @@ BEGIN
         proposed_at = coalesce(proposed_at, clock_timestamp()),
         released_by = CASE WHEN proposed_by IS NOT NULL THEN p_actor END,
         released_at = CASE WHEN proposed_by IS NOT NULL THEN clock_timestamp() END
-    WHERE bank_id = p_bank AND activity_id = p_activity AND released_at IS NULL;
+    WHERE bank_id = p_bank AND activity_id = p_activity AND released_at IS NULL
+    RETURNING * INTO held;
     PERFORM refuse('hold_is_open', p_activity::text) WHERE NOT FOUND;
+    IF held.released_at IS NOT NULL THEN
+        PERFORM lift_block(p_bank, held.hold_id);
+    END IF;
 END $$;
 COMMENT ON FUNCTION release_activity IS
     'Proposes the release, or as a second person releases; neither made the activity, wrote a '
@@ -3928,6 +4088,7 @@ CREATE TYPE redemption_status AS ENUM (
     'out_of_stock',
     'cap_exceeded',            -- cap says which
     'insufficient_points',
+    'points_blocked',          -- enough stand there, but service that brought them is examined
     'merchant_lacks_points'    -- the merchant was settled with or gave them on
 );
 
@@ -4224,9 +4385,13 @@ CREATE FUNCTION record_act(p_act redemption_act) RETURNS redemption_act
 LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 BEGIN
     INSERT INTO redemption_act SELECT p_act.*;
+    IF p_act.status = 'done' THEN
+        PERFORM note_act(p_act);
+    END IF;
     RETURN p_act;
 END $$;
-COMMENT ON FUNCTION record_act IS 'Writes what was decided, and returns it.';
+COMMENT ON FUNCTION record_act IS
+    'Writes what was decided, with the event for the merchant''s webhooks, and returns it.';
 
 CREATE FUNCTION fingerprint_of(p_asked text) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
     SELECT sha256(convert_to(p_asked, 'UTF8'));
@@ -4575,6 +4740,8 @@ BEGIN
     END IF;
     status := coalesce(status, CASE
         WHEN stands < wish.quantity * wish.unit_price THEN 'insufficient_points'::redemption_status
+        WHEN stands - wish.quantity * wish.unit_price
+             < count_blocked(wish.bank_id, wish.source_account_id) THEN 'points_blocked'
         ELSE 'done' END);
     RETURN NEXT;
 END $$;
@@ -5340,6 +5507,7 @@ BEGIN
         PERFORM post_redemption(p_bank, p_settlement, p_actor, ARRAY[p_settlement], '{settlement}',
                                 ARRAY[closed.account_id], ARRAY[retired], ARRAY[pays]);
     END IF;
+    PERFORM note_settlement(closed);
 END $$;
 COMMENT ON FUNCTION close_settlement IS
     'Pays what two persons approved and the merchant still has, in one transfer to the retired '
@@ -5420,6 +5588,7 @@ DECLARE
     giver   account;
     caps    cap_key[] := '{}';
     locked  locked_balances;
+    stands  bigint;
     act     redemption_act;
 BEGIN
     SELECT * INTO giver FROM account WHERE (bank_id, account_id) = (p_bank, p_from);
@@ -5430,6 +5599,7 @@ BEGIN
     PERFORM FROM cap_override WHERE (bank_id, override_id) = (p_bank, p_override) FOR NO KEY UPDATE;
     PERFORM lock_stock_and_caps(p_bank, NULL, caps);
     locked := lock_balances(p_bank, ARRAY[p_from, p_to]);
+    stands := locked.balances[array_position(locked.account_ids, p_from)];
     act := find_act(p_bank, p_act, asked);
     IF act.act_id IS NOT NULL THEN
         RETURN act;
@@ -5452,8 +5622,8 @@ BEGIN
         FROM find_cap_fault(p_bank, caps, p_override, stamp) AS fault;
     END IF;
     act.status := coalesce(act.status, CASE
-        WHEN p_points <= locked.balances[array_position(locked.account_ids, p_from)]
-            THEN 'done'::redemption_status
+        WHEN p_points <= stands - count_blocked(p_bank, p_from) THEN 'done'::redemption_status
+        WHEN p_points <= stands THEN 'points_blocked'
         WHEN p_kind = 'reissue' THEN 'merchant_lacks_points'
         ELSE 'insufficient_points' END);
     IF act.status = 'done' THEN
@@ -5527,6 +5697,465 @@ BEGIN
 END $$;
 
 GRANT EXECUTE ON FUNCTION holds_persons_number TO timebank_app, timebank_auditor;
+
+
+-- ── Webhooks ────────────────────────────────────────────────────────────────────────────────────
+--
+-- What happened at a merchant is told to the systems that it named. An act writes its event itself
+-- (record_act, close_settlement): rolled back, there is none; committed, it is told, whatever dies.
+--
+--   event      Ids, points and times, nothing of a person. Its id is made from the act's, so an act
+--              has one; it is also the webhook-id, by which receivers know what they had before.
+--   delivery   One for each endpoint that asked for the type: waiting -> delivered | given_up, and
+--              back to waiting by a replay. Sent at least once, in no promised order.
+--   claim      Who sends has claimed it until next_at; whoever dies then has lost nothing but time.
+--   lock order Events and deliveries are only inserted by acts, which lock nothing more for them. A
+--              claim takes endpoints, then deliveries, and passes over what others have: it waits
+--              for nobody. What ends an attempt takes the delivery, then its endpoint; a replay
+--              takes events, then deliveries, by their ids, and no endpoint.
+--   kept       What is over is forgotten after a while (forget_events); nothing else is deleted.
+
+CREATE TYPE webhook_event_type AS ENUM (
+    'redemption.held', 'redemption.captured', 'redemption.released', 'redemption.expired',
+    'redemption.refunded', 'settlement.closed',
+    'webhook.ping'  -- to one endpoint, because somebody asked for it
+);
+
+CREATE TYPE delivery_state AS ENUM ('waiting', 'delivered', 'given_up');
+
+CREATE TYPE attempt_outcome AS ENUM (
+    'delivered',        -- answered 2xx; everything else was not
+    'refused',          -- another status
+    'redirected',       -- 3xx, which is not followed
+    'gone',             -- 410: the endpoint wants no more
+    'timed_out',
+    'name_unknown',     -- the name has no address
+    'address_refused',  -- the name has an address that is not public
+    'not_connected',
+    'not_trusted',      -- the certificate is not good for the name
+    'broken_off',       -- no answer, or none that is HTTP
+    'not_signed'        -- the secret could not be opened here
+);
+
+CREATE TYPE endpoint_end AS ENUM (
+    'merchant',  -- by itself
+    'staff',     -- and the merchant does not enable it again
+    'gone',      -- it answered 410
+    'failing'    -- nothing was delivered for days
+);
+
+CREATE TABLE webhook_endpoint (
+    bank_id          integer              NOT NULL,
+    endpoint_id      uuid                 NOT NULL,
+    merchant_id      uuid                 NOT NULL,
+    url              text                 NOT NULL CONSTRAINT endpoint_is_https
+                                          CHECK (url LIKE 'https://%' AND length(url) <= 500),
+    event_types      webhook_event_type[] NOT NULL CONSTRAINT endpoint_asks_for_something
+                                          CHECK (cardinality(event_types) > 0
+                                                 AND 'webhook.ping' <> ALL (event_types)),
+    created_by       uuid                 NOT NULL,
+    created_at       timestamptz          NOT NULL DEFAULT clock_timestamp(),
+    failing_since    timestamptz,
+    disabled_at      timestamptz,
+    disabled_because endpoint_end,
+    PRIMARY KEY (bank_id, endpoint_id),
+    CONSTRAINT endpoint_disabled_for_a_reason
+        CHECK ((disabled_at IS NULL) = (disabled_because IS NULL))
+);
+CREATE INDEX webhook_endpoint_of_merchant ON webhook_endpoint (bank_id, merchant_id, endpoint_id);
+COMMENT ON TABLE webhook_endpoint IS 'Where a merchant''s system wants to be told, and of what.';
+COMMENT ON COLUMN webhook_endpoint.url IS 'May hold a secret of the merchant''s: it is in no log.';
+COMMENT ON COLUMN webhook_endpoint.failing_since IS 'First failure since the last delivery.';
+
+CREATE TABLE webhook_secret (
+    bank_id        integer     NOT NULL,
+    endpoint_id    uuid        NOT NULL,
+    secret_id      uuid        NOT NULL,
+    sealed_secret  bytea       NOT NULL,
+    made_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ends_at        timestamptz NOT NULL DEFAULT 'infinity',
+    PRIMARY KEY (bank_id, endpoint_id, secret_id)
+);
+COMMENT ON TABLE webhook_secret IS
+    'What an endpoint is signed with, 32 random bytes: the latest, and those before until they '
+    'end, so that a rotation needs no pause, nor one whose answer was lost.';
+SELECT make_sealed('webhook_secret', 'sealed_secret', $$
+    format('timebank webhook secret|%s|%s', bank_id, endpoint_id)
+$$);
+
+CREATE TABLE webhook_event (
+    bank_id      integer            NOT NULL,
+    event_id     uuid               NOT NULL,
+    number       bigint             NOT NULL GENERATED BY DEFAULT AS IDENTITY,
+    merchant_id  uuid               NOT NULL,
+    type         webhook_event_type NOT NULL,
+    occurred_at  timestamptz        NOT NULL,
+    data         jsonb              NOT NULL,
+    CONSTRAINT event_noted_once PRIMARY KEY (bank_id, event_id)
+);
+CREATE INDEX webhook_event_of_merchant ON webhook_event (bank_id, merchant_id, number);
+CREATE INDEX webhook_event_by_time ON webhook_event (bank_id, occurred_at);
+COMMENT ON TABLE webhook_event IS
+    'What happened at a merchant who has an endpoint for it: the outbox. Never edited.';
+COMMENT ON COLUMN webhook_event.number IS 'In the order of writing; commits may come otherwise.';
+
+CREATE TABLE webhook_delivery (
+    bank_id       integer        NOT NULL,
+    endpoint_id   uuid           NOT NULL,
+    event_id      uuid           NOT NULL,
+    state         delivery_state NOT NULL DEFAULT 'waiting',
+    attempts      integer        NOT NULL DEFAULT 0,
+    tries         integer        NOT NULL DEFAULT 0,
+    next_at       timestamptz    NOT NULL DEFAULT clock_timestamp(),
+    claim         uuid,
+    delivered_at  timestamptz,
+    CONSTRAINT delivery_of_an_event_once PRIMARY KEY (bank_id, endpoint_id, event_id),
+    CONSTRAINT delivery_claimed_while_waiting CHECK (claim IS NULL OR state = 'waiting')
+) WITH (fillfactor = 70);
+CREATE INDEX webhook_delivery_due ON webhook_delivery (bank_id, endpoint_id, next_at)
+    WHERE state = 'waiting';
+CREATE INDEX webhook_delivery_claimed ON webhook_delivery (bank_id, endpoint_id)
+    WHERE claim IS NOT NULL;
+CREATE INDEX webhook_delivery_of_event ON webhook_delivery (bank_id, event_id);
+COMMENT ON TABLE webhook_delivery IS 'How far an event came at an endpoint.';
+COMMENT ON COLUMN webhook_delivery.attempts IS 'Begun ever; one that has no answer was cut off.';
+COMMENT ON COLUMN webhook_delivery.tries IS 'Begun since it was new or replayed.';
+COMMENT ON COLUMN webhook_delivery.next_at IS 'When it is due; while claimed, until when.';
+
+CREATE TABLE webhook_attempt (
+    bank_id       integer         NOT NULL,
+    endpoint_id   uuid            NOT NULL,
+    event_id      uuid            NOT NULL,
+    number        integer         NOT NULL,
+    attempted_at  timestamptz     NOT NULL,
+    duration_ms   integer         NOT NULL,
+    outcome       attempt_outcome NOT NULL,
+    status        smallint,
+    CONSTRAINT attempt_ended_once PRIMARY KEY (bank_id, endpoint_id, event_id, number)
+);
+COMMENT ON TABLE webhook_attempt IS
+    'Each attempt and how it ended; of an answer only the status, and nothing else. Never edited.';
+
+CREATE TRIGGER webhook_event_is_never_edited BEFORE UPDATE OR TRUNCATE ON webhook_event
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_edit();
+CREATE TRIGGER webhook_attempt_is_never_edited BEFORE UPDATE OR TRUNCATE ON webhook_attempt
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_edit();
+ALTER TABLE webhook_event ENABLE ALWAYS TRIGGER webhook_event_is_never_edited;
+ALTER TABLE webhook_attempt ENABLE ALWAYS TRIGGER webhook_attempt_is_never_edited;
+
+
+-- Outbox
+
+CREATE FUNCTION utc_text(p_at timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+$$;
+COMMENT ON FUNCTION utc_text IS 'An instant as RFC 3339, whatever the session''s time zone.';
+
+CREATE FUNCTION note_event(
+    p_bank integer, p_merchant uuid, p_subject uuid, p_type webhook_event_type, p_at timestamptz,
+    p_data jsonb
+) RETURNS void LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+DECLARE
+    event  uuid := derive_uuid(p_subject, p_type::text);
+BEGIN
+    INSERT INTO webhook_event (bank_id, event_id, merchant_id, type, occurred_at, data)
+    SELECT p_bank, event, p_merchant, p_type, p_at, p_data
+    WHERE EXISTS (SELECT FROM webhook_endpoint
+                  WHERE bank_id = p_bank AND merchant_id = p_merchant
+                    AND p_type = ANY (event_types));
+    INSERT INTO webhook_delivery (bank_id, endpoint_id, event_id)
+    SELECT p_bank, endpoint_id, event FROM webhook_endpoint
+    WHERE FOUND AND bank_id = p_bank AND merchant_id = p_merchant AND disabled_at IS NULL
+      AND p_type = ANY (event_types);
+END $$;
+COMMENT ON FUNCTION note_event IS
+    'Writes an event if an endpoint asks for its type, and a delivery for each that is enabled; '
+    'those that are not may have it replayed.';
+
+CREATE FUNCTION note_act(p_act redemption_act) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_act.hold_id IS NULL OR NOT EXISTS (
+        SELECT FROM webhook_endpoint
+        WHERE bank_id = p_act.bank_id AND merchant_id = p_act.merchant_id) THEN
+        RETURN;
+    END IF;
+    PERFORM note_event(
+        p_act.bank_id, p_act.merchant_id, p_act.act_id,
+        CASE p_act.kind WHEN 'hold' THEN 'redemption.held'::webhook_event_type
+                        WHEN 'capture' THEN 'redemption.captured'
+                        WHEN 'release' THEN 'redemption.released'
+                        WHEN 'expire' THEN 'redemption.expired'
+                        WHEN 'refund' THEN 'redemption.refunded' END,
+        p_act.recorded_at,
+        jsonb_build_object(
+            'act_id', p_act.act_id, 'hold_id', p_act.hold_id, 'merchant_id', p_act.merchant_id,
+            'offer_id', p_act.offer_id, 'quantity', p_act.quantity, 'points', p_act.points,
+            'shop_id', (SELECT shop_id FROM hold
+                        WHERE (bank_id, hold_id) = (p_act.bank_id, p_act.hold_id)))
+        || CASE WHEN p_act.kind = 'hold'
+                THEN jsonb_build_object('expires_at', utc_text(p_act.expires_at))
+                WHEN p_act.kind IN ('release', 'refund')
+                THEN jsonb_build_object('reason', p_act.reason)
+                ELSE '{}' END);
+END $$;
+COMMENT ON FUNCTION note_act IS
+    'The event of an act that was done on a hold. One probe of an index where nobody listens.';
+
+CREATE FUNCTION note_settlement(p_closed settlement) RETURNS void
+LANGUAGE sql SET search_path = timebank, pg_temp AS $$
+    SELECT note_event(
+        p_closed.bank_id, p_closed.merchant_id, p_closed.settlement_id, 'settlement.closed',
+        p_closed.closed_at,
+        jsonb_build_object(
+            'settlement_id', p_closed.settlement_id, 'merchant_id', p_closed.merchant_id,
+            'number', p_closed.number, 'cut_off', utc_text(p_closed.cut_off),
+            'first_seq', p_closed.first_seq, 'last_seq', p_closed.last_seq,
+            'captured', p_closed.captured, 'refunded', p_closed.refunded,
+            'reissued', p_closed.reissued, 'carried_in', p_closed.carried_in,
+            'paid', p_closed.paid, 'carried_out', p_closed.carried_out, 'fen', p_closed.fen));
+$$;
+COMMENT ON FUNCTION note_settlement IS 'The event of a settlement that was closed.';
+
+
+-- Endpoints
+
+CREATE FUNCTION open_endpoint(
+    p_bank integer, p_endpoint uuid, p_merchant uuid, p_url text, p_types webhook_event_type[],
+    p_secret uuid, p_sealed bytea, p_actor uuid
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM merchant WHERE (bank_id, merchant_id) = (p_bank, p_merchant) FOR NO KEY UPDATE;
+    IF (SELECT count(*) FROM webhook_endpoint
+        WHERE bank_id = p_bank AND merchant_id = p_merchant) >= 10 THEN
+        PERFORM refuse('endpoints_are_few', 'a merchant has ten endpoints at most');
+    END IF;
+    INSERT INTO webhook_endpoint (bank_id, endpoint_id, merchant_id, url, event_types, created_by)
+    VALUES (p_bank, p_endpoint, p_merchant, p_url, p_types, p_actor);
+    INSERT INTO webhook_secret (bank_id, endpoint_id, secret_id, sealed_secret)
+    VALUES (p_bank, p_endpoint, p_secret, p_sealed);
+END $$;
+COMMENT ON FUNCTION open_endpoint IS
+    'A new endpoint, of ten at most; locks the merchant''s row, so that they take turns.';
+
+CREATE FUNCTION rotate_webhook_secret(
+    p_bank integer, p_endpoint uuid, p_secret uuid, p_sealed bytea, p_overlap interval
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    stamp  timestamptz := clock_timestamp();
+BEGIN
+    PERFORM FROM webhook_endpoint
+    WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint) FOR NO KEY UPDATE;
+    DELETE FROM webhook_secret
+    WHERE bank_id = p_bank AND endpoint_id = p_endpoint
+      AND (ends_at <= stamp OR secret_id NOT IN (
+          SELECT secret_id FROM webhook_secret
+          WHERE bank_id = p_bank AND endpoint_id = p_endpoint
+          ORDER BY made_at DESC LIMIT 3));
+    UPDATE webhook_secret SET ends_at = least(ends_at, stamp + p_overlap)
+    WHERE bank_id = p_bank AND endpoint_id = p_endpoint;
+    INSERT INTO webhook_secret (bank_id, endpoint_id, secret_id, sealed_secret)
+    VALUES (p_bank, p_endpoint, p_secret, p_sealed);
+END $$;
+COMMENT ON FUNCTION rotate_webhook_secret IS
+    'A new secret; those before, three at most, sign beside it for p_overlap more and no longer.';
+
+CREATE FUNCTION ping_endpoint(p_bank integer, p_endpoint uuid, p_event uuid) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    told    webhook_endpoint;
+    before  uuid;
+BEGIN
+    SELECT * INTO told FROM webhook_endpoint
+    WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint) FOR NO KEY UPDATE;
+    IF told.disabled_at IS NOT NULL THEN
+        PERFORM refuse('endpoint_is_enabled', 'the endpoint is disabled');
+    END IF;
+    SELECT d.event_id INTO before
+    FROM webhook_delivery d JOIN webhook_event e USING (bank_id, event_id)
+    WHERE d.bank_id = p_bank AND d.endpoint_id = p_endpoint AND d.state = 'waiting'
+      AND e.type = 'webhook.ping' LIMIT 1;
+    IF FOUND THEN
+        RETURN before;
+    END IF;
+    INSERT INTO webhook_event (bank_id, event_id, merchant_id, type, occurred_at, data)
+    VALUES (p_bank, p_event, told.merchant_id, 'webhook.ping', clock_timestamp(),
+            jsonb_build_object('endpoint_id', p_endpoint));
+    INSERT INTO webhook_delivery (bank_id, endpoint_id, event_id)
+    VALUES (p_bank, p_endpoint, p_event);
+    RETURN p_event;
+END $$;
+COMMENT ON FUNCTION ping_endpoint IS
+    'Sends an event to try an endpoint, one at a time: while one waits, that one is answered.';
+
+CREATE FUNCTION replay_deliveries(
+    p_bank integer, p_endpoint uuid, p_event uuid, p_since timestamptz
+) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    told   webhook_endpoint;
+    again  bigint;
+BEGIN
+    SELECT * INTO told FROM webhook_endpoint
+    WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint);
+    IF told.disabled_at IS NOT NULL THEN
+        PERFORM refuse('endpoint_is_enabled', 'the endpoint is disabled');
+    END IF;
+    INSERT INTO webhook_delivery AS d (bank_id, endpoint_id, event_id)
+    SELECT p_bank, p_endpoint, e.event_id
+    FROM webhook_event e LEFT JOIN webhook_delivery had
+         ON (had.bank_id, had.endpoint_id, had.event_id) = (p_bank, p_endpoint, e.event_id)
+    WHERE e.bank_id = p_bank AND e.merchant_id = told.merchant_id
+      AND (e.type = ANY (told.event_types) OR had.event_id IS NOT NULL)
+      AND (e.event_id = p_event OR e.type <> 'webhook.ping' AND e.occurred_at >= p_since)
+    ORDER BY e.event_id FOR KEY SHARE OF e
+    ON CONFLICT (bank_id, endpoint_id, event_id) DO UPDATE
+    SET state = 'waiting', tries = 0, next_at = clock_timestamp(), delivered_at = NULL
+    WHERE d.state <> 'waiting';
+    GET DIAGNOSTICS again = ROW_COUNT;
+    RETURN again;
+END $$;
+COMMENT ON FUNCTION replay_deliveries IS
+    'Sends one event, or all since an instant, to an endpoint once more, or for the first time if '
+    'it was disabled then; what waits already is left alone. Returns how many.';
+
+
+-- Delivery
+
+CREATE FUNCTION claim_deliveries(
+    p_bank integer, p_limit integer, p_each integer, p_lease interval
+) RETURNS TABLE (
+    endpoint_id uuid, event_id uuid, type webhook_event_type, occurred_at timestamptz, data jsonb,
+    url text, sealed_secrets bytea[], attempt integer, tries integer, claim uuid
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    told    webhook_endpoint;
+    stamp   timestamptz := clock_timestamp();
+    taking  uuid := gen_random_uuid();
+    room    integer := p_limit;
+    taken   integer;
+BEGIN
+    FOR told IN
+        SELECT * FROM webhook_endpoint e
+        WHERE bank_id = p_bank AND disabled_at IS NULL AND EXISTS (
+            SELECT FROM webhook_delivery d
+            WHERE d.bank_id = p_bank AND d.endpoint_id = e.endpoint_id
+              AND d.state = 'waiting' AND d.next_at <= stamp)
+        ORDER BY random() FOR NO KEY UPDATE OF e SKIP LOCKED
+    LOOP
+        EXIT WHEN room <= 0;
+        RETURN QUERY
+        WITH due AS (
+            SELECT d.event_id FROM webhook_delivery d
+            WHERE d.bank_id = p_bank AND d.endpoint_id = told.endpoint_id
+              AND d.state = 'waiting' AND d.next_at <= stamp
+            ORDER BY d.next_at
+            LIMIT greatest(0, least(room, p_each - (
+                SELECT count(*) FROM webhook_delivery c
+                WHERE c.bank_id = p_bank AND c.endpoint_id = told.endpoint_id
+                  AND c.claim IS NOT NULL AND c.next_at > stamp)))
+            FOR NO KEY UPDATE SKIP LOCKED
+        ), claimed AS (
+            UPDATE webhook_delivery d
+            SET attempts = d.attempts + 1, tries = d.tries + 1, claim = taking,
+                next_at = stamp + p_lease
+            FROM due WHERE d.bank_id = p_bank AND d.endpoint_id = told.endpoint_id
+                       AND d.event_id = due.event_id
+            RETURNING d.event_id, d.attempts, d.tries
+        )
+        SELECT told.endpoint_id, c.event_id, e.type, e.occurred_at, e.data, told.url,
+               array(SELECT sealed_secret FROM webhook_secret s
+                     WHERE s.bank_id = p_bank AND s.endpoint_id = told.endpoint_id
+                       AND s.ends_at > stamp ORDER BY s.made_at DESC),
+               c.attempts, c.tries, taking
+        FROM claimed c JOIN webhook_event e ON (e.bank_id, e.event_id) = (p_bank, c.event_id);
+        GET DIAGNOSTICS taken = ROW_COUNT;
+        room := room - taken;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION claim_deliveries IS
+    'What is due, p_limit in all and never more than p_each under way at an endpoint, so that a '
+    'slow one does not hold up the others; whose it is by claim until the lease is over.';
+
+CREATE FUNCTION finish_attempt(
+    p_bank integer, p_endpoint uuid, p_event uuid, p_claim uuid, p_number integer,
+    p_attempted_at timestamptz, p_duration_ms integer, p_outcome attempt_outcome, p_status smallint,
+    p_wait interval
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    stamp  timestamptz := clock_timestamp();
+BEGIN
+    PERFORM FROM webhook_delivery
+    WHERE (bank_id, endpoint_id, event_id) = (p_bank, p_endpoint, p_event) FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    INSERT INTO webhook_attempt
+    VALUES (p_bank, p_endpoint, p_event, p_number, p_attempted_at, p_duration_ms, p_outcome,
+            p_status)
+    ON CONFLICT DO NOTHING;
+    IF p_outcome = 'delivered' THEN
+        UPDATE webhook_delivery SET state = 'delivered', delivered_at = stamp, claim = NULL
+        WHERE (bank_id, endpoint_id, event_id) = (p_bank, p_endpoint, p_event)
+          AND state <> 'delivered';
+        UPDATE webhook_endpoint SET failing_since = NULL
+        WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint) AND failing_since IS NOT NULL;
+        RETURN;
+    END IF;
+    UPDATE webhook_delivery
+    SET claim = NULL, next_at = coalesce(stamp + p_wait, next_at),
+        state = CASE WHEN p_wait IS NULL THEN 'given_up'::delivery_state ELSE state END
+    WHERE (bank_id, endpoint_id, event_id) = (p_bank, p_endpoint, p_event) AND claim = p_claim;
+    UPDATE webhook_endpoint
+    SET failing_since = coalesce(failing_since, p_attempted_at),
+        disabled_at = coalesce(disabled_at, CASE
+            WHEN p_outcome = 'gone' OR p_wait IS NULL AND failing_since < stamp - interval '3 days'
+            THEN stamp END),
+        disabled_because = coalesce(disabled_because, CASE
+            WHEN p_outcome = 'gone' THEN 'gone'::endpoint_end
+            WHEN p_wait IS NULL AND failing_since < stamp - interval '3 days' THEN 'failing' END)
+    WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint);
+END $$;
+COMMENT ON FUNCTION finish_attempt IS
+    'How an attempt ended; p_wait is until the next, null: it is given up. Delivered counts '
+    'whoever has the claim by now. 410 disables the endpoint, and so does an event given up when '
+    'nothing was delivered for three days.';
+
+CREATE FUNCTION forget_events(p_bank integer, p_before timestamptz, p_limit integer)
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    gone    uuid[] := array(
+        SELECT event_id FROM webhook_event e
+        WHERE bank_id = p_bank
+          AND occurred_at < least(p_before, clock_timestamp() - interval '7 days')
+          AND NOT EXISTS (SELECT FROM webhook_delivery d JOIN webhook_endpoint
+                          USING (bank_id, endpoint_id)
+                          WHERE d.bank_id = p_bank AND d.event_id = e.event_id
+                            AND d.state = 'waiting' AND disabled_at IS NULL)
+        ORDER BY occurred_at LIMIT p_limit FOR UPDATE SKIP LOCKED);
+    many    bigint;
+BEGIN
+    DELETE FROM webhook_attempt a USING webhook_delivery d
+    WHERE d.bank_id = p_bank AND d.event_id = ANY (gone)
+      AND (a.bank_id, a.endpoint_id, a.event_id) = (p_bank, d.endpoint_id, d.event_id);
+    DELETE FROM webhook_delivery WHERE bank_id = p_bank AND event_id = ANY (gone);
+    DELETE FROM webhook_event WHERE bank_id = p_bank AND event_id = ANY (gone);
+    GET DIAGNOSTICS many = ROW_COUNT;
+    RETURN many;
+END $$;
+COMMENT ON FUNCTION forget_events IS
+    'Forgets events of before an instant, never of the last 7 days, with their deliveries and '
+    'attempts, but for those that still wait at an enabled endpoint. Returns how many.';
+
+GRANT UPDATE (url, event_types, disabled_at, disabled_because, failing_since) ON webhook_endpoint
+    TO timebank_app;
+GRANT EXECUTE ON FUNCTION
+    open_endpoint, rotate_webhook_secret, ping_endpoint, replay_deliveries, claim_deliveries,
+    finish_attempt, forget_events TO timebank_app;
 
 
 -- ── Vault ───────────────────────────────────────────────────────────────────────────────────────
@@ -6003,7 +6632,7 @@ GRANT USAGE ON SCHEMA timebank TO timebank_app, timebank_auditor;
 GRANT SELECT ON ALL TABLES IN SCHEMA timebank TO timebank_app, timebank_auditor;
 REVOKE SELECT ON code_key, payment_code, pickup_code FROM timebank_app, timebank_auditor;
 REVOKE SELECT ON session, live_session, card, code_secret, signing_secret FROM timebank_auditor;
-REVOKE SELECT ON family_invitation FROM timebank_auditor;
+REVOKE SELECT ON family_invitation, webhook_endpoint, webhook_secret FROM timebank_auditor;
 REVOKE SELECT ON login_secret, one_time_code, enrolment, staff_login, login_failure
     FROM timebank_auditor;
 GRANT EXECUTE ON FUNCTION

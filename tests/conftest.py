@@ -122,6 +122,17 @@ async def superuser(server: Server, own_database: str) -> AsyncIterator[asyncpg.
 
 
 @pytest.fixture
+async def worker_superuser(
+    server: Server, worker_database: str
+) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the database of `book` that may do anything; it sets the clocks of rows."""
+    dsn = server.dsn(worker_database)
+    connection = await asyncpg.connect(dsn, server_settings=SERVER_SETTINGS)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
 def open_dir() -> Iterator[Path]:
     """A temporary folder that the account running PostgreSQL may pass through."""
     path = Path(tempfile.mkdtemp(prefix="timebank-"))

@@ -59,6 +59,7 @@ def test_every_setting_is_read() -> None:
             "TIMEBANK_PORT": "0",
             "TIMEBANK_POOL_SIZE": "100",
             "TIMEBANK_JOB_SECONDS": "0",
+            "TIMEBANK_WEBHOOK_SECONDS": "0",
             "TIMEBANK_LOG_LEVEL": "debug",
         }
     )

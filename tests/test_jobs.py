@@ -1,7 +1,7 @@
 """What the service does by itself: every job is run, and one that fails stops nothing."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from tests.service.programme import MAKER, Programme, at, new_person
 from timebank import jobs
 from timebank.db import Pool
 from timebank.domain.redemption import HoldState
+from timebank.domain.service import CancelReason
 from timebank.embedded import Server
 from timebank.jobs import OpenRing, run_jobs
 from timebank.ledger.banks import Bank
@@ -24,6 +25,7 @@ from timebank.people.kin import is_guardian
 from timebank.people.registration import local_today
 from timebank.people.vault import list_accesses
 from timebank.people.vault_keys import KeyRing, ensure_key_file
+from timebank.service.activities import cancel_activity, cancel_shift
 from timebank.service.attendance import check_in
 
 
@@ -48,7 +50,13 @@ async def test_overdue_holds_end_and_forgotten_check_outs_close(
     shift = await programme.make_shift()
     came = {"shift_id": shift.shift_id, "person_id": new_person()}
     await programme.run(check_in, MAKER, now=at("2026-01-02 09:00"), **came)
-    done = {"end_overdue_holds": 1, "close_forgotten_attendances": 1, "end_minorities": 0}
+    done = {
+        "end_overdue_holds": 1,
+        "close_forgotten_attendances": 1,
+        "end_minorities": 0,
+        "forget_webhook_events": 0,
+        "plan_ahead": 0,
+    }
     assert await run_jobs(own_book.pool, lambda: ring) == done
     assert (await market.get(hold_id)).state is HoldState.EXPIRED
     assert await run_jobs(own_book.pool, lambda: ring) == dict.fromkeys(done, 0)
@@ -81,6 +89,43 @@ async def test_a_guardians_part_ends_with_the_minority(
         before = await looks()
         assert (await run_jobs(own_book.pool, lambda: desk.ring))["end_minorities"] == 0
         assert await looks() == before > 0
+
+
+async def test_recurring_activities_are_planned_ahead(
+    own_book: Book, ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every Friday for as long as it goes on, each once, also where several processes plan."""
+    programme, today = await Programme.open(own_book), local_today(own_book.bank)
+    first = datetime.combine(today, time(9))
+    plan = {"first_start": first, "rule": "FREQ=WEEKLY"}
+    goes_on, cancelled = [await programme.make_activity(**plan) for _ in range(2)]
+    ends = await programme.make_activity(first_start=first, rule="FREQ=WEEKLY;COUNT=16")
+    once = await programme.make_activity(first_start=first)
+    gone = await programme.shifts(cancelled.activity_id)
+    await programme.run(cancel_shift, MAKER, gone[-1].shift_id, CancelReason.WEATHER)
+    reason = CancelReason.ORGANISER
+    await programme.run(cancel_activity, MAKER, cancelled.activity_id, reason)
+
+    async def planned() -> list[int]:
+        every = (goes_on, cancelled, ends, once)
+        return [len(await programme.shifts(one.activity_id)) for one in every]
+
+    assert await planned() == [14, 14, 14, 1]
+    for days, new, there in (
+        (6, 0, [14, 14, 14, 1]),
+        (7, 0, [14, 14, 14, 1]),
+        (8, 2, [15, 14, 15, 1]),
+        (400, 57, [71, 14, 16, 1]),
+    ):
+        monkeypatch.setattr(jobs, "local_today", lambda _, days=days: today + timedelta(days=days))
+        at_once = [run_jobs(own_book.pool, lambda: ring) for _ in range(3)]
+        told = [one["plan_ahead"] for one in await asyncio.gather(*at_once)]
+        assert (sum(told), await planned()) == (new, there)
+        assert (await run_jobs(own_book.pool, lambda: ring))["plan_ahead"] == 0
+    starts = [shift.starts_at for shift in await programme.shifts(goes_on.activity_id)]
+    assert starts[0] is not None
+    week = timedelta(days=7)
+    assert starts == [starts[0] + n * week for n in range(71)]
 
 
 async def test_a_job_that_fails_is_logged_and_the_others_run(

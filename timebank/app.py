@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from litestar import Litestar, Request, Response, Router
@@ -24,9 +25,11 @@ from timebank.api import (
     gifts,
     health,
     holds,
+    honours,
     invitations,
     kin,
     logins,
+    merchant_lines,
     merchants,
     offers,
     oversight,
@@ -35,11 +38,13 @@ from timebank.api import (
     records,
     redemption_oversight,
     residents,
+    service_oversight,
     settlements,
     sheets,
     summaries,
     tills,
     transfers,
+    webhooks,
     wishes,
 )
 from timebank.api.call import Call
@@ -52,35 +57,42 @@ from timebank.api.request_ids import answer_with_request_id
 from timebank.api.strict_json import LARGEST_BODY
 from timebank.config import Settings, read_settings
 from timebank.database import open_database
-from timebank.jobs import running_jobs
+from timebank.jobs import running_deliveries, running_jobs
 from timebank.logs import set_up_logs
 from timebank.people.access import Action
 from timebank.web import site
 from timebank.web.pages import show_refusal, wants_page
+from timebank.webhooks.sending import Resolve, resolve_name
 
 
 class UndeclaredActionError(Exception):
     """An operation does not say who may call it. Give it `opt={"action": Action.…}`."""
 
 
-def create_app(settings: Settings | None = None) -> Litestar:
-    """Return the ASGI application; UndeclaredActionError if an operation declares no action."""
+@asynccontextmanager
+async def _with_desk(app: Litestar, settings: Settings, resolve: Resolve) -> AsyncIterator[None]:
+    async with open_database(settings) as pool:
+        app.state.desk = desk = Desk(pool, settings, resolve)
+        try:
+            async with (
+                running_jobs(pool, lambda: desk.ring, settings.job_seconds),
+                running_deliveries(pool, lambda: desk.ring, settings.webhook_seconds),
+            ):
+                yield
+        finally:
+            desk.close()
+
+
+def create_app(settings: Settings | None = None, resolve: Resolve = resolve_name) -> Litestar:
+    """Return the ASGI application; UndeclaredActionError if an operation declares no action.
+
+    `resolve` finds the addresses of the names that merchants want to be told at.
+    """
     settings = settings or read_settings(os.environ)
     set_up_logs(settings.log_level)
-
-    @asynccontextmanager
-    async def with_desk(app: Litestar) -> AsyncIterator[None]:
-        async with open_database(settings) as pool:
-            app.state.desk = desk = Desk(pool, settings)
-            try:
-                async with running_jobs(pool, lambda: desk.ring, settings.job_seconds):
-                    yield
-            finally:
-                desk.close()
-
     app = Litestar(
         [Router("/api/v1", route_handlers=_routers()), explain_problem, send_asset, site.router],
-        lifespan=[with_desk],
+        lifespan=[partial(_with_desk, settings=settings, resolve=resolve)],
         middleware=[Gate],
         request_class=Call,
         exception_handlers={Exception: _refuse},
@@ -105,6 +117,7 @@ def _routers() -> list[Router]:
         approvals.router,
         oversight.router,
         merchants.router,
+        merchant_lines.router,
         offers.router,
         holds.router,
         tills.router,
@@ -112,6 +125,7 @@ def _routers() -> list[Router]:
         gifts.router,
         families.router,
         redemption_oversight.router,
+        webhooks.router,
         residents.router,
         persons.router,
         applications.router,
@@ -124,6 +138,8 @@ def _routers() -> list[Router]:
         records.router,
         summaries.router,
         rates.router,
+        honours.router,
+        service_oversight.router,
         wishes.router,
         certificates.router,
         health.router,

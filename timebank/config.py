@@ -27,6 +27,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 8470
     pool_size: Annotated[int, Meta(ge=2, le=100)] = 8
     job_seconds: Annotated[int, Meta(ge=0, le=86400)] = 30
+    webhook_seconds: Annotated[int, Meta(ge=0, le=86400)] = 2
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
 
 

@@ -67,6 +67,7 @@ from timebank.domain.service_errors import (
     StarRuleExistsError,
     WrongStepError,
 )
+from timebank.domain.webhook_errors import TooManyWebhooksError, WebhookDisabledError
 
 Connection: TypeAlias = Any
 """An asyncpg connection, pooled or not; asyncpg ships no types."""
@@ -162,6 +163,8 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "wish_step": WrongStepError,
     "wish_is_granted_by_another": SecondPersonNeededError,
     "agreement_recorded_once": AgreementExistsError,
+    "endpoint_is_enabled": WebhookDisabledError,
+    "endpoints_are_few": TooManyWebhooksError,
     "expiry_rule_one_a_day": ExpiryRuleExistsError,
     "expiry_rule_starts_later": ExpiryRuleTooEarlyError,
     "one_time_code_not_to_oneself": ForbiddenError,

@@ -1,4 +1,4 @@
-"""What the service does by itself: overdue holds, forgotten check-outs and minorities end.
+"""What the service does by itself: what is overdue ends, activities and webhooks go on.
 
 Every job is harmless when it runs twice or in several processes at once. One that fails is logged
 and tried again the next time; it never stops the service.
@@ -18,10 +18,15 @@ from timebank.ledger.banks import Bank, list_banks
 from timebank.people.grants import OPERATOR_ID
 from timebank.people.kin import claim_minors, find_age_band
 from timebank.people.registration import local_today
+from timebank.people.seals import Seals
 from timebank.people.vault import Access, Purpose
 from timebank.people.vault_keys import KeyRing
 from timebank.redemption.holds import sweep
+from timebank.service.activities import plan_ahead
 from timebank.service.attendance import close_forgotten
+from timebank.webhooks.delivery import Worker, deliver_due
+from timebank.webhooks.events import forget_events
+from timebank.webhooks.sending import Sender
 
 log = structlog.get_logger()
 
@@ -70,16 +75,34 @@ async def _end_minorities(pool: Pool, open_ring: OpenRing, bank: Bank) -> int:
             return ended
 
 
+async def _forget_webhook_events(pool: Pool, open_ring: OpenRing, bank: Bank) -> int:
+    async with transaction(pool) as connection:
+        return await forget_events(connection, bank.bank_id)
+
+
+async def _plan_ahead(pool: Pool, open_ring: OpenRing, bank: Bank) -> int:
+    """Plan the shifts of recurring activities, each in a transaction of its own."""
+    planned = 0
+    while True:
+        async with transaction(pool) as connection:
+            new = await plan_ahead(connection, bank.bank_id, local_today(bank))
+        if new is None:
+            return planned
+        planned += new
+
+
 JOBS: Mapping[str, Callable[[Pool, OpenRing, Bank], Awaitable[int]]] = {
     "end_overdue_holds": _end_overdue_holds,
     "close_forgotten_attendances": _close_forgotten_attendances,
     "end_minorities": _end_minorities,
+    "forget_webhook_events": _forget_webhook_events,
+    "plan_ahead": _plan_ahead,
 }
-"""By name; each says how many things it ended in a bank."""
+"""By name; each says how many things it ended, or shifts it planned, in a bank."""
 
 
 async def run_jobs(pool: Pool, open_ring: OpenRing) -> dict[str, int]:
-    """Run every job once for every bank; return how many things each ended."""
+    """Run every job once for every bank; return how many things each did."""
     ended = dict.fromkeys(JOBS, 0)
     async with pool.acquire() as connection:
         banks = await list_banks(connection)
@@ -95,19 +118,51 @@ async def run_jobs(pool: Pool, open_ring: OpenRing) -> dict[str, int]:
 @asynccontextmanager
 async def running_jobs(pool: Pool, open_ring: OpenRing, every_seconds: int) -> AsyncIterator[None]:
     """Run the jobs beside the block, pausing between runs; 0 seconds: not at all."""
-    task = asyncio.create_task(_repeat(pool, open_ring, every_seconds)) if every_seconds else None
+    async with _repeating("jobs_failed", lambda: run_jobs(pool, open_ring), every_seconds):
+        yield
+
+
+@asynccontextmanager
+async def running_deliveries(
+    pool: Pool, open_ring: OpenRing, every_seconds: int
+) -> AsyncIterator[None]:
+    """Deliver webhooks beside the block, pausing when none is due; 0 seconds: not at all.
+
+    Without a master key there are no secrets to sign with, and nothing is sent.
+    """
+    sender: Sender | None = None
+
+    async def deliver() -> None:
+        nonlocal sender
+        try:
+            seals = Seals(open_ring())
+        except TimebankError:
+            return
+        sender = sender or Sender()
+        await deliver_due(Worker(pool=pool, seals=seals, sender=sender))
+
+    async with _repeating("deliveries_failed", deliver, every_seconds):
+        yield
+
+
+@asynccontextmanager
+async def _repeating(
+    failure: str, work: Callable[[], Awaitable[object]], every_seconds: int
+) -> AsyncIterator[None]:
+    """Do `work` again and again beside the block, pausing before each; 0 seconds: not at all."""
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(every_seconds)
+            try:
+                await work()
+            except Exception as error:
+                log.error(failure, exc_info=error)
+
+    task = asyncio.create_task(repeat()) if every_seconds else None
     try:
         yield
     finally:
         if task:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-async def _repeat(pool: Pool, open_ring: OpenRing, every_seconds: int) -> None:
-    while True:
-        await asyncio.sleep(every_seconds)
-        try:
-            await run_jobs(pool, open_ring)
-        except Exception as error:
-            log.error("jobs_failed", exc_info=error)

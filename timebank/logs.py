@@ -10,6 +10,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 _STANDARD_LOGGERS = ("uvicorn", "asyncio")
 
+_TELLING_LOGGERS = ("httpx", "httpcore")
+"""They write each address they call, and merchants' may hold secrets."""
+
 
 def set_up_logs(level: str) -> None:
     """Send events of at least `level` to stderr, with UTC time, uvicorn's and asyncio's too."""
@@ -35,6 +38,8 @@ def set_up_logs(level: str) -> None:
     for name in _STANDARD_LOGGERS:
         logging.getLogger(name).handlers = [handler]
         logging.getLogger(name).propagate = False
+    for name in _TELLING_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def tell_exception(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

@@ -131,4 +131,37 @@ OVERSIGHT = [
     Row("GET /anomalies", dict.fromkeys(OVERSEEING, "any")),
 ]
 
-REDEMPTION_ROWS = [*MERCHANTS, *OFFERS, *HOLDS, *OVERSIGHT]
+LISTENING = {Role.MERCHANT: "own"}
+ENDPOINT = "/webhook-endpoints/{endpoint_id:uuid}"
+
+WEBHOOKS = [
+    Row("GET /merchants/{merchant_id:uuid}/lines", {**LISTENING, **OVERSEEING}, made=ENROLLED),
+    Row(
+        "POST /merchants/{merchant_id:uuid}/webhook-endpoints",
+        LISTENING,
+        {"url": "https://till.example/hook", "event_types": ["redemption.captured"]},
+        ok=201,
+        made=ENROLLED,
+    ),
+    Row(
+        "GET /merchants/{merchant_id:uuid}/webhook-endpoints",
+        {**LISTENING, **OVERSEEING},
+        made=ENROLLED,
+    ),
+    Row(f"GET {ENDPOINT}", {**LISTENING, **OVERSEEING}),
+    Row(
+        f"POST {ENDPOINT}/changes",
+        LISTENING,
+        {"url": "https://till.example/other", "event_types": ["redemption.held"]},
+        ok=201,
+    ),
+    Row(f"POST {ENDPOINT}/disablement", {**LISTENING, **ADMINISTERING}, {}, ok=201),
+    Row(f"POST {ENDPOINT}/enablement", LISTENING, {}, ok=201),
+    Row(f"POST {ENDPOINT}/rotation", LISTENING, {}, ok=201),
+    Row(f"POST {ENDPOINT}/pings", LISTENING, {}, ok=201),
+    Row(f"POST {ENDPOINT}/replays", LISTENING, {"event_id": "$event_id"}, ok=201),
+    Row(f"GET {ENDPOINT}/events", LISTENING),
+    Row(f"GET {ENDPOINT}/events/{{event_id:uuid}}/attempts", LISTENING),
+]
+
+REDEMPTION_ROWS = [*MERCHANTS, *OFFERS, *HOLDS, *OVERSIGHT, *WEBHOOKS]

@@ -248,4 +248,62 @@ WISHES = [
     ),
 ]
 
-SERVICE = [*ACTIVITIES, *ATTENDANCE, *RECORDS, *RULES, *WISHES]
+OVERSEEING = {**COORDINATING, Role.ADMINISTRATOR: "bank"}
+SEEING_ANOMALIES = dict.fromkeys([Role.COORDINATOR, Role.ADMINISTRATOR, Role.AUDITOR], "any")
+
+HONOURS = [
+    Row("GET /star-rules", ON_THE_WALL),
+    Row(
+        "GET /residents/{resident_id:uuid}/stars",
+        SEEING_RECORDS,
+        made={"resident_id": "owner_id"},
+    ),
+    Row(
+        "POST /service-records/{record_id:uuid}/grade",
+        COORDINATING,
+        {"grade": 4},
+        ok=201,
+        made={"record_id": "confirmed_id"},
+    ),
+    Row("GET /honour-titles", ON_THE_WALL),
+    Row(
+        "POST /honour-titles",
+        {Role.ADMINISTRATOR: "any"},
+        {"code": "pioneer", "name": "涧贤先锋"},
+        ok=201,
+    ),
+    Row(
+        "POST /honours",
+        COORDINATING,
+        {"title_id": "$title_id", "resident_id": "$owner_id", "year": 2026},
+        ok=201,
+    ),
+    Row(
+        "POST /honours/{honour_id:uuid}/decision",
+        OVERSEEING,
+        {"decision": "awarded"},
+        ok=201,
+    ),
+    Row("GET /honours/{honour_id:uuid}", {**SEEING_RECORDS, Role.ADMINISTRATOR: "bank"}),
+    Row("GET /honours", dict.fromkeys([*SEEING_RECORDS, Role.ADMINISTRATOR], "any")),
+]
+
+ABUSE = [
+    Row("GET /service-anomalies", SEEING_ANOMALIES),
+    Row("GET /held-activities", SEEING_ANOMALIES),
+    Row(
+        "POST /activities/{activity_id:uuid}/hold",
+        OVERSEEING,
+        {"reason": "check_ins_without_spread"},
+        ok=201,
+    ),
+    Row(
+        "POST /activities/{activity_id:uuid}/release",
+        OVERSEEING,
+        {},
+        ok=201,
+        made={"activity_id": "held_activity_id"},
+    ),
+]
+
+SERVICE = [*ACTIVITIES, *ATTENDANCE, *RECORDS, *RULES, *WISHES, *HONOURS, *ABUSE]

@@ -73,6 +73,7 @@ async def serving(folder: Path, environment: Mapping[str, str]) -> AsyncIterator
         "TIMEBANK_ARGON2_MEMORY_KIB": "64",
         "TIMEBANK_PUBLIC_URL": PUBLIC_URL,
         "TIMEBANK_JOB_SECONDS": "0",  # tests of other banks share the database
+        "TIMEBANK_WEBHOOK_SECONDS": "0",
     }
     command = [sys.executable, "-m", "timebank", "serve", "--port", str(service.port)]
     with service.log.open("wb") as log:

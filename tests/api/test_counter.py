@@ -11,7 +11,9 @@ from tests.api.client import Api, Caller, check_problem, token_for
 from tests.api.counter_desk import CounterDesk
 from tests.api.logins import Door
 from tests.people.desk import person
+from timebank.db import transaction
 from timebank.domain.numbers import MEMBER_BODIES, add_check
+from timebank.ledger.blocks import place_block
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
 from timebank.people.cards import new_card_token
@@ -53,6 +55,19 @@ async def test_a_merchant_learns_a_masked_name_and_whether_it_is_enough(
     mine = await member.log_in()
     lines = (await mine.get("/me/accesses")).json()["data"]
     assert [one["fields"] for one in lines if one["purpose"] == "identification"] == [["name"]] * 4
+
+
+async def test_what_is_blocked_is_not_enough(desk: CounterDesk) -> None:
+    member, book = await desk.member(), desk.api.book
+    wallet = await book.open_account(owner_id=UUID(member.resident_id), balance=5)
+    award = book.award(wallet, 10)
+    await book.post_all(award)
+    async with transaction(book.pool) as connection:
+        await place_block(connection, book.bank, new_id(), {award.transfer_id: wallet})
+    clerk = await clerk_of(desk.api)
+    for points, enough in ((5, True), (6, False)):
+        answer = await check(clerk, points, member_number=member.number)
+        assert answer.json()["enough"] is enough
 
 
 async def test_without_a_wallet_nothing_is_enough(desk: CounterDesk) -> None:

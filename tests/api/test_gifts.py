@@ -26,9 +26,11 @@ from tests.book import Book
 from tests.people.desk import Desk
 from tests.people.test_kin import child_of, named
 from tests.places import open_branch, place
+from timebank.db import transaction
 from timebank.domain.ledger import AccountKind, Unit
 from timebank.domain.redemption import CapScope
 from timebank.ledger.accounts import get_account_of
+from timebank.ledger.blocks import place_block
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role, SessionMethod
 from timebank.people.cards import issue_card
@@ -79,6 +81,24 @@ async def test_a_resident_gives_to_kin_and_to_the_community(counter: Counter) ->
     assert await counter.api.book.balance(child.wallet) == 10
     answer = await give(giver.caller, 21, community=True)
     check_problem(answer, "insufficient_points")
+
+
+async def test_what_is_blocked_is_not_given(counter: Counter) -> None:
+    """Nor by way of the family's pool or the community's; what else there is goes."""
+    giver, child = await family_of(counter, 4, 0)
+    book = counter.api.book
+    await place(book, giver.resident_id, await open_branch(book))
+    award = book.award(giver.wallet, 10)
+    await book.post_all(award)
+    async with transaction(book.pool) as connection:
+        await place_block(connection, book.bank, new_id(), {award.transfer_id: giver.wallet})
+    to_child = {"resident_id": str(child.resident_id)}
+    for to in (to_child, {"community": True}):
+        check_problem(await give(giver.caller, 5, **to), "points_blocked")
+    assert (await give(giver.caller, 4, **to_child)).status_code == 201
+    check_problem(await give(giver.caller, 1, **to_child), "points_blocked")
+    check_problem(await give(giver.caller, 11, **to_child), "insufficient_points")
+    assert (await give(child.caller, 4, resident_id=str(giver.resident_id))).status_code == 201
 
 
 async def test_nobody_learns_who_exists(door: Door) -> None:

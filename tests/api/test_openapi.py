@@ -56,6 +56,7 @@ KEYLESS = IN_PUBLIC | {
     "revoke_api_key",
     "revoke_card",
     "rotate_api_key",
+    "rotate_webhook_secret",
     "set_pin",
 }
 

@@ -31,6 +31,7 @@ LABELS = {
     "POST /branches": {"name", "code", "community_type"},
     "POST /branches/{branch_id:uuid}/service-points": {"name"},
     "POST /categories": {"code", "name"},
+    "POST /honour-titles": {"code", "name"},
     "POST /merchants": {"name", "agreement"},
     "POST /merchants/{merchant_id:uuid}/agreements": {"reference"},
     "POST /merchants/{merchant_id:uuid}/agreements/end": {"reference"},

@@ -4,11 +4,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from tests.api.service import key_file
 from tests.redemption.market import LONG_AGO, Market
+from tests.webhooks.listening import open_at
 from timebank.domain.ledger import AccountKind, Unit
 from timebank.domain.redemption import OfferTerms
 from timebank.ledger.accounts import get_account_of
+from timebank.people.seals import Seals
+from timebank.people.vault_keys import KeyRing
 from timebank.redemption import codes, merchants, offers
+from timebank.webhooks.events import Event, list_events
 
 if TYPE_CHECKING:
     from tests.api.things import Things
@@ -95,9 +100,27 @@ async def _reference(things: "Things") -> str:
     return REFERENCE
 
 
+async def _endpoint(things: "Things") -> UUID:
+    """An endpoint of the merchant's system."""
+    market: Market = await things.get("market")
+    endpoint, _ = await open_at(market, Seals(KeyRing(key_file())), "https://till.example/hook")
+    return endpoint.endpoint_id
+
+
+async def _event(things: "Things") -> UUID:
+    """What the endpoint is told."""
+    endpoint_id: UUID = await things.get("endpoint_id")
+    await things.get("hold_id")
+    market: Market = await things.get("market")
+    found: list[Event] = await market.run(list_events, endpoint_id)
+    return found[0].event_id
+
+
 REDEMPTION_MAKERS: Mapping[str, Callable[["Things"], Awaitable[Any]]] = {
     "captured_id": _captured,
+    "endpoint_id": _endpoint,
     "enrolled_id": _enrolled,
+    "event_id": _event,
     "funded_id": _funded,
     "hold_id": _hold,
     "market": _market,

@@ -8,12 +8,15 @@ from uuid import UUID
 from tests.api.things import Maker, Things
 from timebank.db import Connection
 from timebank.domain.service import ActivityPlan, Claim, Evidence, RecordNote
+from timebank.domain.suspicions import Reason
 from timebank.ledger.ids import new_id
 from timebank.people.parties import PartyKind, register_parties
 from timebank.service.activities import list_shifts, make_activity
+from timebank.service.anomalies import hold_activity
 from timebank.service.attendance import check_in, close_forgotten, get_code
 from timebank.service.awards import confirm_records
 from timebank.service.categories import open_category
+from timebank.service.honours import nominate, open_honour_title
 from timebank.service.records import claim_service, submit_records
 from timebank.service.sign_ups import sign_up
 from timebank.service.wishes import assign_wish, collect_wish, finish_wish
@@ -195,10 +198,37 @@ async def _question(things: Things) -> str:
     return f"{await things.get('category_id')}:30"
 
 
+async def _title(things: Things) -> UUID:
+    title = await _do(things, open_honour_title, f"h{new_id().hex[-12:]}", "涧贤榜样")
+    return UUID(str(title.title_id))
+
+
+async def _honour(things: Things) -> UUID:
+    """Nominated, and not decided."""
+    honour = await _do(
+        things,
+        nominate,
+        new_id(),
+        title_id=await things.get("title_id"),
+        person_id=things.owner_id,
+        year=2026,
+    )
+    return UUID(str(honour.honour_id))
+
+
+async def _held_activity(things: Things) -> UUID:
+    activity_id = await _activity(things)
+    await _do(things, hold_activity, new_id(), activity_id, Reason.NO_SPREAD)
+    return activity_id
+
+
 SERVICE_MAKERS: Mapping[str, Maker] = {
     "activity_id": _activity,
     "assigned_wish_id": _assigned_wish,
     "attendance_id": _attendance,
+    "held_activity_id": _held_activity,
+    "honour_id": _honour,
+    "title_id": _title,
     "attended_shift_id": _attended_shift,
     "category_id": _category,
     "code_of_attended": _code_of_attended,

@@ -311,6 +311,11 @@ GUARDS = {
         "ALTER TABLE service_award DISABLE TRIGGER service_award_is_append_only",
         "trigger service_award_is_append_only",
     ),
+    "blocks may be edited": (
+        "ALTER TABLE blocked_points DISABLE TRIGGER blocked_points_is_append_only",
+        "trigger blocked_points_is_append_only",
+    ),
+    "right to lift a block": ("GRANT UPDATE ON block TO timebank_app", "role timebank_app"),
     "right to write awards": ("GRANT INSERT ON service_award TO timebank_app", "role timebank_app"),
     "right to carry": ("GRANT UPDATE ON carry TO timebank_app", "role timebank_app"),
 }

@@ -26,8 +26,8 @@ CLOSED_IS_DISCARDED = Edit(
     "    IF found.state = 'closed' THEN\n        RETURN 'settlement_closed';\n    END IF;\n", ""
 )
 NO_LOOK_AT_THE_BALANCE = Edit(
-    "        WHEN p_points <= locked.balances[array_position(locked.account_ids, p_from)]\n",
-    "        WHEN true\n",
+    "        WHEN p_points <= stands - count_blocked(p_bank, p_from) THEN",
+    "        WHEN true THEN",
 )
 
 NO_LOOK_AT_WHAT_IS_LEFT = Edit("        WHEN stands < p_points THEN 'merchant_lacks_points'\n", "")

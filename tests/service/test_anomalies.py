@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from tests.cli.test_cli import run
@@ -19,7 +17,7 @@ from tests.service.programme import (
     at,
     new_person,
 )
-from timebank.db import SERVER_SETTINGS, Connection
+from timebank.db import Connection
 from timebank.domain.errors import NotFoundError, SecondPersonNeededError
 from timebank.domain.languages import Language
 from timebank.domain.service import Claim, Evidence, RecordNote, Shift
@@ -42,27 +40,18 @@ NOON = at("2026-01-31 12:00")
 NIGHT = at("2026-01-31 02:30")
 
 
-@pytest.fixture
-async def clerk(server: Server, worker_database: str) -> AsyncIterator[Connection]:
-    """Who may set the clocks of the database, as only a test does."""
-    dsn = server.dsn(worker_database)
-    connection = await asyncpg.connect(dsn, server_settings=SERVER_SETTINGS)
-    yield connection
-    await connection.close()
-
-
 class Month:
     """A month of one bank, with the hands of those who write and approve."""
 
-    def __init__(self, programme: Programme, clerk: Connection) -> None:
+    def __init__(self, programme: Programme, superuser: Connection) -> None:
         self.programme = programme
         self.bank_id = programme.book.bank_id
-        self._clerk = clerk
+        self._superuser = superuser
 
     async def fridays(self, made_at: datetime = PLANNED) -> list[Shift]:
         """Five Fridays of an activity that was made at that instant."""
         activity = await self.programme.make_activity(rule="FREQ=WEEKLY;COUNT=5")
-        await self._clerk.execute(
+        await self._superuser.execute(
             "UPDATE activity SET made_at = $2 WHERE activity_id = $1", activity.activity_id, made_at
         )
         return await self.programme.shifts(activity.activity_id)
@@ -102,7 +91,7 @@ class Month:
     async def confirm(self, ids: list[UUID], made_at: datetime, decided_at: datetime) -> None:
         """Confirm records, as if at that instant."""
         await self.programme.confirm(*ids)
-        await self._clerk.execute(
+        await self._superuser.execute(
             "UPDATE service_record SET made_at = $2, decided_at = $3 WHERE record_id = ANY ($1)",
             ids,
             made_at,
@@ -125,9 +114,9 @@ class Month:
 
 
 @pytest.fixture
-async def month(programme: Programme, clerk: Connection) -> Month:
+async def month(programme: Programme, worker_superuser: Connection) -> Month:
     """An honest month, to which a test adds its fraud."""
-    month = Month(programme, clerk)
+    month = Month(programme, worker_superuser)
     await month.honest()
     return month
 

@@ -18,7 +18,7 @@ LAYERS = """
     database
     ledger
     people
-    service redemption
+    service redemption webhooks
     audit
     bench jobs
     api web cli

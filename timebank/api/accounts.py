@@ -12,6 +12,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 from litestar.response.base import ASGIResponse
 from litestar.types import HTTPScope, Send
+from msgspec import UNSET
 
 from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import make_cursor, read_cursor
@@ -33,7 +34,7 @@ from timebank.db import Connection, transaction
 from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.domain.ledger import Account, AccountKind, PassbookLine, Unit
 from timebank.ledger.accounts import list_accounts, open_account
-from timebank.ledger.passbook import get_balance_as_of, list_passbook, read_clock
+from timebank.ledger.passbook import get_balance_as_of, list_blocked, list_passbook, read_clock
 from timebank.people.access import Action, Role
 from timebank.people.residents import is_registered
 from timebank.people.sessions import Holding
@@ -133,7 +134,7 @@ def _answer_now(
     holding: Holding, if_none_match: bytes
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Return status, headers and body of a balance as it is now."""
-    tag = f'"{holding.seq}"'
+    tag = f'"{holding.seq}-{holding.blocked}"' if holding.blocked else f'"{holding.seq}"'
     headers = [(b"etag", b"W/" + tag.encode()), (b"cache-control", b"private, no-cache")]
     if if_none_match and is_known(tag, if_none_match.decode("latin-1")):
         return 304, headers, b""
@@ -141,6 +142,7 @@ def _answer_now(
         account_id=holding.account_id,
         unit=holding.unit,
         seq=holding.seq,
+        points_available=max(0, holding.balance - holding.blocked) if holding.blocked else UNSET,
         **_named(holding.unit, holding.balance),
     )
     headers.append((b"content-type", b"application/json"))
@@ -172,7 +174,11 @@ async def read_balance(
         view = await _balance_as_of(request.desk, bank_id, account, recorded_by, occurred)
         return ASGIResponse(body=msgspec.json.encode(view))
     balance = await request.desk.balance(bank_id, account_id)
-    holding = Holding(account_id, account.owner_id, account.unit, balance.balance, balance.seq)
+    async with transaction(request.desk.pool) as connection:
+        blocked = (await list_blocked(connection, bank_id, [account_id]))[account_id]
+    holding = Holding(
+        account_id, account.owner_id, account.unit, balance.balance, balance.seq, blocked
+    )
     status, headers, body = _answer_now(holding, _if_none_match(request))
     decoded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
     return ASGIResponse(status_code=status, headers=decoded, body=body)

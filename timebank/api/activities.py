@@ -291,7 +291,7 @@ async def sign_somebody_up(
     data: JSONBody[SignUpBody],
     idempotency_key: IdempotencyKey,
 ) -> Response[RosterEntry]:
-    """Sign oneself up, or a resident at the coordinator; the answer says whether they wait."""
+    """Sign up oneself, one's kin, or a resident at the coordinator; the answer says who waits."""
 
     async def work(connection: Connection) -> Deed[RosterEntry]:
         await _check_roster(connection, request, shift_id, data.resident_id)
@@ -341,7 +341,7 @@ async def give_a_place_up(
 async def _check_roster(
     connection: Connection, request: Call, shift_id: UUID, resident_id: UUID
 ) -> None:
-    """Raise NotFoundError unless residents mean themselves, and coordinators their shift."""
+    """Raise NotFoundError unless residents mean themselves or kin, and coordinators their shift."""
     if request.user.role is Role.RESIDENT:
         await check_reach(connection, request, resident_id)
     else:

@@ -19,6 +19,7 @@ from timebank.domain.ledger import AccountKind, Unit
 from timebank.domain.names import mask_name
 from timebank.domain.numbers import parse_member_number
 from timebank.ledger.accounts import find_account_of
+from timebank.ledger.passbook import list_blocked
 from timebank.people.access import Action
 from timebank.people.cards import draw_card, issue_card, revoke_card, spell_card_token
 from timebank.people.counter import find_member
@@ -100,7 +101,10 @@ async def check_at_counter(
         wallet = await find_account_of(
             connection, principal.bank_id, Unit.POINTS, AccountKind.WALLET, member_id
         )
-    points = (await desk.balance(principal.bank_id, wallet.account_id)).balance if wallet else 0
+        wallets = [wallet.account_id] if wallet else []
+        blocked = sum((await list_blocked(connection, principal.bank_id, wallets)).values())
+    stand = (await desk.balance(principal.bank_id, wallet.account_id)).balance if wallet else 0
+    points = max(0, stand - blocked)
     view = CounterCheckView(mask_name(str(known[member_id].name)), points >= data.points)
     return Response(view, status_code=200, headers=NO_STORE)
 

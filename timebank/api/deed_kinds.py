@@ -12,6 +12,7 @@ from timebank.api.wire_service import RecordReversalBody
 from timebank.domain.ledger import LARGEST_AMOUNT
 from timebank.domain.rates import HIGHEST_RATE
 from timebank.domain.redemption import EVERYONE, CapScope, OverrideReason
+from timebank.domain.stars import StarRule
 from timebank.people.access import Action, Role
 from timebank.people.import_approval import PeopleImport
 from timebank.redemption.caps import OverrideTerms
@@ -146,6 +147,25 @@ class CapsDeed(
     minutes_per_day: CapMinutes | None = None
 
 
+class StarRuleDeed(
+    Struct, tag_field="deed", tag="star_rule", forbid_unknown_fields=True, kw_only=True
+):
+    """Say what stars take from a local day on: the nth so many hours and such a mean grade.
+
+    Grades are in hundredths of 1 to 5; 0 asks for none.
+    """
+
+    effective_on: date
+    hours: Annotated[list[Annotated[int, Meta(ge=1, le=1_000_000)]], Meta(max_length=10)]
+    grades: Annotated[list[Annotated[int, Meta(ge=0, le=500)]], Meta(max_length=10)]
+
+    def rule(self) -> StarRule:
+        """Return the rule that is meant."""
+        return StarRule(
+            effective_on=self.effective_on, hours=tuple(self.hours), grades=tuple(self.grades)
+        )
+
+
 class RecordReversalDeed(
     RecordReversalBody,
     tag_field="deed",
@@ -169,6 +189,7 @@ Deed: TypeAlias = (
     | PassCapDeed
     | RateDeed
     | CapsDeed
+    | StarRuleDeed
     | RecordReversalDeed
     | AllocationDeed
     | SaturationDeed
@@ -191,6 +212,7 @@ ACTIONS: Mapping[type[StoredDeed], Action] = {
     PassCapDeed: Action.PASS_CAP,
     RateDeed: Action.SET_RATE,
     CapsDeed: Action.SET_RATE,
+    StarRuleDeed: Action.SET_STAR_RULE,
     RecordReversalDeed: Action.REVERSE_RECORD,
     AllocationDeed: Action.ALLOCATE,
     SaturationDeed: Action.SET_CAP,

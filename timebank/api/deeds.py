@@ -5,6 +5,7 @@ both must reach what it touches.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 from uuid import UUID
 
 from msgspec import Struct
@@ -27,6 +28,7 @@ from timebank.api.deed_kinds import (
     ReversalDeed,
     RoleGrantDeed,
     SaturationDeed,
+    StarRuleDeed,
 )
 from timebank.api.desk import Desk
 from timebank.api.paper import access_of
@@ -44,6 +46,7 @@ from timebank.db import Connection
 from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.domain.ledger import AccountKind, Chain, Outcome, TransferStatus, Unit
 from timebank.domain.service import Caps
+from timebank.domain.stars import find_faults
 from timebank.ledger.ids import derive_id
 from timebank.ledger.reversals import reverse
 from timebank.ledger.transfers import list_chain, post
@@ -61,6 +64,7 @@ from timebank.people.targets import check_reaches_party, check_reaches_person
 from timebank.people.vault import Purpose, erase_person
 from timebank.service.awards import check_not_of_record, reverse_record
 from timebank.service.categories import get_category
+from timebank.service.honours import set_star_rule
 from timebank.service.rates import approve_rate, propose_rate, set_caps
 from timebank.service.records import get_record
 
@@ -69,6 +73,9 @@ _KINDS: Mapping[Role, Sequence[PartyKind]] = {
     Role.MERCHANT: (PartyKind.PERSON, PartyKind.SYSTEM),  # who runs it, and what it runs
 }
 """What a party is that may have a role; a person, if not said."""
+
+RuleDeed: TypeAlias = RateDeed | CapsDeed | StarRuleDeed
+"""What changes the rules of service for the whole bank."""
 
 
 class Examined(Struct, frozen=True):
@@ -107,7 +114,7 @@ async def examine(request: Call, deed: Deed) -> Examined:
         case RoleGrantDeed():
             owners = [await _check_grant(desk, principal, deed)]
             places = [deed.branch_id]  # a role for the whole bank is granted at its root
-        case RateDeed() | CapsDeed():
+        case RateDeed() | CapsDeed() | StarRuleDeed():
             owners = []
             await _check_rules(desk, principal, deed)
         case AllocationDeed():
@@ -159,7 +166,7 @@ async def perform(
             raise_if_refused(await _reverse(connection, bank_id, done, deed))
         case RoleGrantDeed():
             await _grant(connection, bank_id, done, deed)
-        case RateDeed() | CapsDeed():
+        case RateDeed() | CapsDeed() | StarRuleDeed():
             await _set_rules(connection, bank_id, done, deed)
         case RecordReversalDeed():
             await reverse_record(
@@ -272,18 +279,21 @@ async def _check_grant(desk: Desk, principal: Principal, deed: RoleGrantDeed) ->
     return deed.party_id
 
 
-async def _check_rules(desk: Desk, principal: Principal, deed: RateDeed | CapsDeed) -> None:
+async def _check_rules(desk: Desk, principal: Principal, deed: RuleDeed) -> None:
     """Raise NotFoundError unless the caller reaches the whole bank and the category exists."""
     check_days(deed.effective_on, deed.effective_on, "/effective_on")
+    if isinstance(deed, StarRuleDeed) and (fault := find_faults(deed.rule())):
+        raise InvalidInputError(fault, pointer="/hours")
     async with desk.pool.acquire() as connection:
-        await check_reaches_party(connection, principal, Action.SET_RATE, None)
+        await check_reaches_party(connection, principal, ACTIONS[type(deed)], None)
         if isinstance(deed, RateDeed):
             await get_category(connection, principal.bank_id, deed.category_id)
 
 
-async def _set_rules(
-    connection: Connection, bank_id: int, done: Approval, deed: RateDeed | CapsDeed
-) -> None:
+async def _set_rules(connection: Connection, bank_id: int, done: Approval, deed: RuleDeed) -> None:
+    if isinstance(deed, StarRuleDeed):
+        await set_star_rule(connection, bank_id, done.maker_id, deed.rule())
+        return
     if isinstance(deed, CapsDeed):
         caps = Caps(
             effective_on=deed.effective_on,

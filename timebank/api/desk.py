@@ -36,6 +36,7 @@ from timebank.people.sessions import (
 )
 from timebank.people.targets import check_reaches_party, needs_look
 from timebank.people.vault_keys import KeyRing, open_key_ring
+from timebank.webhooks.sending import Resolve, resolve_name
 
 Asked = TypeVar("Asked")
 Key = TypeVar("Key")
@@ -52,9 +53,10 @@ _MOST_TRANSFERS = 1000
 class Desk:
     """One for each service process; reads and writes share round trips through its batchers."""
 
-    def __init__(self, pool: Pool, settings: Settings) -> None:
-        """`pool` stays open as long as the desk is used."""
+    def __init__(self, pool: Pool, settings: Settings, resolve: Resolve = resolve_name) -> None:
+        """`pool` stays open as long as the desk is used; `resolve` finds a name's addresses."""
         self.pool = pool
+        self.resolve = resolve
         self._settings = settings
         self._banks: dict[int, Bank] = {}
         self._issuance: dict[int, Mapping[Unit, UUID]] = {}

@@ -131,6 +131,12 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "out_of_stock": ProblemKind(409, "库存不足", "庫存不足", "Out of stock"),
     "cap_exceeded": ProblemKind(409, "超出限额", "超出限額", "A cap would be exceeded"),
     "insufficient_points": ProblemKind(409, "积分不足", "積分不足", "There are not enough points"),
+    "points_blocked": ProblemKind(
+        409,
+        "部分积分正在核查，暂不能用",
+        "部分積分正在核查，暫不能用",
+        "Some points are under review and cannot be spent yet",
+    ),
     "merchant_lacks_points": ProblemKind(
         409, "商家积分不足以退还", "商家積分不足以退還", "The merchant lacks the points to refund"
     ),
@@ -146,6 +152,15 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     ),
     "expiry_rule_exists": ProblemKind(
         409, "当日已有到期规则", "當日已有到期規則", "A rule of expiry starts that day already"
+    ),
+    "webhook_disabled": ProblemKind(
+        409, "推送地址已停用", "推送位址已停用", "The webhook endpoint is disabled"
+    ),
+    "too_many_webhooks": ProblemKind(
+        409, "推送地址过多", "推送位址過多", "There are too many webhook endpoints"
+    ),
+    "webhook_url_refused": ProblemKind(
+        422, "不能向此地址推送", "不能向此位址推送", "This address is not called"
     ),
     "body_too_large": ProblemKind(413, "请求正文过大", "請求正文過大", "The body is too large"),
     "unsupported_media_type": ProblemKind(

@@ -7,12 +7,14 @@ import msgspec
 from litestar import Router
 from litestar.params import FromPath, QueryParameter
 
+from timebank.api.accounts import Cursor, Limit
 from timebank.api.activities import FromDay, UntilDay
 from timebank.api.call import Call
+from timebank.api.cursors import cut_page, read_day_and_id
 from timebank.api.operations import get
 from timebank.api.reaching import check_reach
 from timebank.api.wire_service import check_days
-from timebank.api.wire_service_views import CapsList, RateList
+from timebank.api.wire_service_views import CapsList, RatePage
 from timebank.db import transaction
 from timebank.domain.errors import InvalidInputError
 from timebank.domain.rates import HIGHEST_RATE
@@ -37,13 +39,21 @@ RateQuestion = Annotated[
     opt={"action": Action.READ_PROGRAMME},
     operation_id="list_rates",
 )
-async def list_rates(request: Call, category_id: FromPath[UUID]) -> RateList:
-    """List all versions of a category's rate, proposed or approved."""
-    bank_id = request.user.bank_id
+async def list_rates(
+    request: Call, category_id: FromPath[UUID], cursor: Cursor = None, limit: Limit = 50
+) -> RatePage:
+    """List the versions of a category's rate, proposed or approved, by the day they begin."""
+    bank = await request.desk.bank(request.user.bank_id)
+    listed = f"rates of {category_id}"
+    after = read_day_and_id(bank.cursor_key, listed, cursor) if cursor else None
     async with transaction(request.desk.pool) as connection:
-        await get_category(connection, bank_id, category_id)
-        found = await rates.list_rates(connection, bank_id, category_id)
-    return RateList(found)
+        await get_category(connection, bank.bank_id, category_id)
+        found = await rates.list_rates(
+            connection, bank.bank_id, category_id, after=after, limit=limit + 1
+        )
+    return RatePage(
+        *cut_page(found, limit, bank.cursor_key, listed, lambda r: f"{r.effective_on} {r.rate_id}")
+    )
 
 
 @get(

@@ -7,8 +7,9 @@ from uuid import UUID
 from litestar import Response, Router
 from litestar.params import FromPath, JSONBody
 
-from timebank.api.accounts import Limit
+from timebank.api.accounts import Cursor, Limit
 from timebank.api.call import Call, IdempotencyKey
+from timebank.api.cursors import cut_page, read_cursor, read_day_and_id
 from timebank.api.once import Deed, do_once
 from timebank.api.operations import get, post
 from timebank.api.reaching import check_reach, records_reached, shift_reached
@@ -22,6 +23,7 @@ from timebank.api.wire_service import (
 from timebank.api.wire_service_views import (
     AwardList,
     RecordList,
+    RecordPage,
     RecordView,
     view_record,
 )
@@ -212,12 +214,22 @@ async def read_record(request: Call, record_id: FromPath[UUID]) -> RecordView:
     opt={"action": Action.READ_ROSTER},
     operation_id="list_records_of_shift",
 )
-async def list_records_of_shift(request: Call, shift_id: FromPath[UUID]) -> RecordList:
-    """List the records of a shift, of any status."""
+async def list_records_of_shift(
+    request: Call, shift_id: FromPath[UUID], cursor: Cursor = None, limit: Limit = 50
+) -> RecordPage:
+    """List the records of a shift, of any status, in the order in which they were made."""
+    bank = await request.desk.bank(request.user.bank_id)
+    listed = f"records of shift {shift_id}"
+    after = UUID(read_cursor(bank.cursor_key, listed, cursor)) if cursor else None
     async with transaction(request.desk.pool) as connection:
         await shift_reached(connection, request, shift_id)
-        found = await records.list_records_of_shift(connection, request.user.bank_id, shift_id)
-    return _view(found)
+        found = await records.list_records_of_shift(
+            connection, bank.bank_id, shift_id, after=after, limit=limit + 1
+        )
+    page, next_cursor, more = cut_page(
+        found, limit, bank.cursor_key, listed, lambda record: str(record.record_id)
+    )
+    return RecordPage([view_record(record) for record in page], next_cursor, more)
 
 
 @get(
@@ -226,14 +238,25 @@ async def list_records_of_shift(request: Call, shift_id: FromPath[UUID]) -> Reco
     operation_id="list_records_of_resident",
 )
 async def list_records_of_resident(
-    request: Call, resident_id: FromPath[UUID], limit: Limit = 50
-) -> RecordList:
+    request: Call, resident_id: FromPath[UUID], cursor: Cursor = None, limit: Limit = 50
+) -> RecordPage:
     """List a resident's records of any status, the latest day first."""
-    bank_id = request.user.bank_id
+    bank = await request.desk.bank(request.user.bank_id)
+    listed = f"records of resident {resident_id}"
+    before = read_day_and_id(bank.cursor_key, listed, cursor) if cursor else None
     async with transaction(request.desk.pool) as connection:
         await check_resident(connection, request, resident_id)
-        found = await records.list_records_of_person(connection, bank_id, resident_id, limit=limit)
-    return _view(found)
+        found = await records.list_records_of_person(
+            connection, bank.bank_id, resident_id, before=before, limit=limit + 1
+        )
+    page, next_cursor, more = cut_page(
+        found,
+        limit,
+        bank.cursor_key,
+        listed,
+        lambda record: f"{record.served_on} {record.record_id}",
+    )
+    return RecordPage([view_record(record) for record in page], next_cursor, more)
 
 
 async def check_resident(connection: Connection, request: Call, resident_id: UUID) -> None:

@@ -24,7 +24,7 @@ from timebank.domain.plain_words import explain_in_words
 from timebank.ledger.accounts import find_account_of
 from timebank.ledger.expiry import find_next_expiry
 from timebank.ledger.explaining import explain_balance
-from timebank.ledger.passbook import list_balances
+from timebank.ledger.passbook import list_balances, list_blocked
 from timebank.people.access import Action
 from timebank.service.activities import list_titles
 from timebank.service.awards import get_totals
@@ -44,6 +44,7 @@ async def read_summary(request: Call, resident_id: FromPath[UUID]) -> SummaryVie
         minutes, _ = await _wallet(connection, bank.bank_id, Unit.HOURS, resident_id)
         points, wallet = await _wallet(connection, bank.bank_id, Unit.POINTS, resident_id)
         expiry = await find_next_expiry(connection, bank, wallet) if wallet else None
+        blocked = await list_blocked(connection, bank.bank_id, [wallet] if wallet else [])
     return SummaryView(
         resident_id=resident_id,
         records=totals.records,
@@ -51,6 +52,7 @@ async def read_summary(request: Call, resident_id: FromPath[UUID]) -> SummaryVie
         points_earned=totals.points,
         minutes=minutes,
         points=points,
+        points_available=max(0, points - sum(blocked.values())),
         points_account_id=wallet,
         next_expiry=ExpiryView(expiry.expires_on, expiry.amount) if expiry else UNSET,
     )

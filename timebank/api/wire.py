@@ -143,12 +143,17 @@ class AccountView(Struct, frozen=True):
 
 
 class BalanceView(Struct, frozen=True, kw_only=True):
-    """A balance now (`seq`: number of postings so far) or as of an instant."""
+    """A balance now (`seq`: number of postings so far) or as of an instant.
+
+    `points_available` stands there while less than all can be spent now: the rest is blocked, as
+    the service that brought it is examined.
+    """
 
     account_id: UUID
     unit: Unit
     minutes: int | UnsetType = UNSET
     points: int | UnsetType = UNSET
+    points_available: int | UnsetType = UNSET
     seq: int | UnsetType = UNSET
     as_of: datetime | UnsetType = UNSET
     occurred_by: datetime | UnsetType = UNSET

@@ -140,16 +140,26 @@ class RecordList(Struct, frozen=True):
     data: list[RecordView]
 
 
+class RecordPage(Struct, frozen=True):
+    """Service records, in the order that the list says."""
+
+    data: list[RecordView]
+    next_cursor: str | None
+    has_more: bool
+
+
 class AwardList(Struct, frozen=True):
     """What each confirmed record earned, in the order asked for."""
 
     data: list[Award]
 
 
-class RateList(Struct, frozen=True):
-    """All versions of a category's rate, by the day they begin."""
+class RatePage(Struct, frozen=True):
+    """Versions of a category's rate, by the day they begin."""
 
     data: list[Rate]
+    next_cursor: str | None
+    has_more: bool
 
 
 class CapsList(Struct, frozen=True):
@@ -172,6 +182,8 @@ class Wall(Struct, frozen=True):
     """Wishes, the latest first."""
 
     data: list[WallWish]
+    next_cursor: str | None
+    has_more: bool
 
 
 class ExpiryView(Struct, frozen=True):
@@ -182,7 +194,11 @@ class ExpiryView(Struct, frozen=True):
 
 
 class SummaryView(Struct, frozen=True, kw_only=True):
-    """What a resident has had confirmed, has now, and what of it expires first."""
+    """What a resident has had confirmed, has now, and what of it expires first.
+
+    `points_available` can be spent; the rest of `points` is blocked while the service that brought
+    it is examined.
+    """
 
     resident_id: UUID
     records: int
@@ -190,6 +206,7 @@ class SummaryView(Struct, frozen=True, kw_only=True):
     points_earned: int
     minutes: int
     points: int
+    points_available: int
     points_account_id: UUID | None
     next_expiry: ExpiryView | UnsetType = UNSET
 

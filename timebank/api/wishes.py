@@ -7,8 +7,9 @@ from uuid import UUID
 from litestar import Response, Router
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from timebank.api.accounts import Limit
+from timebank.api.accounts import Cursor, Limit
 from timebank.api.call import Call, IdempotencyKey
+from timebank.api.cursors import cut_page, read_cursor
 from timebank.api.once import Deed, do_once
 from timebank.api.operations import get, post
 from timebank.api.reaching import named_branch, wish_reached
@@ -42,14 +43,21 @@ async def _care(
 async def look_at_the_wall(
     request: Call,
     in_status: Annotated[WishStatus | None, QueryParameter(name="status")] = None,
+    cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Wall:
     """List wishes, the latest first; the wall names nobody."""
+    bank = await request.desk.bank(request.user.bank_id)
+    listed = f"wishes {in_status}"
+    before = UUID(read_cursor(bank.cursor_key, listed, cursor)) if cursor else None
     async with transaction(request.desk.pool) as connection:
         found = await wishes.list_wishes(
-            connection, request.user.bank_id, status=in_status, limit=limit
+            connection, bank.bank_id, status=in_status, before=before, limit=limit + 1
         )
-    return Wall([view_on_wall(wish) for wish in found])
+    page, next_cursor, more = cut_page(
+        found, limit, bank.cursor_key, listed, lambda wish: str(wish.wish_id)
+    )
+    return Wall([view_on_wall(wish) for wish in page], next_cursor, more)
 
 
 @get("/wishes/{wish_id:uuid}", opt={"action": Action.READ_WISH}, operation_id="get_wish")

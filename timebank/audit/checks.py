@@ -7,6 +7,7 @@ from timebank.audit.findings import Findings
 from timebank.audit.invariants import (
     AWARDED_ONCE,
     BANK_EXISTS,
+    BLOCKS_HOLD,
     CAPS_KEPT,
     CERTIFICATES_STAND,
     CHAIN_WHOLE,
@@ -79,6 +80,7 @@ CHECKS: Sequence[tuple[Invariant, str]] = (
     (CAPS_KEPT, "caps_exceeded"),
     (HOURS_UNTOUCHED, "redemptions_of_hours"),
     (CERTIFICATES_STAND, "certificates_that_do_not_stand"),
+    (BLOCKS_HOLD, "spent_below_what_was_blocked"),
 )
 """What is asked of the rows of a bank, or of all."""
 

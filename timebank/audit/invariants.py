@@ -173,6 +173,12 @@ CERTIFICATES_STAND = Invariant(
     "that is reversed.",
 )
 
+BLOCKS_HOLD = Invariant(
+    38,
+    "blocked_points_stand",
+    "Nothing was spent of a wallet below what was blocked of it at that time.",
+)
+
 INVARIANTS = (
     SUMS_ARE_ZERO,
     TWO_POSTINGS,
@@ -205,5 +211,6 @@ INVARIANTS = (
     OCCURRED_BEFORE,
     BANK_EXISTS,
     CERTIFICATES_STAND,
+    BLOCKS_HOLD,
 )
 """All of them, in the order of their numbers."""

@@ -755,6 +755,24 @@ WHERE ($1::integer IS NULL OR c.bank_id = $1)
            IS NOT TRUE
        OR c.status = 'valid' AND l.wrong > 0);
 
+-- name: spent_below_what_was_blocked
+-- What came back of a redemption is left out: less is blocked by it here, never more.
+SELECT line.bank_id, format('posting %s/%s', line.account_id, line.seq),
+       format('%s left at least', blocked.points), line.balance_after
+FROM (SELECT DISTINCT bank_id, account_id FROM blocked_points
+      WHERE $1::integer IS NULL OR bank_id = $1) AS wallet
+JOIN posting line USING (bank_id, account_id)
+JOIN transfer t USING (bank_id, transfer_id)
+CROSS JOIN LATERAL (
+    SELECT sum(p.points) AS points FROM blocked_points p JOIN block b USING (bank_id, block_id)
+    WHERE p.bank_id = line.bank_id AND p.account_id = line.account_id AND p.hold_id IS NULL
+      AND p.since_seq < line.seq AND coalesce(b.lifted_at, 'infinity') > line.recorded_at
+      AND NOT EXISTS (SELECT FROM transfer undone
+                      WHERE undone.bank_id = p.bank_id AND undone.reverses_id = p.origin_id
+                        AND undone.status = 'posted' AND undone.recorded_at <= line.recorded_at)
+) AS blocked
+WHERE line.amount < 0 AND timebank.is_spending(t.kind) AND line.balance_after < blocked.points;
+
 
 -- ── Guards ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -784,6 +802,7 @@ FROM (VALUES
      '>draft >submitted draft>submitted submitted>confirmed submitted>rejected confirmed>reversed'),
     ('service_award', 'service_award_is_append_only', 'refuse_edit', 58, ''),
     ('award_reversal', 'award_reversal_is_append_only', 'refuse_edit', 58, ''),
+    ('blocked_points', 'blocked_points_is_append_only', 'refuse_edit', 58, ''),
     ('service_record', 'record_reversed_ends_certificates', 'supersede_certificates', 17, ''),
     ('service_record', 'record_of_held_activity_waits', 'refuse_held', 19, ''),
     ('certificate', 'certificate_step', 'check_step', 23,
@@ -847,7 +866,8 @@ CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account', 
                         'redemption_act', 'hold', 'stock', 'cap_use', 'cap_override', 'branch',
                         'branch_move', 'placement', 'service_point', 'service_award',
                         'award_reversal', 'carry', 'settlement', 'certificate',
-                        'certificate_line', 'activity_hold', 'record_grade']) AS history (name)
+                        'certificate_line', 'activity_hold', 'record_grade', 'block',
+                        'blocked_points']) AS history (name)
 CROSS JOIN unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER'])
            AS asked (privilege)
 WHERE has_table_privilege(login.role, to_regclass('timebank.' || history.name), asked.privilege)

@@ -20,6 +20,7 @@ from timebank.cli.settlement import settlement
 from timebank.cli.staff import staff
 from timebank.cli.tokens import bank, token
 from timebank.cli.vault import vault
+from timebank.cli.webhooks import webhooks
 
 
 @click.group(context_settings=COMMANDS_CONTEXT)
@@ -50,6 +51,7 @@ for subcommand in (
     certificate,
     exchange,
     settlement,
+    webhooks,
     reconcile,
     bench,
     schema,

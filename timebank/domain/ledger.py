@@ -70,6 +70,7 @@ class TransferStatus(StrEnum):
     ORIGINAL_DIFFERS = "original_differs"
     ALREADY_REVERSED = "already_reversed"
     INSUFFICIENT_BALANCE = "insufficient_balance"
+    POINTS_BLOCKED = "points_blocked"
     CEILING_EXCEEDED = "ceiling_exceeded"
     CHAIN_BROKEN = "chain_broken"
 

@@ -13,13 +13,15 @@ what expires first, then what was earned first. The fold goes over the transfers
 - a reversal takes the parts that its original brought, then others in their order, and gives them
   to where the original took its own. What is reversed from outside (an expiry, a repayment) is
   what the original took. Reversing an award takes what is left of its own lot first;
-- what is given back past its last day is good for the rule's grace.
+- what is given back past its last day is good for the rule's grace;
+- what is blocked is passed over, and comes last if nothing else is left, which no spending brings
+  about: only the reversal of another award may. The reversal of its own award takes it first.
 
 Every other rule is a special case: the points of the parts are always the balance. Pure.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from graphlib import TopologicalSorter
 from itertools import groupby, pairwise
@@ -33,6 +35,7 @@ from timebank.domain.ledger import TransferKind
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GIVES_BACK = (TransferKind.RELEASE, TransferKind.REFUND)
+_NOTHING: frozenset[UUID] = frozenset()
 _MAY_COME_BACK = (TransferKind.EXPIRY, TransferKind.REPAYMENT)
 
 
@@ -53,6 +56,15 @@ class Move(NamedTuple):
     recorded_on: date
     subject_id: UUID | None = None
     reverses_id: UUID | None = None
+
+
+class Blocked(NamedTuple):
+    """That what an award brought to a wallet is blocked: after a line, and until an instant."""
+
+    account_id: UUID
+    origin_id: UUID
+    since_seq: int
+    until_us: int | None
 
 
 class Lot(NamedTuple):
@@ -141,12 +153,20 @@ class _Purse:
             self._keys.insert(place, key)
             self.parts.insert(place, part)
 
-    def take(self, amount: int, brought_by: UUID | None) -> list[Part]:
-        """Take the next parts to be spent; before them those that a transfer brought."""
+    def take(self, amount: int, brought_by: UUID | None, kept: Set[UUID]) -> list[Part]:
+        """Take the next parts to be spent; before them those that a transfer brought.
+
+        Those of the lots that are `kept` come last.
+        """
         taken: list[Part] = []
         if brought_by:
             own = [n for n, part in enumerate(self.parts) if brought_by in (part[0][0], part[1])]
+            if brought_by not in kept:
+                own = [n for n in own if self.parts[n].lot.origin_id not in kept]
             amount = self._take_at(own, amount, taken)
+        if kept:
+            free = [n for n, part in enumerate(self.parts) if part.lot.origin_id not in kept]
+            amount = self._take_at(free, amount, taken)
         self._take_at(range(len(self.parts)), amount, taken)
         return taken
 
@@ -168,9 +188,13 @@ class _Purse:
             del self.parts[place], self._keys[place]
         return amount
 
-    def count_expired(self) -> int:
-        """Return how many points are past their last day."""
-        return sum(part.amount for part in self.parts if self.last_day(part) < self._on)
+    def count_expired(self, kept: Set[UUID]) -> int:
+        """Return how many points are past their last day and not of the lots that are `kept`."""
+        return sum(
+            part.amount
+            for part in self.parts
+            if self.last_day(part) < self._on and part.lot.origin_id not in kept
+        )
 
     def _key(self, part: Part) -> _Key:
         lot = part.lot
@@ -181,14 +205,23 @@ class _Purse:
 class LotFold:
     """The parts of every wallet and pool after the transfers applied so far."""
 
-    def __init__(self, rules: ExpiryRules, on_parts: OnParts | None = None) -> None:
-        """`on_parts` hears of every part that moves."""
+    def __init__(
+        self,
+        rules: ExpiryRules,
+        on_parts: OnParts | None = None,
+        blocked: Iterable[Blocked] = (),
+    ) -> None:
+        """`on_parts` hears of every part that moves; `blocked` is all that ever was."""
         self.early: list[EarlyExpiry] = []
         self._rules = rules
         self._on_parts = on_parts
         self._purses: dict[UUID, _Purse] = {}
         self._held: dict[tuple[UUID, UUID | None], list[Part]] = {}
         self._outside: dict[UUID, list[Part]] = {}
+        self._blocked: dict[UUID, list[Blocked]] = {}
+        self._reversed: set[UUID] = set()
+        for one in blocked:
+            self._blocked.setdefault(one.account_id, []).append(one)
 
     def apply(self, move: Move) -> None:
         """Fold the next transfer, all that its accounts depend on having been folded before."""
@@ -210,8 +243,9 @@ class LotFold:
         return sum(part.amount for part in purse.parts) if purse else 0
 
     def count_expired(self, account_id: UUID, on: date) -> int:
-        """Return how many of them are past their last day."""
-        return self._purse(account_id, on).count_expired()
+        """Return how many of them are past their last day, and not blocked now."""
+        kept = self._kept(account_id, self.last_seq(account_id) + 1, None)
+        return self._purse(account_id, on).count_expired(kept)
 
     def list_parts(self, account_id: UUID, on: date) -> list[tuple[Part, date | None]]:
         """Return the parts and their last days, in the order they would be spent in on that day."""
@@ -221,6 +255,15 @@ class LotFold:
             (part, None if last_day == date.max else last_day)
             for part, last_day in zip(purse.parts, last_days, strict=True)
         ]
+
+    def list_given_away(self, account_id: UUID) -> Iterator[tuple[UUID, Sequence[Part]]]:
+        """Return what each redemption has of an account; release and refund bring the last first.
+
+        What went to a hold without a subject is left out.
+        """
+        for (holder, subject_id), parts in self._held.items():
+            if holder == account_id and subject_id:
+                yield subject_id, parts
 
     def list_lots(self, account_id: UUID, on: date) -> list[OpenLot]:
         """Return the unspent points by lot and last day, in the order they would be spent in."""
@@ -244,12 +287,30 @@ class LotFold:
         purse.turn_to(on)
         return purse
 
+    def _kept(self, account_id: UUID, seq: int, at_us: int | None) -> Set[UUID]:
+        """Return the origins that are blocked at a line of a wallet and its instant; None: now."""
+        blocked = self._blocked.get(account_id)
+        if not blocked:
+            return _NOTHING
+        return {
+            one.origin_id
+            for one in blocked
+            if one.since_seq < seq
+            and (one.until_us is None or (at_us is not None and at_us < one.until_us))
+            and one.origin_id not in self._reversed
+        }
+
     def _take(self, move: Move, account_id: UUID) -> list[Part]:
         purse = self._purse(account_id, move.recorded_on)
         purse.seq = move.debit_seq
-        if move.kind is TransferKind.EXPIRY and (expired := purse.count_expired()) < move.amount:
-            self.early.append(EarlyExpiry(move.transfer_id, expired, move.amount))
-        taken = purse.take(move.amount, move.reverses_id)
+        kept = self._kept(account_id, move.debit_seq, move.recorded_us)
+        if move.kind is TransferKind.EXPIRY:
+            expired = purse.count_expired(kept)
+            if expired < move.amount:
+                self.early.append(EarlyExpiry(move.transfer_id, expired, move.amount))
+        taken = purse.take(move.amount, move.reverses_id, kept)
+        if move.reverses_id:
+            self._reversed.add(move.reverses_id)
         if move.kind is TransferKind.HOLD:
             self._held.setdefault((account_id, move.subject_id), []).extend(taken)
         elif move.kind in _MAY_COME_BACK:

@@ -93,6 +93,7 @@ class RedemptionStatus(StrEnum):
     OUT_OF_STOCK = "out_of_stock"
     CAP_EXCEEDED = "cap_exceeded"
     INSUFFICIENT_POINTS = "insufficient_points"
+    POINTS_BLOCKED = "points_blocked"
     MERCHANT_LACKS_POINTS = "merchant_lacks_points"
 
 

@@ -37,6 +37,14 @@ async def get_bank(connection: Connection, code: str) -> Bank:
     return as_struct(record, Bank)
 
 
+async def get_bank_of_id(connection: Connection, bank_id: int) -> Bank:
+    """Return the bank of this id; BankNotFoundError if there is none."""
+    found = [bank for bank in await list_banks(connection) if bank.bank_id == bank_id]
+    if not found:
+        raise BankNotFoundError
+    return found[0]
+
+
 async def get_zone(connection: Connection, bank_id: int) -> ZoneInfo:
     """Return the time zone of the bank's days; BankNotFoundError if there is no such bank."""
     time_zone = await connection.fetchval(_QUERIES["find_time_zone"], bank_id)

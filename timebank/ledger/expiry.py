@@ -4,7 +4,8 @@ The run folds the whole book once, then goes over the wallets with something to 
 transaction: it locks their balances and the retired account in one call (in the order of account
 ids) and posts one expiry for each. A wallet that moved since the fold is folded again under its
 lock. The id of an expiry follows from the wallet and its last line, so running twice, or two at
-once, takes nothing twice. Points held stand in another account: they are never taken.
+once, takes nothing twice. Points held stand in another account: they are never taken. Nor are
+those that are blocked: nobody loses what they were not let spend.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from timebank.ledger.accounts import ensure_account, find_accounts
 from timebank.ledger.banks import Bank
 from timebank.ledger.ids import derive_id
 from timebank.ledger.lots import OnProgress, fold_account, fold_bank, get_expiry_rules
-from timebank.ledger.passbook import list_balances, read_clock
+from timebank.ledger.passbook import list_balances, list_blocked, read_clock
 from timebank.ledger.transfers import lock_balances, post
 
 _QUERIES = load_queries(__package__)
@@ -199,17 +200,21 @@ async def _list_due(
 async def _expire(
     connection: Connection, *, bank: Bank, retired: UUID, due: Sequence[_Due], on: date
 ) -> list[int]:
-    """Lock, fold again where a wallet or the day has moved on, post; return what was taken."""
+    """Lock, fold again where a wallet or the day has moved on, post; return what was taken.
+
+    A block moves nothing: where there is one it may be newer than the fold.
+    """
     account_ids = [one.account_id for one in due]
     await lock_balances(connection, bank.bank_id, [*account_ids, retired])
     balances = await list_balances(connection, bank.bank_id, account_ids)
     seqs = {balance.account_id: balance.seq for balance in balances}
+    blocked = await list_blocked(connection, bank.bank_id, account_ids)
     today = await read_today(connection, bank)
     rules = await get_expiry_rules(connection, bank.bank_id)
     transfers = []
     for account_id, seq, folded in due:
         amount = folded
-        if (seqs[account_id], today) != (seq, on):
+        if (seqs[account_id], today) != (seq, on) or blocked[account_id]:
             fold, _ = await fold_account(connection, bank, account_id, rules)
             amount = fold.count_expired(account_id, today)
         if amount:

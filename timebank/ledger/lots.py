@@ -4,7 +4,7 @@ Nothing is stored and nothing is locked: lines up to a number never change. A wa
 own lines and, where points came from another wallet or pool, on that one's lines up to the gift.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from timebank.db import Connection, as_struct, load_queries
 from timebank.domain.errors import NotFoundError
 from timebank.domain.expiry import ExpiryRule, ExpiryRules
 from timebank.domain.ledger import AccountKind, Balance, TransferKind, Unit
-from timebank.domain.lots import LotFold, Move, OnParts, in_order, local_date
+from timebank.domain.lots import Blocked, LotFold, Move, OnParts, in_order, local_date
 from timebank.ledger.accounts import get_account
 from timebank.ledger.banks import Bank
 from timebank.ledger.passbook import get_balance
@@ -45,7 +45,7 @@ async def fold_bank(
     CycleError if the journal contradicts itself, which only an edit by force can bring about.
     """
     total = await connection.fetchval(_QUERIES["count_transfers"], bank.bank_id)
-    fold = LotFold(rules)
+    fold = LotFold(rules, blocked=await _list_blocks(connection, bank.bank_id))
     cursor = await connection.cursor(_QUERIES["stream_lot_moves"], bank.bank_id, timeout=_PATIENCE)
     same_instant: list[Move] = []
     done = 0
@@ -96,9 +96,17 @@ async def fold_account(
             moves[move.transfer_id] = move
             if move.debit_id and move.credit_id:  # the giver's parts, as they were then
                 wanted[move.debit_id] = max(wanted.get(move.debit_id, 0), move.debit_seq)
-    fold = LotFold(rules, on_parts)
+    fold = LotFold(rules, on_parts, await _list_blocks(connection, bank.bank_id, list(wanted)))
     _apply(fold, sorted(moves.values(), key=lambda move: move.recorded_us))
     return fold, balance
+
+
+async def _list_blocks(
+    connection: Connection, bank_id: int, account_ids: Sequence[UUID] | None = None
+) -> list[Blocked]:
+    """Return all that ever was blocked, of some accounts or of all."""
+    rows = await connection.fetch(_QUERIES["list_blocks"], bank_id, account_ids)
+    return [Blocked(*row) for row in rows]
 
 
 def _apply(fold: LotFold, moves: Iterable[Move]) -> None:

@@ -1,6 +1,6 @@
 """Reading the book: balances now and as of an instant, passbook lines, the trial balance."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -75,3 +75,14 @@ async def list_trial_balance(connection: Connection, bank_id: int) -> list[Trial
     """Return the debits and credits of each unit and kind; within a unit they are equal."""
     records = await connection.fetch(_QUERIES["list_trial_balance"], bank_id)
     return [as_struct(record, TrialBalanceRow) for record in records]
+
+
+async def list_blocked(
+    connection: Connection, bank_id: int, account_ids: Iterable[UUID]
+) -> Mapping[UUID, int]:
+    """Return for each account how many of its points cannot be spent now; 0 where all can.
+
+    More than the balance where a correction has taken points that were blocked.
+    """
+    rows = await connection.fetch(_QUERIES["list_blocked"], bank_id, list(account_ids))
+    return dict(map(tuple, rows))

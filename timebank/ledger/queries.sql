@@ -145,6 +145,20 @@ CROSS JOIN LATERAL (
     SELECT kind FROM account a WHERE (a.bank_id, a.account_id) = ($1, t.credit_account_id)
     LIMIT 1) AS c;
 
+-- name: place_block
+SELECT place_block($1, $2, $3, $4, $5, $6, $7);
+
+-- name: list_blocked
+SELECT account_id, count_blocked($1, account_id) FROM unnest($2::uuid[]) AS account_id;
+
+-- name: list_blocks
+-- Of the accounts of $2, or of all: what was blocked after which line, and until when.
+SELECT p.account_id, p.origin_id, min(p.since_seq),
+       (extract(epoch FROM b.lifted_at) * 1000000)::bigint
+FROM blocked_points p JOIN block b USING (bank_id, block_id)
+WHERE p.bank_id = $1 AND ($2::uuid[] IS NULL OR p.account_id = ANY ($2))
+GROUP BY p.account_id, p.origin_id, p.block_id, b.lifted_at;
+
 -- name: list_captures
 SELECT t.subject_id, sum(t.amount)::bigint AS amount
 FROM posting p JOIN transfer t USING (bank_id, transfer_id)

@@ -96,6 +96,11 @@ class Action(StrEnum):
     CAPTURE = "capture"
     REFUND = "refund"
     READ_TAKINGS = "read_takings"
+    READ_MERCHANT_LINES = "read_merchant_lines"
+    READ_WEBHOOKS = "read_webhooks"
+    READ_WEBHOOK_EVENTS = "read_webhook_events"
+    MANAGE_WEBHOOKS = "manage_webhooks"
+    DISABLE_WEBHOOK = "disable_webhook"
     DRAFT_SETTLEMENT = "draft_settlement"
     APPROVE_SETTLEMENT = "approve_settlement"
     CLOSE_SETTLEMENT = "close_settlement"
@@ -131,6 +136,14 @@ class Action(StrEnum):
     DECIDE_RECORD = "decide_record"
     REVERSE_RECORD = "reverse_record"
     READ_RECORD = "read_record"
+    GRADE_RECORD = "grade_record"
+    SET_STAR_RULE = "set_star_rule"
+    OPEN_HONOUR_TITLE = "open_honour_title"
+    NOMINATE = "nominate"
+    DECIDE_HONOUR = "decide_honour"
+    READ_HONOUR = "read_honour"
+    HOLD_ACTIVITY = "hold_activity"
+    RELEASE_ACTIVITY = "release_activity"
     READ_WISH = "read_wish"
     CARE_FOR_WISH = "care_for_wish"
     CONFIRM_WISH = "confirm_wish"
@@ -168,6 +181,9 @@ _BY_COORDINATORS = {Role.COORDINATOR: Reach.BRANCH}
 _BY_ADMINISTRATORS = {Role.ADMINISTRATOR: Reach.BRANCH}
 _BY_TILLS = {Role.CLERK: Reach.MERCHANT, Role.MERCHANT: Reach.MERCHANT}
 _SEEN_BY_COORDINATORS = {**_BY_COORDINATORS, Role.AUDITOR: Reach.BRANCH}
+_SEEN_BY_STAFF = {**_SEEN_BY_COORDINATORS, **_BY_ADMINISTRATORS}
+_SEEN_AT_TILLS = {**_SEEN_BY_STAFF, **_BY_TILLS}
+_SEEN_BY_MERCHANT = {**_SEEN_BY_STAFF, Role.MERCHANT: Reach.MERCHANT}
 _KIN_AND_COORDINATORS = {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN}
 _BY_MERCHANTS = {Role.MERCHANT: Reach.MERCHANT}
 _PERSONS = frozenset(Role) - {Role.INTEGRATOR}
@@ -232,11 +248,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.REVOKE_API_KEY: {**_BY_ADMINISTRATORS, **_BY_MERCHANTS},
     Action.PROPOSE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.DECIDE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
-    Action.READ_APPROVALS: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        Role.AUDITOR: Reach.BRANCH,
-    },
+    Action.READ_APPROVALS: _SEEN_BY_STAFF,
     Action.AWARD_BY_HAND: _BY_COORDINATORS,
     Action.GIVE_BY_HAND: _BY_COORDINATORS,
     Action.POST_IN_BULK: _BY_COORDINATORS,
@@ -246,12 +258,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.READ_AUDIT_LOG: {Role.AUDITOR: Reach.ROOT, Role.ADMINISTRATOR: Reach.ROOT},
     Action.READ_CATALOGUE: dict.fromkeys(Role, Reach.BANK),
     Action.ENROL_MERCHANT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
-    Action.READ_AGREEMENTS: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        **_BY_TILLS,
-        Role.AUDITOR: Reach.BRANCH,
-    },
+    Action.READ_AGREEMENTS: _SEEN_AT_TILLS,
     Action.MANAGE_SHOPS: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, Role.MERCHANT: Reach.MERCHANT},
     Action.MANAGE_OFFERS: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, Role.MERCHANT: Reach.MERCHANT},
     Action.RESTOCK: {**_BY_COORDINATORS, **_BY_TILLS},
@@ -264,22 +271,22 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.CHARGE: _BY_TILLS,
     Action.CAPTURE: _BY_TILLS,
     Action.REFUND: _BY_TILLS,
-    Action.READ_TAKINGS: {
+    Action.READ_TAKINGS: _SEEN_AT_TILLS,
+    Action.READ_MERCHANT_LINES: _SEEN_BY_MERCHANT,
+    # Where a merchant is told is the merchant's: staff see that there is something, and stop it.
+    Action.READ_WEBHOOKS: _SEEN_BY_MERCHANT,
+    Action.READ_WEBHOOK_EVENTS: {Role.MERCHANT: Reach.MERCHANT},
+    Action.MANAGE_WEBHOOKS: {Role.MERCHANT: Reach.MERCHANT},
+    Action.DISABLE_WEBHOOK: {
         **_BY_COORDINATORS,
         **_BY_ADMINISTRATORS,
-        **_BY_TILLS,
-        Role.AUDITOR: Reach.BRANCH,
+        Role.MERCHANT: Reach.MERCHANT,
     },
     Action.DRAFT_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.APPROVE_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.CLOSE_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.DISCARD_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
-    Action.READ_SETTLEMENT: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        **_BY_TILLS,
-        Role.AUDITOR: Reach.BRANCH,
-    },
+    Action.READ_SETTLEMENT: _SEEN_AT_TILLS,
     Action.SET_CAP: _BY_ADMINISTRATORS,
     Action.PASS_CAP: _BY_COORDINATORS,
     Action.READ_CAPS: {
@@ -297,11 +304,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.INVITE_TO_FAMILY: {Role.RESIDENT: Reach.OWN},
     Action.JOIN_FAMILY: {Role.RESIDENT: Reach.KIN},
     Action.LEAVE_FAMILY: {Role.RESIDENT: Reach.KIN},
-    Action.READ_ANOMALIES: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        Role.AUDITOR: Reach.BRANCH,
-    },
+    Action.READ_ANOMALIES: _SEEN_BY_STAFF,
     # What the programme offers stands on a wall; who takes part is seen by those who run it.
     Action.READ_PROGRAMME: {
         Role.RESIDENT: Reach.BANK,
@@ -316,7 +319,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.PLAN_ACTIVITY: _BY_COORDINATORS,
     Action.CANCEL_ACTIVITY: _BY_COORDINATORS,
     Action.READ_ROSTER: _SEEN_BY_COORDINATORS,
-    Action.SIGN_UP: {Role.RESIDENT: Reach.OWN, **_BY_COORDINATORS},
+    Action.SIGN_UP: _KIN_AND_COORDINATORS,
     Action.CHECK_IN: _BY_COORDINATORS,
     Action.CHECK_IN_BY_CODE: {Role.RESIDENT: Reach.OWN},
     Action.SHOW_CODE: _BY_COORDINATORS,
@@ -326,6 +329,15 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.DECIDE_RECORD: _BY_COORDINATORS,
     Action.REVERSE_RECORD: _BY_COORDINATORS,
     Action.READ_RECORD: {Role.RESIDENT: Reach.KIN, **_SEEN_BY_COORDINATORS},
+    Action.GRADE_RECORD: _BY_COORDINATORS,
+    Action.SET_STAR_RULE: _BY_ADMINISTRATORS,
+    Action.OPEN_HONOUR_TITLE: _BY_ADMINISTRATORS,
+    Action.NOMINATE: _BY_COORDINATORS,
+    Action.DECIDE_HONOUR: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.READ_HONOUR: {**_SEEN_BY_STAFF, Role.RESIDENT: Reach.KIN},
+    # Holding stops points that may be false, so it takes one; releasing takes two.
+    Action.HOLD_ACTIVITY: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.RELEASE_ACTIVITY: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.READ_WISH: _SEEN_BY_COORDINATORS,
     Action.CARE_FOR_WISH: _BY_COORDINATORS,
     Action.CONFIRM_WISH: _BY_COORDINATORS,
@@ -336,12 +348,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.REGISTER: _BY_COORDINATORS,
     Action.IMPORT_PEOPLE: {Role.COORDINATOR: Reach.ROOT, Role.ADMINISTRATOR: Reach.ROOT},
     Action.LOOK_UP: _BY_COORDINATORS,
-    Action.READ_RESIDENT: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        Role.AUDITOR: Reach.BRANCH,
-        Role.RESIDENT: Reach.KIN,
-    },
+    Action.READ_RESIDENT: {**_SEEN_BY_STAFF, Role.RESIDENT: Reach.KIN},
     Action.DECIDE_MEMBERSHIP: _BY_COORDINATORS,
     Action.END_MEMBERSHIP: {**_BY_COORDINATORS, Role.RESIDENT: Reach.OWN},
     Action.READ_CONSENTS: _KIN_AND_COORDINATORS,

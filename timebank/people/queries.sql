@@ -91,7 +91,9 @@ SELECT token_hash, bank_id, party_id, role, branch_id, merchant_id, method, scop
 FROM live_session WHERE token_hash = ANY ($1);
 
 -- name: list_holdings_of_callers
-SELECT n, a.account_id, a.owner_id, a.unit, b.balance, b.seq, s.is_stale
+SELECT n, a.account_id, a.owner_id, a.unit, b.balance, b.seq,
+       CASE WHEN EXISTS (SELECT FROM block WHERE block.bank_id = a.bank_id AND lifted_at IS NULL)
+            THEN count_blocked(a.bank_id, a.account_id) ELSE 0 END AS blocked, s.is_stale
 FROM unnest($1::bytea[], $2::uuid[]) WITH ORDINALITY AS asked(token_hash, account_id, n)
 JOIN live_session s USING (token_hash)
 JOIN account a ON a.bank_id = s.bank_id AND a.account_id = asked.account_id

@@ -189,13 +189,17 @@ async def find_principals(
 
 
 class Holding(Struct, frozen=True):
-    """An account as its balance is shown: whose it is, what it counts, and how much."""
+    """An account as its balance is shown: whose it is, what it counts, and how much.
+
+    `blocked` of the balance cannot be spent now.
+    """
 
     account_id: UUID
     owner_id: UUID | None
     unit: Unit
     balance: int
     seq: int
+    blocked: int
 
 
 async def list_holdings_of_callers(
@@ -212,8 +216,8 @@ async def list_holdings_of_callers(
     )
     found: list[Holding | None] = [None] * len(asked)
     stale = False
-    for place, account_id, owner_id, unit, balance, seq, is_stale in records:
-        found[place - 1] = Holding(account_id, owner_id, _UNITS[unit], balance, seq)
+    for place, account_id, owner_id, unit, balance, seq, blocked, is_stale in records:
+        found[place - 1] = Holding(account_id, owner_id, _UNITS[unit], balance, seq, blocked)
         stale |= is_stale
     if stale:
         await connection.execute(_QUERIES["touch_sessions"], list(set(tokens)))

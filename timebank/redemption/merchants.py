@@ -9,7 +9,8 @@ from timebank.db import Connection, as_struct, load_queries
 from timebank.domain.errors import NotFoundError
 from timebank.domain.ledger import AccountKind, Unit
 from timebank.domain.redemption import Agreement, Merchant, Shop
-from timebank.ledger.accounts import ensure_account
+from timebank.domain.settlement import SettlementLine
+from timebank.ledger.accounts import ensure_account, get_account_of
 from timebank.ledger.ids import new_id
 from timebank.people.parties import PartyKind, register_parties
 
@@ -137,6 +138,24 @@ async def get_takings(
     await get_merchant(connection, bank_id, merchant_id)
     record = await connection.fetchrow(_QUERIES["read_takings"], bank_id, merchant_id, actor_id)
     return as_struct(record, Takings)
+
+
+async def list_lines(
+    connection: Connection, bank_id: int, merchant_id: UUID, *, after: int, limit: int
+) -> list[SettlementLine]:
+    """Return lines of a merchant's passbook with seq above `after`, the earliest first."""
+    account = await get_account_of(
+        connection, bank_id, Unit.POINTS, AccountKind.MERCHANT, merchant_id
+    )
+    records = await connection.fetch(
+        _QUERIES["list_settlement_lines"],
+        bank_id,
+        account.account_id,
+        after + 1,
+        after + limit,  # there is no gap
+        limit,
+    )
+    return [as_struct(record, SettlementLine) for record in records]
 
 
 async def _must_change(

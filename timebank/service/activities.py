@@ -23,7 +23,11 @@ from timebank.service.categories import get_category
 _QUERIES = load_queries(__package__)
 
 PLANNED_AHEAD = timedelta(days=92)
-"""How far from its first start an activity's shifts are planned when it is made."""
+"""How far from its first start an activity's shifts are planned when it is made, and from today
+by `plan_ahead`."""
+
+PLANNED_EACH = timedelta(days=7)
+"""A recurring activity is planned on when it has so much less left."""
 
 
 async def make_activity(
@@ -68,6 +72,7 @@ async def make_activity(
         plan.capacity,
         plan.insurance_ref,
         actor_id,
+        plan.first_start.date() + PLANNED_AHEAD if plan.rule else None,
     )
     await connection.execute(_QUERIES["add_teams"], bank_id, activity_id, list(plan.team_ids))
     await connection.execute(
@@ -120,20 +125,51 @@ async def plan_shifts(
     `schedule.MOST_OCCURRENCES` are planned at once.
     """
     activity = await get_activity(connection, bank_id, activity_id)
-    if activity.first_start and activity.wall_minutes and activity.cancelled_at is None:
-        zone = await get_zone(connection, bank_id)
-        starts = list_starts(activity.first_start, activity.rule, from_on, until_on)
-        spans = [to_instants(start, activity.wall_minutes, zone) for start in starts]
-        await connection.execute(
-            _QUERIES["plan_shifts"],
-            bank_id,
-            activity_id,
-            [new_id() for _ in spans],
-            [begins.astimezone(zone).date() for begins, _ in spans],
-            [begins for begins, _ in spans],
-            [ends for _, ends in spans],
-        )
+    await _plan(connection, bank_id, activity, from_on, until_on)
     return await list_shifts(connection, bank_id, from_on, until_on, activity_id=activity_id)
+
+
+async def plan_ahead(connection: Connection, bank_id: int, today: date) -> int | None:
+    """Plan the next shifts of one recurring activity; say how many are new, None if none is due.
+
+    From where it was planned to, and so far at once as when it was made. Locks the activity; one
+    that another locks is passed over. Run it until it answers None.
+    """
+    horizon = today + PLANNED_AHEAD
+    row = await connection.fetchrow(
+        _QUERIES["claim_activity_to_plan"], bank_id, horizon - PLANNED_EACH
+    )
+    if row is None or row["activity_id"] is None:
+        return None
+    activity = await get_activity(connection, bank_id, row["activity_id"])
+    planned_until: date = row["planned_until"]
+    until_on = min(planned_until + PLANNED_AHEAD, horizon)
+    planned = await _plan(
+        connection, bank_id, activity, planned_until + timedelta(days=1), until_on
+    )
+    await connection.execute(_QUERIES["note_planned"], bank_id, activity.activity_id, until_on)
+    return planned
+
+
+async def _plan(
+    connection: Connection, bank_id: int, activity: Activity, from_on: date, until_on: date
+) -> int:
+    """Plan what is not there yet of an activity that goes on; return how many shifts are new."""
+    if not activity.first_start or not activity.wall_minutes or activity.cancelled_at:
+        return 0
+    zone = await get_zone(connection, bank_id)
+    starts = list_starts(activity.first_start, activity.rule, from_on, until_on)
+    spans = [to_instants(start, activity.wall_minutes, zone) for start in starts]
+    planned = await connection.fetch(
+        _QUERIES["plan_shifts"],
+        bank_id,
+        activity.activity_id,
+        [new_id() for _ in spans],
+        [begins.astimezone(zone).date() for begins, _ in spans],
+        [begins for begins, _ in spans],
+        [ends for _, ends in spans],
+    )
+    return len(planned)
 
 
 async def get_shift(connection: Connection, bank_id: int, shift_id: UUID) -> Shift:

@@ -1,6 +1,7 @@
-"""Service that looks invented, and holding it: no record of a held activity is confirmed.
+"""Service that looks invented, and holding it: a held activity earns and pays for nothing.
 
-Reading decides nothing and writes nothing. One person holds, two release.
+Reading decides nothing and writes nothing. One person holds, two release. While it is held, none
+of its records is confirmed, and the points that it brought before cannot be spent.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from msgspec import Struct
 from timebank.db import Connection, as_struct, load_queries
 from timebank.domain.errors import NotFoundError
 from timebank.domain.suspicions import Bounds, Reason, Suspicion
+from timebank.ledger.banks import get_bank_of_id
+from timebank.ledger.blocks import place_block
 from timebank.ledger.ids import new_id
 
 _QUERIES = load_queries(__package__)
@@ -72,18 +75,24 @@ async def hold_activity(
 ) -> ActivityHold:
     """Hold an activity; one that is held already stays as it was. NotFoundError.
 
-    Its records wait from now on; what was confirmed before is to be reversed where it is false.
+    Its records wait from now on. What was confirmed before is blocked as far as it is unspent, in
+    the wallets of those who served; what is false is to be reversed.
     """
-    await connection.execute(
-        _QUERIES["hold_activity"], bank_id, new_id(), activity_id, actor_id, reason
+    hold_id = new_id()
+    is_new = await connection.fetchval(
+        _QUERIES["hold_activity"], bank_id, hold_id, activity_id, actor_id, reason
     )
+    if is_new:
+        bank = await get_bank_of_id(connection, bank_id)
+        rows = await connection.fetch(_QUERIES["list_points_of_activity"], bank_id, activity_id)
+        await place_block(connection, bank, hold_id, dict(map(tuple, rows)))
     return await get_hold(connection, bank_id, activity_id)
 
 
 async def release_activity(
     connection: Connection, bank_id: int, actor_id: UUID, activity_id: UUID
 ) -> ActivityHold:
-    """Propose the release, or release what another proposed.
+    """Propose the release, or release what another proposed: its points can be spent again.
 
     NotFoundError if it is not held; SecondPersonNeededError for who proposed it, made the
     activity, wrote one of its records or has one.
@@ -100,7 +109,9 @@ async def get_hold(connection: Connection, bank_id: int, activity_id: UUID) -> A
     return as_struct(row, ActivityHold)
 
 
-async def list_held(connection: Connection, bank_id: int) -> list[ActivityHold]:
-    """Return the activities that are held now, the longest first."""
-    rows = await connection.fetch(_QUERIES["list_held_activities"], bank_id)
+async def list_held(
+    connection: Connection, bank_id: int, *, within: UUID | None = None
+) -> list[ActivityHold]:
+    """Return the activities that are held now, the longest first; of a branch if given."""
+    rows = await connection.fetch(_QUERIES["list_held_activities"], bank_id, within)
     return [as_struct(row, ActivityHold) for row in rows]

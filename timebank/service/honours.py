@@ -65,6 +65,12 @@ async def get_star_rule(connection: Connection, bank_id: int, on: date) -> StarR
     return DEFAULT_RULE if row is None else as_struct(row, StarRule)
 
 
+async def list_star_rules(connection: Connection, bank_id: int) -> list[StarRule]:
+    """Return all rules that were set, by the day they begin."""
+    rows = await connection.fetch(_QUERIES["list_star_rules"], bank_id)
+    return [as_struct(row, StarRule) for row in rows]
+
+
 async def get_stars(connection: Connection, bank_id: int, person_id: UUID, on: date) -> Stars:
     """Return a person's stars by the rule in force on that day and all that is confirmed now.
 
@@ -158,8 +164,15 @@ async def list_honours(
     *,
     person_id: UUID | None = None,
     status: HonourStatus | None = None,
+    within: UUID | None = None,
+    before: UUID | None = None,
     limit: int = 50,
 ) -> list[Honour]:
-    """Return honours and nominations, newest first; of one person or status if given."""
-    rows = await connection.fetch(_QUERIES["list_honours"], bank_id, person_id, status, limit)
+    """Return honours and nominations, newest first; of one person or status if given.
+
+    Of those who hang on the branch `within` or below, and older than `before`, if given.
+    """
+    rows = await connection.fetch(
+        _QUERIES["list_honours"], bank_id, person_id, status, within, before, limit
+    )
     return [as_struct(row, Honour) for row in rows]

@@ -67,7 +67,8 @@ SELECT approve_rate($1, $2, $3);
 -- name: list_rates
 SELECT rate_id, category_id, points_per_hour, effective_on, proposed_by, approved_by
 FROM rate WHERE bank_id = $1 AND category_id = $2
-ORDER BY effective_on, proposed_at;
+  AND ($3::date IS NULL OR (effective_on, rate_id) > ($3, $4))
+ORDER BY effective_on, rate_id LIMIT $5;
 
 -- name: find_rate
 SELECT rate_id, category_id, points_per_hour, effective_on, proposed_by, approved_by
@@ -87,8 +88,14 @@ WHERE bank_id = $1 ORDER BY effective_on;
 -- name: make_activity
 INSERT INTO activity (bank_id, activity_id, category_id, title, organiser_id, branch_id,
                       service_point_id, first_start, wall_minutes, rule, capacity, insurance_ref,
-                      made_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+                      made_by, planned_until)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+
+-- name: claim_activity_to_plan
+SELECT activity_id, planned_until FROM claim_activity_to_plan($1, $2);
+
+-- name: note_planned
+SELECT note_planned($1, $2, $3);
 
 -- name: add_teams
 INSERT INTO team (bank_id, activity_id, team_id) SELECT $1, $2, unnest($3::uuid[])
@@ -122,7 +129,8 @@ INSERT INTO shift (bank_id, shift_id, activity_id, served_on, starts_at, ends_at
 SELECT $1, id, $2, served_on, starts_at, ends_at
 FROM unnest($3::uuid[], $4::date[], $5::timestamptz[], $6::timestamptz[])
      AS r(id, served_on, starts_at, ends_at)
-ON CONFLICT DO NOTHING;
+ON CONFLICT DO NOTHING
+RETURNING shift_id;
 
 -- name: cancel_shifts
 SELECT cancel_shifts($1, $2, $3, $4, $5);
@@ -261,14 +269,16 @@ SELECT record_id, person_id, category_id, activity_id, shift_id, wish_id, attend
        lower(during) AS started_at, upper(during) AS ended_at, minutes, next_day_minutes, source,
        evidence_sha256, note, sheet_number, status, made_by, decided_by, decided_at
 FROM service_record WHERE bank_id = $1 AND person_id = $2
-ORDER BY served_on DESC, record_id DESC LIMIT $3;
+  AND ($3::date IS NULL OR (served_on, record_id) < ($3, $4))
+ORDER BY served_on DESC, record_id DESC LIMIT $5;
 
 -- name: list_records_of_shift
 SELECT record_id, person_id, category_id, activity_id, shift_id, wish_id, attendance_id, served_on,
        lower(during) AS started_at, upper(during) AS ended_at, minutes, next_day_minutes, source,
        evidence_sha256, note, sheet_number, status, made_by, decided_by, decided_at
 FROM service_record WHERE bank_id = $1 AND shift_id = $2
-ORDER BY record_id;
+  AND ($3::uuid IS NULL OR record_id > $3)
+ORDER BY record_id LIMIT $4;
 
 -- name: list_unrecorded_attendances
 SELECT attendance_id, shift_id, person_id, team_id, checked_in_at, checked_in_means,
@@ -367,7 +377,8 @@ FROM wish WHERE bank_id = $1 AND wish_id = $2 FOR NO KEY UPDATE;
 -- name: list_wishes
 SELECT wish_id, category_id, title, served_id, branch_id, status, assigned_to, record_id
 FROM wish WHERE bank_id = $1 AND ($2::wish_status IS NULL OR status = $2)
-ORDER BY collected_at DESC, wish_id DESC LIMIT $3;
+  AND ($3::uuid IS NULL OR wish_id < $3)
+ORDER BY wish_id DESC LIMIT $4;
 
 -- name: assign_wish
 UPDATE wish SET status = 'assigned', assigned_to = $3, assigned_by = $4,
@@ -395,6 +406,9 @@ INSERT INTO star_rule (bank_id, effective_on, hours, grades, set_by) VALUES ($1,
 -- name: find_star_rule
 SELECT effective_on, hours, grades FROM star_rule
 WHERE bank_id = $1 AND effective_on <= $2 ORDER BY effective_on DESC LIMIT 1;
+
+-- name: list_star_rules
+SELECT effective_on, hours, grades FROM star_rule WHERE bank_id = $1 ORDER BY effective_on;
 
 -- name: read_merit
 SELECT coalesce(sum(r.minutes), 0)::bigint AS minutes,
@@ -427,7 +441,9 @@ SELECT honour_id, title_id, person_id, year, status, nominated_by, decided_by, d
 FROM honour
 WHERE bank_id = $1 AND ($2::uuid IS NULL OR person_id = $2)
   AND ($3::honour_status IS NULL OR status = $3)
-ORDER BY honour_id DESC LIMIT $4;
+  AND ($4::uuid IS NULL OR is_within($1, person_id, $4))
+  AND ($5::uuid IS NULL OR honour_id < $5)
+ORDER BY honour_id DESC LIMIT $6;
 
 
 -- ── Anomalies ───────────────────────────────────────────────────────────────────────────────────
@@ -513,6 +529,14 @@ ORDER BY minutes DESC, subject_id LIMIT $3;
 -- name: hold_activity
 SELECT hold_activity($1, $2, $3, $4, $5);
 
+-- name: list_points_of_activity
+SELECT t.transfer_id, t.credit_account_id
+FROM shift s
+JOIN service_record r USING (bank_id, shift_id)
+JOIN service_award a USING (bank_id, record_id)
+JOIN transfer t ON (t.bank_id, t.transfer_id) = (a.bank_id, a.points_transfer_id)
+WHERE s.bank_id = $1 AND s.activity_id = $2 AND r.status = 'confirmed';
+
 -- name: release_activity
 SELECT release_activity($1, $2, $3);
 
@@ -522,7 +546,12 @@ FROM activity_hold WHERE bank_id = $1 AND activity_id = $2 ORDER BY hold_id DESC
 
 -- name: list_held_activities
 SELECT hold_id, activity_id, reason, held_by, held_at, proposed_by, released_by, released_at
-FROM activity_hold WHERE bank_id = $1 AND released_at IS NULL ORDER BY hold_id;
+FROM activity_hold
+WHERE bank_id = $1 AND released_at IS NULL
+  AND ($2::uuid IS NULL OR activity_id IN (
+      SELECT a.activity_id FROM activity a
+      WHERE a.bank_id = $1 AND a.branch_id IS NOT NULL AND is_within($1, a.branch_id, $2)))
+ORDER BY hold_id;
 
 
 -- ── Certificates ────────────────────────────────────────────────────────────────────────────────

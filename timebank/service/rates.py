@@ -58,9 +58,22 @@ async def get_rate(connection: Connection, bank_id: int, rate_id: UUID) -> Rate:
     return as_struct(record, Rate)
 
 
-async def list_rates(connection: Connection, bank_id: int, category_id: UUID) -> list[Rate]:
-    """Return all versions of a category's rate, proposed or approved, by the day they begin."""
-    records = await connection.fetch(_QUERIES["list_rates"], bank_id, category_id)
+async def list_rates(
+    connection: Connection,
+    bank_id: int,
+    category_id: UUID,
+    *,
+    after: tuple[date, UUID] | None = None,
+    limit: int = 50,
+) -> list[Rate]:
+    """Return versions of a category's rate, proposed or approved, by the day they begin.
+
+    Those `after` a day and the id of a rate of that day, if given.
+    """
+    day, rate_id = after or (None, None)
+    records = await connection.fetch(
+        _QUERIES["list_rates"], bank_id, category_id, day, rate_id, limit
+    )
     return [as_struct(record, Rate) for record in records]
 
 

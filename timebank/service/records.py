@@ -5,7 +5,7 @@ paper, with evidence. A record's time runs from minute to minute, so that any cu
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from msgspec import Struct
@@ -215,16 +215,34 @@ async def list_records(
 
 
 async def list_records_of_person(
-    connection: Connection, bank_id: int, person_id: UUID, *, limit: int = 50
+    connection: Connection,
+    bank_id: int,
+    person_id: UUID,
+    *,
+    before: tuple[date, UUID] | None = None,
+    limit: int = 50,
 ) -> list[ServiceRecord]:
-    """Return a person's records of any status, the latest day first."""
-    rows = await connection.fetch(_QUERIES["list_records_of_person"], bank_id, person_id, limit)
+    """Return a person's records of any status, the latest day first.
+
+    Those before a day and the id of a record of that day, if given.
+    """
+    day, record_id = before or (None, None)
+    rows = await connection.fetch(
+        _QUERIES["list_records_of_person"], bank_id, person_id, day, record_id, limit
+    )
     return [as_struct(row, ServiceRecord) for row in rows]
 
 
 async def list_records_of_shift(
-    connection: Connection, bank_id: int, shift_id: UUID
+    connection: Connection,
+    bank_id: int,
+    shift_id: UUID,
+    *,
+    after: UUID | None = None,
+    limit: int = 50,
 ) -> list[ServiceRecord]:
     """Return the records of a shift, of any status, in the order in which they were made."""
-    rows = await connection.fetch(_QUERIES["list_records_of_shift"], bank_id, shift_id)
+    rows = await connection.fetch(
+        _QUERIES["list_records_of_shift"], bank_id, shift_id, after, limit
+    )
     return [as_struct(row, ServiceRecord) for row in rows]

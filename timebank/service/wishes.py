@@ -145,10 +145,15 @@ async def get_wish(connection: Connection, bank_id: int, wish_id: UUID) -> Wish:
 
 
 async def list_wishes(
-    connection: Connection, bank_id: int, *, status: WishStatus | None = None, limit: int = 50
+    connection: Connection,
+    bank_id: int,
+    *,
+    status: WishStatus | None = None,
+    before: UUID | None = None,
+    limit: int = 50,
 ) -> list[Wish]:
-    """Return wishes, those of one status if given, the latest collected first."""
-    rows = await connection.fetch(_QUERIES["list_wishes"], bank_id, status, limit)
+    """Return wishes, the latest collected first; of one status, and older than one, if given."""
+    rows = await connection.fetch(_QUERIES["list_wishes"], bank_id, status, before, limit)
     return [as_struct(row, Wish) for row in rows]
 
 
