@@ -3860,18 +3860,24 @@ GRANT EXECUTE ON FUNCTION hold_activity, release_activity TO timebank_app;
 -- kept as a salted hash whose salt only the printed certificate has.
 -- lock order   Records by record_id (for share), then certificates.
 
+CREATE TYPE signing_purpose AS ENUM ('certificate', 'slip');
+
 CREATE TABLE signing_key (
-    bank_id     integer     NOT NULL,
-    key_id      text        NOT NULL
-                            CONSTRAINT signing_key_id_plain CHECK (key_id ~ '^[0-9a-f]{16}$'),
-    public_key  bytea       NOT NULL
-                            CONSTRAINT public_key_is_ed25519 CHECK (length(public_key) = 32),
-    made_by     uuid        NOT NULL,
-    made_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    bank_id     integer         NOT NULL,
+    key_id      text            NOT NULL
+                                CONSTRAINT signing_key_id_plain CHECK (key_id ~ '^[0-9a-f]{16}$'),
+    purpose     signing_purpose NOT NULL,
+    public_key  bytea           NOT NULL
+                                CONSTRAINT public_key_is_ed25519 CHECK (length(public_key) = 32),
+    made_by     uuid            NOT NULL,
+    made_at     timestamptz     NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (bank_id, key_id)
 );
 COMMENT ON TABLE signing_key IS
-    'What certificates of a bank are verified with; the latest signs what is new. Append-only.';
+    'What a bank''s certificates, and slips, are verified with; of each purpose the latest signs '
+    'what is new. Append-only.';
+COMMENT ON COLUMN signing_key.purpose IS
+    'The one thing it signs: who has the key of tills'' slips certifies nothing.';
 
 CREATE TABLE signing_secret (
     bank_id  integer NOT NULL,
@@ -4051,7 +4057,8 @@ CREATE TYPE act_kind AS ENUM (
 CREATE TYPE channel AS ENUM (
     'session',  -- the resident, logged in; a pick-up code is shown when the goods are fetched
     'code',     -- at the counter, by a payment code
-    'card'      -- at the counter, by the printed card and its PIN
+    'card',     -- at the counter, by the printed card and its PIN
+    'slip'      -- beforehand, logged in or by a sheet: a signed slip is shown at a till offline
 );
 COMMENT ON TYPE channel IS 'How the resident agreed to a hold.';
 
@@ -4063,7 +4070,9 @@ CREATE TYPE cap_scope AS ENUM (
     'offer_person_day',  -- units of an offer for a resident in a day
     'offer_person',      -- units of an offer for a resident in all
     'gift_day',          -- points a resident gives in a day
-    'reissue_day'        -- points a merchant gives on in a day
+    'reissue_day',       -- points a merchant gives on in a day
+    'slip',              -- points of one slip
+    'slips_open'         -- slips of a resident that stand open at once
 );
 
 CREATE TYPE redemption_status AS ENUM (
@@ -4089,7 +4098,8 @@ CREATE TYPE redemption_status AS ENUM (
     'cap_exceeded',            -- cap says which
     'insufficient_points',
     'points_blocked',          -- enough stand there, but service that brought them is examined
-    'merchant_lacks_points'    -- the merchant was settled with or gave them on
+    'merchant_lacks_points',   -- the merchant was settled with or gave them on
+    'slip_outstanding'         -- a till offline may have taken the slip: it is never released
 );
 
 CREATE TYPE act_reason AS ENUM (
@@ -4451,11 +4461,14 @@ LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
         ('offer_person_day', p_hold.resident_id, p_hold.offer_id, p_hold.placed_on, p_quantity,
          p_hold.offer_id IS NOT NULL),
         ('offer_person', p_hold.resident_id, p_hold.offer_id, '-infinity', p_quantity,
-         p_hold.offer_id IS NOT NULL)
+         p_hold.offer_id IS NOT NULL),
+        ('slips_open', p_hold.resident_id, nil_id(), '-infinity', 0, p_hold.channel = 'slip')
     ) AS key (scope, subject_id, offer_id, used_on, amount, counts)
     WHERE counts AND subject_id IS NOT NULL;
 $$;
-COMMENT ON FUNCTION caps_of_hold IS 'The caps a hold counts in, and by how much for a quantity.';
+COMMENT ON FUNCTION caps_of_hold IS
+    'The caps a hold counts in, and by how much for a quantity. A row of slips_open counts '
+    'nothing: new slips of a resident take turns by its lock.';
 
 CREATE FUNCTION find_cap(
     p_bank integer, p_scope cap_scope, p_subject uuid, p_offer uuid, p_at timestamptz
@@ -4471,12 +4484,13 @@ BEGIN
     WHERE bank_id = p_bank AND scope = p_scope AND in_force_from <= p_at
       AND subject_id IN (p_subject, nil_id())
     ORDER BY subject_id = p_subject DESC, in_force_from DESC LIMIT 1;
-    RETURN CASE WHEN FOUND THEN cap WHEN p_scope IN ('card_day', 'gift_day', 'reissue_day')
-                THEN 0 END;
+    RETURN CASE WHEN FOUND THEN cap
+                WHEN p_scope IN ('card_day', 'gift_day', 'reissue_day', 'slip') THEN 0
+                WHEN p_scope = 'slips_open' THEN 3 END;
 END $$;
 COMMENT ON FUNCTION find_cap IS
-    'The cap in force, or null for none. A printed card, which can be lost, buys nothing, and '
-    'nothing is given, until the bank sets a cap.';
+    'The cap in force, or null for none. A printed card or a slip, which can be lost, buys '
+    'nothing, and nothing is given, until the bank sets a cap; a resident has three slips at once.';
 
 CREATE FUNCTION lock_stock_and_caps(p_bank integer, p_offers uuid[], p_keys cap_key[])
 RETURNS void LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
@@ -4735,8 +4749,10 @@ BEGIN
         WHEN asked.is_stocked AND wish.quantity > coalesce(in_stock, 0) THEN 'out_of_stock' END);
     IF status IS NULL THEN
         SELECT fault.status, fault.cap INTO status, cap
-        FROM find_cap_fault(wish.bank_id, caps_of_hold(wish, wish.quantity), p_override,
-                            wish.placed_at) AS fault;
+        FROM find_cap_fault(
+            wish.bank_id, caps_of_hold(wish, wish.quantity)
+                || CASE wish.channel WHEN 'slip' THEN caps_of_slip(wish) END,
+            p_override, wish.placed_at) AS fault;
     END IF;
     status := coalesce(status, CASE
         WHEN stands < wish.quantity * wish.unit_price THEN 'insufficient_points'::redemption_status
@@ -5011,7 +5027,7 @@ BEGIN
     act.status := CASE
         WHEN held.merchant_id IS DISTINCT FROM p_merchant THEN 'hold_not_found'
         WHEN NOT may_try THEN 'too_many_wrong_codes'::redemption_status END;
-    IF act.status IS NULL AND held.channel = 'session'
+    IF act.status IS NULL AND held.channel IN ('session', 'slip')
        AND NOT fits_pickup(p_bank, p_merchant, p_hold, p_code) THEN
         act.status := 'code_not_valid';
         IF p_code IS NOT NULL THEN
@@ -5036,8 +5052,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION capture_hold IS
     'The goods are handed over: the merchant has the points of a quantity (null: all), the rest '
-    'goes back. A hold placed in a session needs its pick-up code; a hold of another merchant '
-    'looks like none.';
+    'goes back. A hold placed in a session needs its pick-up code; one of a slip has none and is '
+    'captured by the slip alone; a hold of another merchant looks like none.';
 
 CREATE FUNCTION release_hold(
     p_bank integer, p_release uuid, p_hold uuid, p_reason act_reason, p_actor uuid
@@ -5057,13 +5073,17 @@ BEGIN
     act := ROW(p_bank, p_release, 'release', NULL, NULL, p_hold, held.merchant_id, held.offer_id,
                held.quantity, held.quantity * held.unit_price, p_actor, p_reason, NULL, NULL, asked,
                stamp);
-    act.status := coalesce(find_hold_fault(held, stamp), 'done');
+    act.status := coalesce(find_hold_fault(held, stamp),
+                           CASE held.channel WHEN 'slip' THEN 'slip_outstanding'::redemption_status
+                           END, 'done');
     IF act.status <> 'done' THEN
         RETURN record_act(act);
     END IF;
     RETURN close_hold(held, act, 0);
 END $$;
-COMMENT ON FUNCTION release_hold IS 'The redemption does not take place: all goes back.';
+COMMENT ON FUNCTION release_hold IS
+    'The redemption does not take place: all goes back. A slip cannot be called back from tills '
+    'offline, so its hold ends by capture or expiry only.';
 
 CREATE FUNCTION expire_holds(p_bank integer, p_limit integer, p_actor uuid)
 RETURNS SETOF redemption_act LANGUAGE plpgsql SECURITY DEFINER
@@ -5202,6 +5222,130 @@ GRANT EXECUTE ON FUNCTION
     issue_payment_code, renew_pickup_code, find_pickup, grant_override TO timebank_app;
 GRANT EXECUTE ON FUNCTION find_hold_fault, find_cap, nil_id TO timebank_app, timebank_auditor;
 GRANT EXECUTE ON FUNCTION find_last_seq TO timebank_app;
+
+
+-- ── Slips ───────────────────────────────────────────────────────────────────────────────────────
+--
+-- A slip is points that a resident takes along for one merchant's till without a network: a hold of
+-- an open amount, and on paper what the bank signed of it. Till and bank cannot ask each other, so:
+--   two ends     A till takes a slip before slip.expires_at, which is signed and printed. The hold
+--                stands longer, by the grace in which that till finds a network. Until then nobody
+--                has the points back: what was taken offline looks from here like what was not.
+--   once         Each taking (acceptance) at a till has an id of its own, and the first told here
+--                has the points; another, of a cloned till, has none, whatever was handed out.
+--   no clerk_day A cap of the clerk who tells of the takings of days would refuse what is gone.
+--   lock order   As in redemption; each capture is one transaction.
+
+CREATE TABLE slip (
+    bank_id     integer     NOT NULL,
+    number      bigint      NOT NULL CONSTRAINT slip_number_has_twelve_digits
+                            CHECK (number BETWEEN 100000000000 AND 999999999999),
+    hold_id     uuid        NOT NULL,
+    key_id      text        NOT NULL,
+    issued_at   timestamptz NOT NULL,
+    expires_at  timestamptz NOT NULL,
+    CONSTRAINT slip_number_unique PRIMARY KEY (bank_id, number),
+    CONSTRAINT slip_of_one_hold UNIQUE (bank_id, hold_id),
+    CONSTRAINT slip_expires_after_it_was_issued CHECK (issued_at < expires_at)
+);
+COMMENT ON TABLE slip IS
+    'What was signed of a hold, so that it can be printed again; the signature is not kept, and '
+    'who reads this can make no slip of it. Append-only.';
+COMMENT ON COLUMN slip.number IS 'Random, with two check digits.';
+COMMENT ON COLUMN slip.issued_at IS 'In whole seconds, as is expires_at: so it is signed.';
+COMMENT ON COLUMN slip.expires_at IS
+    'Tills take it before; the hold ends by a grace later, in which they tell of it.';
+SELECT make_append_only('slip');
+
+CREATE FUNCTION caps_of_slip(p_wish hold) RETURNS cap_key[]
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT ARRAY[
+        ROW('slip', p_wish.resident_id, nil_id(), '-infinity', p_wish.quantity)::cap_key,
+        ROW('slips_open', p_wish.resident_id, nil_id(), '-infinity', 1 + count(*))::cap_key]
+    FROM hold
+    WHERE bank_id = p_wish.bank_id AND resident_id = p_wish.resident_id
+      AND state = 'open' AND channel = 'slip';
+$$;
+COMMENT ON FUNCTION caps_of_slip IS
+    'Caps that a new slip is measured by but does not count in: one looks at it alone, one at the '
+    'slips that stand open, which are counted where they stand.';
+
+CREATE FUNCTION check_hold_has_slip() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM refuse('hold_of_a_slip_has_one', NEW.hold_id::text)
+    WHERE NOT EXISTS (SELECT FROM slip WHERE (bank_id, hold_id) = (NEW.bank_id, NEW.hold_id)
+                                         AND expires_at <= NEW.expires_at);
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION check_hold_has_slip IS
+    'Nobody places a hold that is never released and has no slip, or one that outlives it: nobody '
+    'could capture it.';
+CREATE CONSTRAINT TRIGGER hold_has_slip AFTER INSERT ON hold DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.channel = 'slip') EXECUTE FUNCTION check_hold_has_slip();
+ALTER TABLE hold ENABLE ALWAYS TRIGGER hold_has_slip;
+
+CREATE FUNCTION place_slip(
+    p_bank integer, p_hold uuid, p_resident uuid, p_source uuid, p_merchant uuid, p_points bigint,
+    p_lifetime interval, p_grace interval, p_override uuid, p_actor uuid, p_number bigint,
+    p_key text, OUT act redemption_act, OUT is_new boolean
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    placed record;
+BEGIN
+    PERFORM refuse('slip_is_signed_with_its_key', p_key)
+    WHERE NOT EXISTS (SELECT FROM signing_key
+                      WHERE (bank_id, key_id, purpose) = (p_bank, p_key, 'slip'));
+    SELECT * INTO placed
+    FROM place_hold(p_bank, p_hold, p_resident, p_source, p_merchant, NULL, NULL, p_points,
+                    p_lifetime + p_grace, 'slip', p_override, p_actor, NULL, NULL, NULL);
+    act := placed.act;
+    is_new := placed.is_new;
+    IF is_new AND act.status = 'done' THEN
+        INSERT INTO slip
+        VALUES (p_bank, p_number, p_hold, p_key, date_trunc('second', act.recorded_at),
+                date_trunc('second', act.expires_at - p_grace));
+    END IF;
+END $$;
+COMMENT ON FUNCTION place_slip IS
+    'Holds points for a slip of this number, to be signed with this key. An agreement that ends '
+    'within the grace leaves it no time: slip_expires_after_it_was_issued, and nothing is held. A '
+    'unique violation means that another slip has the number: call again with another.';
+
+CREATE FUNCTION capture_slip(
+    p_bank integer, p_capture uuid, p_number bigint, p_merchant uuid, p_actor uuid,
+    OUT act redemption_act, OUT is_new boolean
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    asked  bytea := fingerprint_of(ROW('slip', p_number, p_merchant)::text);
+    held   hold := lock_hold(p_bank, (SELECT hold_id FROM slip
+                                      WHERE (bank_id, number) = (p_bank, p_number)));
+    stamp  timestamptz := clock_timestamp();
+BEGIN
+    act := find_act(p_bank, p_capture, asked);
+    is_new := act.act_id IS NULL;
+    IF NOT is_new THEN
+        RETURN;
+    END IF;
+    act := ROW(p_bank, p_capture, 'capture', NULL, NULL, held.hold_id, p_merchant, NULL,
+               held.quantity, NULL, p_actor, NULL, NULL, NULL, asked, stamp);
+    act.status := CASE WHEN held.merchant_id IS DISTINCT FROM p_merchant
+                       THEN 'hold_not_found'::redemption_status
+                       ELSE coalesce(find_hold_fault(held, stamp), 'done') END;
+    IF act.status <> 'done' THEN
+        act := record_act(act);
+        RETURN;
+    END IF;
+    act.points := held.quantity * held.unit_price;
+    act := close_hold(held, act, held.quantity);
+END $$;
+COMMENT ON FUNCTION capture_slip IS
+    'Gives the merchant all the points of a slip that its till took: who calls has seen the slip. '
+    'The id is that of the acceptance, so told again it is answered as it was, whoever tells.';
+
+GRANT EXECUTE ON FUNCTION place_slip, capture_slip TO timebank_app;
 
 
 -- ── Settlement ──────────────────────────────────────────────────────────────────────────────────

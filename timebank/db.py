@@ -64,9 +64,11 @@ from timebank.domain.service_errors import (
     RecordOverlapError,
     ServiceNotOverError,
     ShiftClosedError,
+    SigningKeyMissingError,
     StarRuleExistsError,
     WrongStepError,
 )
+from timebank.domain.slip_errors import SlipTooShortError
 from timebank.domain.webhook_errors import TooManyWebhooksError, WebhookDisabledError
 
 Connection: TypeAlias = Any
@@ -162,6 +164,8 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "certificate_step": WrongStepError,
     "wish_step": WrongStepError,
     "wish_is_granted_by_another": SecondPersonNeededError,
+    "slip_expires_after_it_was_issued": SlipTooShortError,
+    "slip_is_signed_with_its_key": SigningKeyMissingError,
     "agreement_recorded_once": AgreementExistsError,
     "endpoint_is_enabled": WebhookDisabledError,
     "endpoints_are_few": TooManyWebhooksError,

@@ -13,6 +13,7 @@ OFFERING = {**ADMINISTERING, Role.MERCHANT: "own"}
 
 ENROLLED = {"merchant_id": "enrolled_id"}
 FROM_2020 = "2020-01-01T00:00:00Z"
+NEVER_SEEN = "01890000-0000-7000-8000-00000000a11b"
 RESERVED = {"merchant_id": "$enrolled_id", "account_id": "$funded_id", "points": 5}
 
 MERCHANTS = [
@@ -125,6 +126,35 @@ HOLDS = [
     ),
 ]
 
+SLIPPED = {**RESERVED, "points": "$slip_points"}
+
+SLIPS = [
+    Row(
+        "POST /slips",
+        RESIDENTS,
+        {**SLIPPED, "paper": "$redemption_paper"},
+        ok=201,
+        for_role={Role.RESIDENT: SLIPPED},
+    ),
+    Row(
+        "GET /slips",  # as GET /holds
+        {Role.RESIDENT: "any"} | dict.fromkeys([Role.COORDINATOR, Role.AUDITOR], "none"),
+        absent=400,
+    ),
+    # a coordinator has those that they issued themselves, by a sheet
+    Row("GET /slips/{slip_id:uuid}", {Role.RESIDENT: "own", Role.COORDINATOR: "none"}),
+    Row("GET /slips/{slip_id:uuid}/paper", {Role.RESIDENT: "own", Role.COORDINATOR: "none"}),
+    Row(
+        "POST /slips/syncs",  # another merchant's slip is answered as one that is not known
+        dict.fromkeys(TILLS, "any"),
+        {"slips": [{"slip": "$slip_text", "acceptance_id": NEVER_SEEN}]},
+    ),
+    Row("POST /slip-keys", {Role.ADMINISTRATOR: "any"}, {}, ok=201),
+]
+
+PUBLIC_SLIPS = {"GET /api/v1/slip-keys/{bank:str}"}
+"""What tills fetch while they are online, without a token."""
+
 OVERSIGHT = [
     Row("GET /caps", dict.fromkeys(OVERSEEING, "any")),
     Row("GET /minor-cap", dict.fromkeys(OVERSEEING, "any")),
@@ -164,4 +194,4 @@ WEBHOOKS = [
     Row(f"GET {ENDPOINT}/events/{{event_id:uuid}}/attempts", LISTENING),
 ]
 
-REDEMPTION_ROWS = [*MERCHANTS, *OFFERS, *HOLDS, *OVERSIGHT, *WEBHOOKS]
+REDEMPTION_ROWS = [*MERCHANTS, *OFFERS, *HOLDS, *SLIPS, *OVERSIGHT, *WEBHOOKS]

@@ -13,6 +13,7 @@ import timebank.app
 from tests.api.client import V1, Api, Caller, check_problem, new_key, token_for
 from tests.api.matrix import ROWS
 from tests.api.matrix_certificates import PUBLIC_CERTIFICATES
+from tests.api.matrix_redemption import PUBLIC_SLIPS
 from tests.api.rows import Row
 from tests.api.things import Things, Whose, World
 from tests.book import Book
@@ -44,6 +45,7 @@ PUBLIC = {
     "POST /api/v1/enrolments",
     "POST /api/v1/enrolments/completion",
     *PUBLIC_CERTIFICATES,
+    *PUBLIC_SLIPS,
 }
 
 CELLS = [

@@ -58,6 +58,7 @@ KEYLESS = IN_PUBLIC | {
     "rotate_api_key",
     "rotate_webhook_secret",
     "set_pin",
+    "sync_slips",
 }
 
 CONFORMANCE = [
@@ -133,6 +134,7 @@ def test_only_the_health_checks_and_logins_need_no_token(description: dict[str, 
         "is_ready",
         "check_certificate",
         "list_certificate_keys",
+        "list_slip_keys",
         *IN_PUBLIC,
     }
 

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from tests.api.service import key_file
 from tests.redemption.market import LONG_AGO, Market
+from tests.redemption.slip_desk import SlipDesk
 from tests.webhooks.listening import open_at
 from timebank.domain.ledger import AccountKind, Unit
-from timebank.domain.redemption import OfferTerms
+from timebank.domain.redemption import CapScope, OfferTerms
 from timebank.ledger.accounts import get_account_of
 from timebank.people.seals import Seals
 from timebank.people.vault_keys import KeyRing
@@ -95,6 +96,30 @@ async def _payment(things: "Things") -> str:
     return issued.code.digits
 
 
+async def _slip_desk(things: "Things") -> SlipDesk:
+    """The bank signs slips, and lets them have points."""
+    market: Market = await things.get("market")
+    desk = SlipDesk(market, Seals(KeyRing(key_file())))
+    await desk.make_key()
+    await market.cap(CapScope.SLIP, 100)
+    return desk
+
+
+async def _slip_points(things: "Things") -> int:
+    await things.get("slip_desk")
+    return 5
+
+
+async def _slip(things: "Things") -> UUID:
+    desk: SlipDesk = await things.get("slip_desk")
+    return (await desk.issued((things.owner_id, await things.get("funded_id")), 3)).slip_id
+
+
+async def _slip_text(things: "Things") -> str:
+    desk: SlipDesk = await things.get("slip_desk")
+    return await desk.text(await desk.get(await things.get("slip_id")))
+
+
 async def _reference(things: "Things") -> str:
     await things.get("market")
     return REFERENCE
@@ -129,4 +154,8 @@ REDEMPTION_MAKERS: Mapping[str, Callable[["Things"], Awaitable[Any]]] = {
     "pickup_code": _pickup,
     "reference": _reference,
     "shop_id": _shop,
+    "slip_desk": _slip_desk,
+    "slip_id": _slip,
+    "slip_points": _slip_points,
+    "slip_text": _slip_text,
 }

@@ -28,6 +28,7 @@ COLUMNS = {
     "webhook_attempt": "status",
     "webhook_delivery": "state",
     "webhook_event": "data",
+    "slip": "number",
 }
 """The tables that only functions write, and what of each one would like to change."""
 

@@ -17,7 +17,14 @@ ENDED = {
     HoldState.EXPIRED: Status.HOLD_EXPIRED,
 }
 
-NOTHING_UNTIL_SET = {CapScope.CARD_DAY, CapScope.GIFT_DAY, CapScope.REISSUE_DAY}
+UNTIL_SET = {
+    CapScope.CARD_DAY: 0,
+    CapScope.GIFT_DAY: 0,
+    CapScope.REISSUE_DAY: 0,
+    CapScope.SLIP: 0,
+    CapScope.SLIPS_OPEN: 3,
+}
+"""The caps that hold before the bank sets any."""
 
 Key = tuple[CapScope, UUID, UUID | None]
 """What a cap counts by, the day being today or none: scope, subject and offer."""
@@ -101,6 +108,10 @@ class Model:
         """Hand the goods over."""
         what = ("capture", hold_id, quantity, clerk)
         return self._once(act_id, what, lambda: self._capture(hold_id, quantity, clerk))
+
+    def take(self, act_id: UUID, hold_id: UUID) -> Told:
+        """Tell of a slip that a till took; the act is the acceptance's."""
+        return self._once(act_id, ("take", hold_id), lambda: self._take(hold_id))
 
     def release(self, act_id: UUID, hold_id: UUID) -> Told:
         """Give all back."""
@@ -198,9 +209,10 @@ class Model:
         if status:
             return Told(status)
         adds = self._adds(asked, price, asked.quantity)
-        for key in sorted(adds, key=lambda key: list(CapScope).index(key[0])):
+        measured = {**adds, **self._measures(asked)}
+        for key in sorted(measured, key=lambda key: list(CapScope).index(key[0])):
             cap = self._cap(key)
-            if cap is not None and self.used[key] + adds[key] > cap:
+            if cap is not None and self.used[key] + measured[key] > cap:
                 return Told(Status.CAP_EXCEEDED, cap=key[0])
         if points > self.points[asked.source]:
             return Told(Status.INSUFFICIENT_POINTS)
@@ -217,7 +229,8 @@ class Model:
         if held is None:
             return Told(Status.HOLD_NOT_FOUND)
         quantity = held.asked.quantity if quantity is None else quantity
-        if status := self._ended(held):
+        unseen = Status.CODE_NOT_VALID if held.asked.channel is Channel.SLIP else None
+        if status := unseen or self._ended(held):
             return Told(status)
         if quantity < 1:
             return Told(Status.AMOUNT_OUT_OF_RANGE)
@@ -238,8 +251,17 @@ class Model:
         points = held.asked.quantity * held.price
         if status := self._ended(held):
             return Told(status, points=points)
+        if held.asked.channel is Channel.SLIP:
+            return Told(Status.SLIP_OUTSTANDING, points=points)
         self._close(held, HoldState.RELEASED, 0)
         return Told(Status.DONE, points=points)
+
+    def _take(self, hold_id: UUID) -> Told:
+        held = self.holds[hold_id]
+        if status := self._ended(held):
+            return Told(status)
+        self._close(held, HoldState.CAPTURED, held.asked.quantity)
+        return Told(Status.DONE, points=held.asked.quantity)
 
     def _refund(self, hold_id: UUID, points: int, returned: int) -> Told:
         held = self.holds.get(hold_id)
@@ -328,12 +350,26 @@ class Model:
             adds[CapScope.OFFER_PERSON, asked.resident_id, asked.offer_id] = quantity
         return adds
 
+    def _measures(self, asked: Asked) -> Mapping[Key, int]:
+        """What a new slip is measured by and does not count in."""
+        if asked.channel is not Channel.SLIP:
+            return {}
+        standing = sum(
+            held.state is HoldState.OPEN
+            and (held.asked.channel, held.asked.resident_id) == (Channel.SLIP, asked.resident_id)
+            for held in self.holds.values()
+        )
+        return {
+            (CapScope.SLIP, asked.resident_id, None): asked.quantity,
+            (CapScope.SLIPS_OPEN, asked.resident_id, None): 1 + standing,
+        }
+
     def _cap(self, key: Key) -> int | None:
         scope, _, offer_id = key
         if offer_id:
             thing = self.things[offer_id]
             return thing.per_person if scope is CapScope.OFFER_PERSON else thing.per_person_day
-        return self.caps.get(scope, 0 if scope in NOTHING_UNTIL_SET else None)
+        return self.caps.get(scope, UNTIL_SET.get(scope))
 
     def _ended(self, held: Held) -> Status | None:
         return Status.HOLD_EXPIRED if self._is_due(held) else ENDED.get(held.state)

@@ -1,7 +1,7 @@
 """Redemption against the model: whatever is done in whatever order, answers and state agree.
 
-To the acts on holds come gifts, allocations, settlements, time that passes and points that expire.
-Which points have expired is asked of the model of single points, by the journal alone.
+To the acts on holds come slips, gifts, allocations, settlements, time that passes and points that
+expire. Which points have expired is asked of the model of single points, by the journal alone.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,8 @@ from tests.ledger.ageing import add_rule, pass_days
 from tests.properties.test_ledger_machine import Database
 from tests.properties.test_lots_in_the_book import list_rules, tell_the_model
 from tests.races.checks import THOROUGH
-from tests.redemption.machine import SMALL, RedemptionMachine
+from tests.redemption.machine import SMALL
+from tests.redemption.slip_machine import SlipMachine
 from tests.redemption.test_settlements import ONE, approve, close, draft
 from timebank.db import transaction
 from timebank.domain.redemption import Answer, CapScope
@@ -42,7 +43,7 @@ POINTS = st.integers(0, 12)
 CAP = st.sampled_from([0, 8, 60])
 
 
-class ProgrammeMachine(RedemptionMachine):
+class ProgrammeMachine(SlipMachine):
     """All that moves points of residents, merchants and pools, together."""
 
     steps = 0

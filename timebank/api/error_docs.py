@@ -6,7 +6,7 @@ from pathlib import Path
 
 from timebank.api import errors as edge_errors
 from timebank.api.problems import PROBLEM_KINDS
-from timebank.domain import service_errors, settlement_errors, webhook_errors
+from timebank.domain import service_errors, settlement_errors, slip_errors, webhook_errors
 from timebank.domain.errors import RedemptionRefusedError, TimebankError, TransferRefusedError
 from timebank.domain.redemption import RedemptionStatus
 from timebank.domain.settlement_errors import SETTLEMENT_REMEDIES, SettlementRefusedError
@@ -32,6 +32,7 @@ _MODULES = {
     service_errors.__name__,
     settlement_errors.__name__,
     webhook_errors.__name__,
+    slip_errors.__name__,
     edge_errors.__name__,
 }
 _REFUSED = "The ledger refused the transfer and nothing was moved."

@@ -24,7 +24,7 @@ from timebank.api.acts import (
 from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import make_cursor, read_cursor
 from timebank.api.logins import NO_STORE
-from timebank.api.minors import find_band
+from timebank.api.minors import check_guardian, find_band
 from timebank.api.once import note_deed
 from timebank.api.operations import get, post
 from timebank.api.paper import check_paper, use_paper
@@ -58,11 +58,9 @@ from timebank.domain.redemption import (
 from timebank.ledger.accounts import get_account_of
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Role, SessionMethod
-from timebank.people.kin import check_may_redeem, lock_resident
 from timebank.people.sheets import SheetKind
 from timebank.people.targets import check_reaches_party
 from timebank.redemption import codes, holds
-from timebank.redemption.caps import get_used_today
 from timebank.redemption.families import check_may_hold
 
 
@@ -111,7 +109,7 @@ async def place_hold(
 
     async def act(connection: Connection) -> Answer:
         nonlocal pickup
-        await _check_guardian(connection, request, wish, band)
+        await check_guardian(connection, request, wish, band)
         if await _is_pool_of_family(request, data.account_id):
             await _check_may_hold(connection, request, data.account_id)
         placed = await holds.place_hold(
@@ -178,30 +176,6 @@ async def _is_pool_of_family(request: Call, account_id: UUID) -> bool:
 async def _check_may_hold(connection: Connection, request: Call, account_id: UUID) -> None:
     principal = request.user
     await check_may_hold(connection, principal.bank_id, principal.principal_id, account_id)
-
-
-async def _check_guardian(connection: Connection, request: Call, wish: Wish, band: AgeBand) -> None:
-    """Raise GuardianNeededError for what a minor's guardian has to redeem.
-
-    The cap counts all that the minor holds today, whoever did it. Call it first in the transaction
-    of the hold: the lock on the resident makes holds of one minor take turns. Who turned out to
-    have come of age has no guardian any more: NotFoundError.
-    """
-    bank_id, resident_id = request.user.bank_id, wish.resident_id
-    if resident_id is None or band is AgeBand.ADULT:
-        await check_reaches_party(connection, request.user, Action.PLACE_HOLD, resident_id)
-        return
-    await lock_resident(connection, bank_id, resident_id)
-    quoted = await holds.quote(connection, bank_id, wish)
-    await check_may_redeem(
-        connection,
-        bank_id,
-        resident_id,
-        band,
-        actor_id=request.user.principal_id,
-        points=quoted.points or wish.quantity,
-        redeemed_today=await get_used_today(connection, bank_id, resident_id),
-    )
 
 
 @get("/holds", opt={"action": Action.READ_HOLD}, operation_id="list_holds")

@@ -147,6 +147,15 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "return_exceeds_captured": ProblemKind(
         409, "退回数量超过已兑换", "退回數量超過已兌換", "More units than were captured"
     ),
+    "slip_outstanding": ProblemKind(
+        409,
+        "离线凭单未到期，不能取消",
+        "離線憑單未到期，不能取消",
+        "A slip is not called back before it has expired",
+    ),
+    "slip_too_short": ProblemKind(
+        409, "商家协议即将到期，不能开凭单", "商家協議即將到期，不能開憑單", "No time for a slip"
+    ),
     "agreement_exists": ProblemKind(
         409, "协议编号已存在", "協議編號已存在", "The agreement is on record already"
     ),

@@ -74,6 +74,11 @@ _WORDS: Mapping[AnomalyReason, Mapping[str, str]] = {
         "zh_hant": "輸入錯誤兌換碼 {} 次",
         "en": "Entered wrong codes {} times",
     },
+    AnomalyReason.SLIPS_AGAIN: {
+        "zh_hans": "同一储户的离线凭单被重复收取 {} 次",
+        "zh_hant": "同一儲戶的離線憑單被重複收取 {} 次",
+        "en": "Slips of the same resident were taken again {} times",
+    },
 }
 
 _FULL: Mapping[SaturationReason, Mapping[str, str]] = {

@@ -172,11 +172,17 @@ CERTIFICATES_STAND = Invariant(
     "A certificate's total is that of its lines and of what was signed; a valid one has no record "
     "that is reversed.",
 )
-
 BLOCKS_HOLD = Invariant(
     38,
     "blocked_points_stand",
     "Nothing was spent of a wallet below what was blocked of it at that time.",
+)
+
+SLIPS_BIND = Invariant(
+    39,
+    "slips_bind",
+    "A slip is one hold of an open amount, which stands longer than the slip and is taken whole or "
+    "expires.",
 )
 
 INVARIANTS = (
@@ -212,5 +218,6 @@ INVARIANTS = (
     BANK_EXISTS,
     CERTIFICATES_STAND,
     BLOCKS_HOLD,
+    SLIPS_BIND,
 )
 """All of them, in the order of their numbers."""

@@ -537,6 +537,25 @@ WHERE (a.places = 1 AND a.ends = CASE h.state WHEN 'open' THEN 0 ELSE 1 END
                         WHEN 'expired' THEN a.ended_by = 'expire' AND a.ended_at >= h.expires_at
                         ELSE true END) IS NOT TRUE;
 
+-- name: slips_unlike_their_holds
+SELECT bank_id, format('slip %s of hold %s', s.number, hold_id),
+       'an open amount, signed with a key for slips, held beyond what is printed, taken whole',
+       format('channel %s, offer %s, key for %s, %s to %s of %s to %s, %s, %s of %s', h.channel,
+              h.offer_id, k.purpose, s.issued_at, s.expires_at, h.placed_at, h.expires_at, h.state,
+              h.captured, h.quantity)
+FROM (SELECT * FROM slip WHERE $1::integer IS NULL OR bank_id = $1) AS s
+FULL JOIN (
+    SELECT bank_id, hold_id, channel, offer_id, unit_price, placed_at, expires_at, state,
+           captured, quantity
+    FROM hold
+    WHERE ($1::integer IS NULL OR bank_id = $1) AND (channel = 'slip' OR EXISTS (
+        SELECT FROM slip WHERE (slip.bank_id, slip.hold_id) = (hold.bank_id, hold.hold_id)))
+) AS h USING (bank_id, hold_id)
+LEFT JOIN signing_key k USING (bank_id, key_id)
+WHERE (h.channel = 'slip' AND h.offer_id IS NULL AND h.unit_price = 1 AND k.purpose = 'slip'
+       AND s.issued_at = date_trunc('second', h.placed_at) AND s.expires_at <= h.expires_at
+       AND h.state <> 'released' AND h.captured IN (0, h.quantity)) IS NOT TRUE;
+
 -- name: stocks_unlike_their_acts
 SELECT bank_id, format('stock %s', offer_id),
        format('%s brought in less %s gone', coalesce(m.units, 0), coalesce(g.units, 0)),
@@ -672,7 +691,9 @@ FULL JOIN (
     SELECT bank_id, 'clerk_day', actor_id, timebank.nil_id(),
            (recorded_at AT TIME ZONE time_zone)::date, sum(points)
     FROM redemption_act JOIN bank USING (bank_id)
+    LEFT JOIN (SELECT bank_id, hold_id, channel FROM hold) AS h USING (bank_id, hold_id)
     WHERE kind = 'capture' AND status = 'done' AND ($1::integer IS NULL OR bank_id = $1)
+      AND channel IS DISTINCT FROM 'slip'
     GROUP BY bank_id, actor_id, (recorded_at AT TIME ZONE time_zone)::date
     UNION ALL
     SELECT g.bank_id, CASE g.kind WHEN 'gift' THEN 'gift_day' ELSE 'reissue_day' END, a.owner_id,
@@ -808,6 +829,7 @@ FROM (VALUES
     ('certificate', 'certificate_step', 'check_step', 23,
      '>valid valid>revoked valid>superseded'),
     ('certificate_line', 'certificate_line_is_append_only', 'refuse_edit', 58, ''),
+    ('slip', 'slip_is_append_only', 'refuse_edit', 58, ''),
     ('settlement', 'settlement_is_lawful', 'check_settlement', 31, ''),
     ('settlement', 'settlement_is_never_emptied', 'refuse_edit', 34, '')
 ) AS guard (relation, name, function, type, arguments)
@@ -837,6 +859,8 @@ FROM (VALUES
     ('rate', 'rate_approver_is_another', 'CHECK ((approved_by <> proposed_by))'),
     ('redemption_act', 'act_decided_once', 'PRIMARY KEY (bank_id, act_id)'),
     ('hold', 'hold_pkey', 'PRIMARY KEY (bank_id, hold_id)'),
+    ('slip', 'slip_number_unique', 'PRIMARY KEY (bank_id, number)'),
+    ('slip', 'slip_of_one_hold', 'UNIQUE (bank_id, hold_id)'),
     ('stock', 'stock_not_negative', 'CHECK ((available >= 0))'),
     ('settlement', 'settlement_numbered_once', 'UNIQUE (bank_id, merchant_id, number)')
 ) AS guard (relation, name, definition)
@@ -867,7 +891,7 @@ CROSS JOIN unnest(array['transfer', 'posting', 'request', 'balance', 'account', 
                         'branch_move', 'placement', 'service_point', 'service_award',
                         'award_reversal', 'carry', 'settlement', 'certificate',
                         'certificate_line', 'activity_hold', 'record_grade', 'block',
-                        'blocked_points']) AS history (name)
+                        'blocked_points', 'slip']) AS history (name)
 CROSS JOIN unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER'])
            AS asked (privilege)
 WHERE has_table_privilege(login.role, to_regclass('timebank.' || history.name), asked.privilege)

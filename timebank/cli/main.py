@@ -17,6 +17,7 @@ from timebank.cli.running import COMMANDS_CONTEXT
 from timebank.cli.schema import schema
 from timebank.cli.serving import serve
 from timebank.cli.settlement import settlement
+from timebank.cli.slips import slip
 from timebank.cli.staff import staff
 from timebank.cli.tokens import bank, token
 from timebank.cli.vault import vault
@@ -49,6 +50,7 @@ for subcommand in (
     anomalies,
     keys,
     certificate,
+    slip,
     exchange,
     settlement,
     webhooks,

@@ -49,15 +49,16 @@ class ActKind(StrEnum):
 
 
 class Channel(StrEnum):
-    """How the resident agreed: logged in, by a payment code, or by the printed card and PIN."""
+    """How the resident agreed: logged in, by a payment code, by card and PIN, or by a slip."""
 
     SESSION = "session"
     CODE = "code"
     CARD = "card"
+    SLIP = "slip"
 
 
 class CapScope(StrEnum):
-    """What a cap counts: points, or units of an offer."""
+    """What a cap counts: points, units of an offer, or slips that stand open."""
 
     PERSON_DAY = "person_day"
     CARD_DAY = "card_day"
@@ -67,6 +68,8 @@ class CapScope(StrEnum):
     OFFER_PERSON = "offer_person"
     GIFT_DAY = "gift_day"
     REISSUE_DAY = "reissue_day"
+    SLIP = "slip"
+    SLIPS_OPEN = "slips_open"
 
 
 class RedemptionStatus(StrEnum):
@@ -95,6 +98,7 @@ class RedemptionStatus(StrEnum):
     INSUFFICIENT_POINTS = "insufficient_points"
     POINTS_BLOCKED = "points_blocked"
     MERCHANT_LACKS_POINTS = "merchant_lacks_points"
+    SLIP_OUTSTANDING = "slip_outstanding"
 
 
 class ActReason(StrEnum):

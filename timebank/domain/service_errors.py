@@ -154,7 +154,10 @@ class ImportTooLateError(TimebankError):
 
 
 class SigningKeyMissingError(TimebankError):
-    """The bank has no key to sign with. Make one: `timebank keys make --bank CODE`."""
+    """The bank has no key to sign this with. Make one: `timebank keys make --bank CODE`.
+
+    Slips have keys of their own: `timebank slip make-key --bank CODE`, or POST /slip-keys.
+    """
 
     code = "signing_key_missing"
 

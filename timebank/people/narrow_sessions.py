@@ -35,5 +35,5 @@ LOW_VALUE = frozenset(
 )
 """What a card and its PIN are good for: looking, and redeeming under the small cap of a card's day.
 
-A code pays without that cap, so it needs the stronger login.
+A code or a slip pays without that cap, so it needs the stronger login.
 """

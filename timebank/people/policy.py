@@ -101,6 +101,10 @@ class Action(StrEnum):
     READ_WEBHOOK_EVENTS = "read_webhook_events"
     MANAGE_WEBHOOKS = "manage_webhooks"
     DISABLE_WEBHOOK = "disable_webhook"
+    ISSUE_SLIP = "issue_slip"
+    READ_SLIP = "read_slip"
+    PRINT_SLIP = "print_slip"
+    SYNC_SLIPS = "sync_slips"
     DRAFT_SETTLEMENT = "draft_settlement"
     APPROVE_SETTLEMENT = "approve_settlement"
     CLOSE_SETTLEMENT = "close_settlement"
@@ -282,6 +286,11 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
         **_BY_ADMINISTRATORS,
         Role.MERCHANT: Reach.MERCHANT,
     },
+    Action.ISSUE_SLIP: _KIN_AND_COORDINATORS,
+    Action.READ_SLIP: {**_KIN_AND_COORDINATORS, Role.AUDITOR: Reach.BRANCH},
+    # Whoever reads a slip can spend it: nobody who only looks, and no till before it is shown one.
+    Action.PRINT_SLIP: _KIN_AND_COORDINATORS,
+    Action.SYNC_SLIPS: _BY_TILLS,
     Action.DRAFT_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.APPROVE_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.CLOSE_SETTLEMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},

@@ -464,3 +464,19 @@ SELECT give_back_allowance($1, $2, $3);
 SELECT DISTINCT issued_to FROM sheet_run
 JOIN unnest($2::integer[]) AS number ON number BETWEEN first_number AND last_number
 WHERE bank_id = $1;
+
+-- name: add_signing_key
+INSERT INTO signing_key (bank_id, key_id, purpose, public_key, made_by)
+VALUES ($1, $2, $3, $4, $5);
+
+-- name: add_signing_secret
+INSERT INTO signing_secret (bank_id, key_id, sealed) VALUES ($1, $2, $3);
+
+-- name: list_signing_keys
+SELECT key_id, public_key, made_at FROM signing_key
+WHERE bank_id = $1 AND purpose = $2 ORDER BY made_at DESC;
+
+-- name: find_signing_secret
+SELECT key_id, sealed FROM signing_key JOIN signing_secret USING (bank_id, key_id)
+WHERE bank_id = $1 AND purpose = $2 AND ($3::text IS NULL OR key_id = $3)
+ORDER BY made_at DESC LIMIT 1;

@@ -20,6 +20,7 @@ class AnomalyReason(StrEnum):
     REFUND_OF_ANOTHERS = "refunds_of_others_captures"
     REFUNDS_TO_ONE = "refunds_to_one_resident"
     GUESSED_CODES = "actors_who_guess_codes"
+    SLIPS_AGAIN = "slips_taken_again"
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
@@ -32,6 +33,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
     refunds_of_anothers: int = 2
     refunds_to_one: int = 3
     guessed_codes: int = 5
+    slips_again: int = 1
 
 
 class Anomaly(Struct, frozen=True, kw_only=True):
@@ -60,6 +62,7 @@ async def list_anomalies(
         AnomalyReason.REFUND_OF_ANOTHERS: (bounds.refunds_of_anothers,),
         AnomalyReason.REFUNDS_TO_ONE: (bounds.refunds_to_one,),
         AnomalyReason.GUESSED_CODES: (bounds.guessed_codes,),
+        AnomalyReason.SLIPS_AGAIN: (bounds.slips_again,),
     }
     return [
         as_struct({**record, "reason": reason}, Anomaly)

@@ -154,6 +154,32 @@ SELECT renew_pickup_code($1, $2, $3, $4);
 SELECT status, hold_id FROM find_pickup($1, $2, $3, $4);
 
 
+-- ── Slips ───────────────────────────────────────────────────────────────────────────────────────
+
+-- name: place_slip
+SELECT is_new, (act).* FROM place_slip($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+
+-- name: capture_slip
+SELECT is_new, (act).status, (act).hold_id FROM capture_slip($1, $2, $3, $4, $5);
+
+-- name: find_slip
+SELECT h.hold_id AS slip_id, s.number, s.key_id, h.resident_id, h.merchant_id,
+       m.name AS merchant_name, a.actor_id AS issued_by, h.quantity * h.unit_price AS points,
+       s.issued_at, s.expires_at, h.expires_at AS held_until, h.state, h.ended_at
+FROM slip s JOIN hold h USING (bank_id, hold_id) JOIN merchant m USING (bank_id, merchant_id)
+JOIN redemption_act a ON (a.bank_id, a.act_id) = (h.bank_id, h.hold_id)
+WHERE s.bank_id = $1 AND s.hold_id = $2;
+
+-- name: list_slips
+SELECT h.hold_id AS slip_id, s.number, s.key_id, h.resident_id, h.merchant_id,
+       m.name AS merchant_name, a.actor_id AS issued_by, h.quantity * h.unit_price AS points,
+       s.issued_at, s.expires_at, h.expires_at AS held_until, h.state, h.ended_at
+FROM hold h JOIN slip s USING (bank_id, hold_id) JOIN merchant m USING (bank_id, merchant_id)
+JOIN redemption_act a ON (a.bank_id, a.act_id) = (h.bank_id, h.hold_id)
+WHERE h.bank_id = $1 AND h.resident_id = $2 AND h.hold_id < $3
+ORDER BY h.hold_id DESC LIMIT $4;
+
+
 -- ── Caps ────────────────────────────────────────────────────────────────────────────────────────
 
 -- name: set_cap
@@ -239,6 +265,14 @@ WHERE bank_id = $1 AND recorded_at >= $2::date
   AND status IN ('code_not_valid', 'too_many_wrong_codes')
 GROUP BY actor_id HAVING count(*) >= $3
 ORDER BY times DESC, actor_id LIMIT $4;
+
+-- name: slips_taken_again
+SELECT h.merchant_id AS subject_id, h.resident_id AS other_id, count(*) AS times
+FROM redemption_act a JOIN hold h USING (bank_id, hold_id, merchant_id)
+WHERE a.bank_id = $1 AND a.recorded_at >= $2::date AND h.channel = 'slip'
+  AND (a.kind, a.status) = ('capture', 'hold_already_captured')
+GROUP BY h.merchant_id, h.resident_id HAVING count(*) >= $3
+ORDER BY times DESC, h.merchant_id, h.resident_id LIMIT $4;
 
 
 -- ── Settlement ──────────────────────────────────────────────────────────────────────────────────

@@ -556,19 +556,6 @@ ORDER BY hold_id;
 
 -- ── Certificates ────────────────────────────────────────────────────────────────────────────────
 
--- name: add_signing_key
-INSERT INTO signing_key (bank_id, key_id, public_key, made_by) VALUES ($1, $2, $3, $4);
-
--- name: add_signing_secret
-INSERT INTO signing_secret (bank_id, key_id, sealed) VALUES ($1, $2, $3);
-
--- name: list_signing_keys
-SELECT key_id, public_key, made_at FROM signing_key WHERE bank_id = $1 ORDER BY made_at DESC;
-
--- name: find_signing_secret
-SELECT key_id, sealed FROM signing_key JOIN signing_secret USING (bank_id, key_id)
-WHERE bank_id = $1 ORDER BY made_at DESC LIMIT 1;
-
 -- name: open_certificate
 SELECT record_id, served_on, minutes, content FROM open_certificate($1, $2, $3, $4);
 

@@ -1,0 +1,121 @@
+"""Whatever tills do that cannot see one another, clones among them: each slip is paid once."""
+
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.api.service import key_file
+from tests.book import Book
+from tests.properties.test_ledger_machine import Database
+from tests.races.checks import THOROUGH
+from tests.redemption.checks import check_market
+from tests.redemption.market import Market, noon_zone
+from tests.redemption.slip_desk import SlipDesk
+from timebank.domain.ledger import AccountKind
+from timebank.domain.redemption import CapScope
+from timebank.domain.slips import Slip, SlipResult
+from timebank.embedded import Server
+from timebank.people.seals import Seals
+from timebank.people.vault_keys import KeyRing
+from timebank.redemption.slip_checker import Journal, Reason, accept
+
+POINTS = (1, 20, 7)
+PAID = {SlipResult.CAPTURED, SlipResult.CAPTURED_BEFORE}
+
+EVENTS = st.lists(
+    st.tuples(st.just("show"), st.integers(0, 4), st.integers(0, 2))
+    | st.tuples(st.sampled_from(["sync", "sync, answer lost", "clone"]), st.integers(0, 4)),
+    max_size=30,
+)
+
+
+@pytest.fixture(scope="module")
+def database(server: Server, worker_database: str) -> Iterator[Database]:
+    """The worker's database, seen from a loop of its own."""
+    database = Database(server.dsn(worker_database, "timebank_app"))
+    yield database
+    database.close()
+
+
+class Street:
+    """A merchant's tills, the slips of a resident, and what each till was told."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.run, self.folder = database.run, folder
+        book = self.run(Book.open(database.pool, time_zone=noon_zone()))
+        self.market: Market = self.run(Market.open(book))
+        self.desk = SlipDesk(self.market, Seals(KeyRing(key_file())))
+        self.run(self.desk.make_key())
+        self.run(self.market.cap(CapScope.SLIP, 100))
+        self.keys = self.run(self.desk.keys())
+        self.resident = self.run(self.market.resident(sum(POINTS)))
+        self.slips: list[Slip] = [
+            self.run(self.desk.issued(self.resident, points)) for points in POINTS
+        ]
+        self.texts = [self.run(self.desk.text(slip)) for slip in self.slips]
+        self.tills = [folder / "till"]
+        self.handed_out: Counter[int] = Counter()
+        self.results: dict[UUID, set[SlipResult]] = {}
+
+    def show(self, till: Path, which: int) -> None:
+        with closing(Journal(till)) as journal:
+            merchant_id, now = self.market.merchant_id, int(time.time())
+            verdict = accept(journal, self.texts[which], self.keys, merchant_id, now)
+        assert verdict.reason in {Reason.ACCEPTED, Reason.REPLAYED}
+        self.handed_out[which] += verdict.reason is Reason.ACCEPTED
+
+    def sync(self, till: Path, *, lost: bool = False) -> None:
+        with closing(Journal(till)) as journal:
+            for taken in journal.list_unsettled():
+                acceptance_id = UUID(taken.acceptance_id)
+                told = self.run(self.desk.tell(taken.slip, acceptance_id, keys=self.keys))
+                self.results.setdefault(acceptance_id, set()).add(told.result)
+                if not lost:
+                    journal.settle(taken.acceptance_id, told.result)
+
+    def clone(self, till: Path) -> None:
+        if till.exists() and len(self.tills) < 5:
+            self.tills.append(Path(shutil.copy(till, self.folder / f"clone {len(self.tills)}")))
+
+    def check(self) -> None:
+        """Each slip that was told of is paid once, to one acceptance; no point is lost or made."""
+        paid = [which for which in range(len(POINTS)) if self.handed_out[which]]
+        due = sum(POINTS[which] for which in paid)
+        market = self.market
+        merchant_id, resident_id = market.merchant_id, self.resident[0]
+        assert self.run(market.points_of(merchant_id, AccountKind.MERCHANT)) == due
+        held = self.run(market.points_of(resident_id, AccountKind.HELD))
+        assert held + due + self.run(market.points_of(resident_id)) == sum(POINTS)
+        winners = [results for results in self.results.values() if results & PAID]
+        assert all(results <= PAID for results in winners)
+        assert len(winners) == len(paid)
+        assert len(self.results) == self.handed_out.total()
+        self.run(check_market(market))
+
+
+@settings(max_examples=30 if THOROUGH else 8)
+@given(events=EVENTS)
+def test_the_bank_pays_each_slip_once(database: Database, events: list[tuple[Any, ...]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        street = Street(database, Path(folder))
+        for what, which, *slip in events:
+            till = street.tills[which % len(street.tills)]
+            if what == "show":
+                street.show(till, *slip)
+            elif what == "clone":
+                street.clone(till)
+            else:
+                street.sync(till, lost="lost" in what)
+        for till in street.tills:
+            street.sync(till)
+        street.check()
