@@ -48,6 +48,7 @@ from timebank.api import (
     webhooks,
     wishes,
 )
+from timebank.api.caching import forbid_storing
 from timebank.api.call import Call
 from timebank.api.desk import Desk
 from timebank.api.gate import Gate
@@ -99,7 +100,7 @@ def create_app(settings: Settings | None = None, resolve: Resolve = resolve_name
         exception_handlers={Exception: _refuse},
         openapi_config=openapi_config(),
         request_max_body_size=LARGEST_BODY,
-        before_send=[answer_with_request_id],
+        before_send=[answer_with_request_id, forbid_storing],
         on_app_init=[_without_litestar_logging],
     )
     refuse_undeclared(app)

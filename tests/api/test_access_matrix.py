@@ -48,6 +48,8 @@ PUBLIC = {
     *PUBLIC_SLIPS,
 }
 
+NOT_STORED = (["no-store"], ["private, no-store"], ["private, no-cache"])
+
 CELLS = [
     pytest.param(row, role, whose, id=f"{row.operation}-{role}-{whose}")
     for row in ROWS
@@ -87,6 +89,7 @@ async def test_the_matrix(api: Api, row: Row, role: Role, whose: Whose) -> None:
         await world.own.get(name)
     answer = await ask(world.caller, row, world.things, role)
     assert answer.status_code == row.expected(role, whose), answer.text
+    assert answer.headers.get_list("cache-control") in NOT_STORED
     if answer.status_code >= 400:
         check_problem(answer, answer.json()["code"])
 

@@ -23,7 +23,7 @@ from tests.service.test_certificates import NINE, ORDER, Office
 from timebank.domain.certificates import Document, PublicKeys, make_number, spell_code
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
-from timebank.people.vault import Purpose, list_accesses
+from timebank.people.vault import Purpose, erase_person, list_accesses
 from timebank.service.signing import make_signing_key, verify
 
 BODY = {
@@ -34,6 +34,8 @@ BODY = {
     "contact": "0379-12345678",
     "notes": "备注丙",
 }
+
+UNPRINTABLE = ["\n", "\x85", "\u202e", "\u2066", "\u200b", "\ue000", "\ufeff"]
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ async def test_it_is_told_once_verified_without_us_and_stored_nowhere(
     first = await here.post(path, BODY, key=key)
     document = msgspec.convert(made(first)["document"], Document)
     keys = await api.anybody.get(f"/certificate-keys/{api.book.bank.code}")
-    assert keys.headers["cache-control"] == "public, max-age=300"
+    assert keys.headers.get_list("cache-control") == ["public, max-age=300"]
     statement = verify(document, msgspec.json.decode(keys.content, type=PublicKeys))
     assert (statement.minutes, statement.number) == (90, first.json()["certificate"]["number"])
     name = (await office.desk.read(person)).name
@@ -119,8 +121,10 @@ async def test_what_cannot_be_certified(api: Api, office: Office) -> None:
     tomorrow = str(date.today() + timedelta(days=2))  # noqa: DTZ011 - in every time zone
     for until_on in ("2025-12-31", tomorrow):
         check_only_fault(await here.post(path, {**BODY, "until_on": until_on}), "/until_on")
-    for text in ("", "x" * 65, "two\nlines"):
+    for text in ("", "x" * 65, "two\nlines", *(f"王{sign}" for sign in UNPRINTABLE)):
         check_only_fault(await here.post(path, {**BODY, "handler": text}), "/handler")
+    for sign in UNPRINTABLE:
+        check_only_fault(await here.post(path, {**BODY, "notes": sign}), "/notes")
     check_problem(await here.post(f"/residents/{new_id()}/certificates", BODY), "not_found")
 
 
@@ -186,6 +190,34 @@ async def test_what_is_printed_is_what_was_signed(api: Api, office: Office) -> N
     check_problem(await elsewhere.post("/certificates/prints", document), "not_found")
 
 
+@pytest.mark.parametrize("form", ["pdf", "html"])
+async def test_what_was_ended_is_not_printed_again(api: Api, office: Office, form: str) -> None:
+    branch_id = await open_branch(api.book)
+    here, person = await coordinator(api, branch_id), await served(office, branch_id)
+    revoked = await office.issue(person)
+    await office.revoke(revoked.certificate.certificate_id)
+    superseded = await office.issue(person)
+    record_id = await api.book.pool.fetchval(
+        "SELECT record_id FROM certificate_line WHERE certificate_id = $1",
+        superseded.certificate.certificate_id,
+    )
+    await office.programme.reverse(record_id)
+    for ended in (revoked, superseded):
+        body = {**msgspec.to_builtins(ended.document), "form": form}
+        check_problem(await here.post("/certificates/prints", body), "certificate_ended")
+
+
+async def test_nothing_is_printed_of_who_was_erased(api: Api, office: Office) -> None:
+    branch_id = await open_branch(api.book)
+    here, person = await coordinator(api, branch_id), await served(office, branch_id)
+    document = msgspec.to_builtins((await office.issue(person)).document)
+    body = {**document, "form": "html"}
+    assert (await here.post("/certificates/prints", body)).status_code == 200
+    async with office.desk.at() as connection:
+        await erase_person(connection, office.desk.access(Purpose.SUBJECT_ACCESS), person)
+    check_problem(await here.post("/certificates/prints", body), "not_found")
+
+
 async def test_a_pdf_is_made_of_it_or_told_why_not(api: Api, office: Office) -> None:
     branch_id = await open_branch(api.book)
     here = await coordinator(api, branch_id)
@@ -213,9 +245,12 @@ async def test_anybody_may_check_a_number(api: Api, office: Office) -> None:
         "minutes": 90,
         "status": "valid",
     }
-    assert (await api.anybody.get(f"/certificates/{number}")).json() == shown
+    answer = await api.anybody.get(f"/certificates/{number}")
+    assert answer.json() == shown
+    assert answer.headers["cache-control"] == "private, no-store"  # it is asked whether it stands
     bank, code = number[:-19], number[-19:].lower()
-    assert (await api.anybody.get(f"/certificates/{bank}{code}")).json() == shown
+    for typed in (f"{bank}{code}", number.upper(), number.replace("-", " ")):
+        assert (await api.anybody.get(f"/certificates/{typed}")).json() == shown
 
 
 @pytest.mark.parametrize("number", ["x", "demo-1", "数字", "a" * 300, "prints/x"])

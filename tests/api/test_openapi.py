@@ -1,5 +1,6 @@
 """The description and its page: complete, stable, kept to, and asking nothing of another host."""
 
+import json
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -25,6 +26,7 @@ from tests.api.operation_ids import OPERATION_IDS
 from tests.api.things import MAKERS, Things
 from tests.api.things_service import SERVICE_MAKERS
 from tests.redemption.test_settlements import draft, earn
+from timebank.api.wire import END
 from timebank.domain.ledger import AccountKind
 from timebank.people.access import Role
 
@@ -95,6 +97,13 @@ def test_only_the_api_is_described(description: dict[str, Any]) -> None:
     assert description["openapi"].startswith("3.1")
     assert all(path.startswith("/api/v1/") for path in description["paths"])
     assert all(operation["description"] for operation in operations_of(description))
+
+
+def test_no_pattern_lets_one_more_line_feed_through(description: dict[str, Any]) -> None:
+    found = re.findall(r'"pattern": (".*?(?<!\\)")', json.dumps(description, default=str))
+    patterns = {json.loads(pattern) for pattern in found}
+    assert len(patterns) > 5
+    assert {pattern for pattern in patterns if not pattern.endswith(END)} == set()
 
 
 def test_every_error_is_described_as_a_problem(description: dict[str, Any]) -> None:

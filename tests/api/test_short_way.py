@@ -176,7 +176,11 @@ async def test_a_direct_answer_looks_as_any_other(api: Api) -> None:
     body = {"account_id": str(wallet), "points": 3}
     first, again = [await api.system.post("/awards", body, key="k", headers=SAME) for _ in range(2)]
     assert (first.status_code, first.json()) == (201, again.json())
-    usual = {"content-type": "application/json", "x-request-id": SAME["X-Request-Id"]}
+    usual = {
+        "cache-control": "private, no-store",
+        "content-type": "application/json",
+        "x-request-id": SAME["X-Request-Id"],
+    }
     assert dict(first.headers) == {**usual, "content-length": str(len(first.content))}
     assert dict(again.headers) == {**dict(first.headers), "idempotent-replayed": "true"}
     check_problem(await api.system.post("/awards?points=1", {}, headers=SAME), "invalid_input")

@@ -116,8 +116,8 @@ def test_the_signed_file_is_attached_and_verifies() -> None:
     assert verify(read, KEYS).minutes == 150
 
 
-@pytest.mark.parametrize("missing", ["龘", "\U0003134a", "ภ", "\U0001f600"])
-def test_a_sign_that_no_font_has_is_refused_and_not_told(missing: str) -> None:
+@pytest.mark.parametrize("missing", ["龘", "\U0003134a", "ภ", "\U0001f600", "\ue000", "\ufeff"])
+def test_a_sign_that_cannot_be_printed_is_refused_and_not_told(missing: str) -> None:
     with pytest.raises(FontMissingError, match="TIMEBANK_FONT_DIR") as refused:
         make_pdf(with_printed(name=f"王{missing}"), BASE, FONTS)
     assert missing not in str(refused.value)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.book import Book
 from tests.people.desk import Desk
+from tests.people.desk import person as someone
 from tests.service.programme import CHECKER, MAKER, Programme, at, new_person
 from timebank.domain.certificates import (
     Certificate,
@@ -130,6 +131,12 @@ async def test_the_parts_add_up_and_it_verifies_offline(office: Office) -> None:
     assert masked.count("*") == 11
     assert issued.document.printed.volunteer_number
     assert await office.programme.run(list_certificates, person) == [issued.certificate]
+
+
+async def test_what_cannot_be_seen_in_a_name_is_not_printed(office: Office) -> None:
+    person = await office.desk.member(someone(name="\ufeff王\u200b小英 J. K."))
+    await office.programme.confirm(await office.programme.record(person, NINE, 60))
+    assert (await office.issue(person)).document.printed.name == "王小英 J. K."
 
 
 async def test_only_confirmed_records_of_the_period_count(office: Office) -> None:
@@ -304,6 +311,20 @@ def test_numbers_are_read_as_people_type_them() -> None:
     spelt = "-".join(code[n : n + 4] for n in range(0, 16, 4))
     typed = spelt.lower().replace("0", "o").replace("1", "l")
     assert parse_number(f" jianxi-old-{typed} ") == ("jianxi-old", code)
+    wide = "".join(chr(ord(sign) + 0xFEE0) for sign in f"JIANXI-{spelt}")
+    for number in (
+        f"Jianxi-{spelt}",
+        f"JIANXI-{spelt}",
+        f"jianxi {spelt.replace('-', ' ')}",
+        f"jianxi - {spelt.replace('-', ' - ')}",
+        f"jianxi——{spelt.replace('-', chr(0x2212))}",
+        f"jianxi\u2011{spelt.replace('-', chr(0xFE63))}",
+        f"\ufeffjianxi-{spelt}\u200b",
+        f"jianxi\u3000{spelt}\n",
+        wide,
+    ):
+        assert parse_number(number) == ("jianxi", code), number
+    assert parse_number(f"a--b--{spelt}") == ("a--b-", code)  # such codes may exist
     for wrong in ("", "jianxi", f"jianxi-{code}", spelt, f"jianxi-{spelt}-1' OR 1=1", "数" * 20):
         with pytest.raises(NotFoundError):
             parse_number(wrong)

@@ -17,6 +17,7 @@ from timebank.api.deed_kinds import Deed as ProposedDeed
 from timebank.api.deeds import examine, perform, prepare
 from timebank.api.once import Deed, once, was_answered
 from timebank.api.operations import get, post
+from timebank.api.wire import END
 from timebank.db import Connection, transaction
 from timebank.domain.errors import InvalidInputError
 from timebank.domain.ledger import Chain
@@ -37,7 +38,7 @@ class DecisionBody(Struct, forbid_unknown_fields=True):
     """What is decided about the content whose hash the decider saw."""
 
     decision: Literal["approved", "rejected"]
-    content_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    content_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}" + END)]
 
 
 class ApprovalView(Struct, frozen=True, kw_only=True):

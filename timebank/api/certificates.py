@@ -31,10 +31,16 @@ from timebank.api.wire_certificates import (
     SignedView,
 )
 from timebank.db import Connection, transaction
-from timebank.domain.certificates import Certificate, PublicKey, PublicKeys, read_statement
+from timebank.domain.certificates import (
+    Certificate,
+    CertificateStatus,
+    PublicKey,
+    PublicKeys,
+    read_statement,
+)
 from timebank.domain.errors import BankNotFoundError, IdempotencyKeyInUseError, NotFoundError
 from timebank.domain.personal import PersonalData
-from timebank.domain.service_errors import PublicUrlMissingError
+from timebank.domain.service_errors import CertificateEndedError, PublicUrlMissingError
 from timebank.ledger.banks import Bank, get_bank
 from timebank.people.access import Action
 from timebank.people.seals import Seals
@@ -105,7 +111,7 @@ async def issue_certificate(
 async def print_certificate(request: Call, data: JSONBody[PrintBody]) -> Response[Any]:
     """Return a document that was handed out as PDF or as a page to print; nothing of it is kept.
 
-    What is not, to the letter, what this bank signed is refused.
+    What is not, to the letter, what this bank signed is refused, and what does not stand now.
     """
     desk, document = request.desk, data.document()
     base_url = desk.settings.public_url
@@ -117,7 +123,9 @@ async def print_certificate(request: Call, data: JSONBody[PrintBody]) -> Respons
     async with transaction(desk.pool) as connection:
         statement = verify(document, await publish_keys(connection, bank))
         certificate = await certificates.check_number(connection, statement.number)
-        await check_reach(connection, request, certificate.person_id)
+        await check_resident(connection, request, certificate.person_id)
+        if certificate.status is not CertificateStatus.VALID:
+            raise CertificateEndedError
         await note_deed(connection, request, certificate.certificate_id)
     if data.form == "html":
         page = render(document, base_url)

@@ -6,14 +6,15 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from timebank.api.wire import END
 from timebank.people.access import Action, Role, SessionMethod
 
 BankCode = Annotated[str, Meta(min_length=1, max_length=32, description="The code of the bank")]
 CardToken = Annotated[
     str, Meta(min_length=1, max_length=200, description="The card's code, or all its QR says")
 ]
-Pin = Annotated[str, Meta(pattern="^[0-9]{6}$", max_length=6)]
-SixDigits = Annotated[str, Meta(pattern="^[0-9]{6}$", max_length=6)]
+Pin = Annotated[str, Meta(pattern="^[0-9]{6}" + END, max_length=6)]
+SixDigits = Annotated[str, Meta(pattern="^[0-9]{6}" + END, max_length=6)]
 Password = Annotated[str, Meta(min_length=1, max_length=400)]
 EnrolmentCode = Annotated[str, Meta(min_length=1, max_length=64)]
 
@@ -34,7 +35,7 @@ class OneTimeCodeBody(Struct, tag_field="type", tag="one_time_code", forbid_unkn
 
     bank: BankCode
     card: CardToken
-    code: Annotated[str, Meta(pattern="^[0-9]{8}$", max_length=8)]
+    code: Annotated[str, Meta(pattern="^[0-9]{8}" + END, max_length=8)]
     deliver: Delivery = "token"
 
 
@@ -45,7 +46,7 @@ class PasswordBody(Struct, tag_field="type", tag="password", forbid_unknown_fiel
     """
 
     bank: BankCode
-    staff_number: Annotated[str, Meta(pattern="^[0-9]{8}$", max_length=8)]
+    staff_number: Annotated[str, Meta(pattern="^[0-9]{8}" + END, max_length=8)]
     password: Password
     totp: SixDigits
     grant_id: UUID | None = None

@@ -303,6 +303,9 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "signing_key_missing": ProblemKind(
         409, "尚未建立签名密钥", "尚未建立簽名密鑰", "There is no key to sign with"
     ),
+    "certificate_ended": ProblemKind(
+        409, "这份证明已失效", "這份證明已失效", "This certificate stands no longer"
+    ),
     "certificate_forged": ProblemKind(
         422, "与签发的内容不符", "與簽發的內容不符", "This is not what was signed"
     ),

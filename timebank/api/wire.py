@@ -22,6 +22,18 @@ from timebank.domain.ledger import (
     Unit,
 )
 
+END = r"$(?!\n)"
+"""Where a pattern ends, also in JavaScript: Python's `$` lets one more line feed through."""
+
+LINE = (
+    r"^[^\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    r"\ue000-\uf8ff\ufeff\ufff9-\ufffb]*" + END
+)
+"""One line of what shows: no control, no sign that hides or turns the text, none for private use.
+
+A joiner (U+200C, U+200D) stays: some scripts are wrong without it.
+"""
+
 Amount = Annotated[int, Meta(ge=1, le=LARGEST_AMOUNT)]
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset")]
 Label = Annotated[str, Meta(min_length=1, max_length=64)]

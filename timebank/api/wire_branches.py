@@ -6,10 +6,11 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from timebank.api.wire import LINE
 from timebank.domain.branches import CODE, LONGEST_NAME, TYPE_CODE, BranchLevel, ServicePointKind
 from timebank.domain.ledger import AccountKind, Unit
 
-Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME, pattern=LINE)]
 Code = Annotated[str, Meta(pattern=CODE)]
 TypeCode = Annotated[str, Meta(pattern=TYPE_CODE)]
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from timebank.api.wire import LINE
 from timebank.domain.certificates import (
     Certificate,
     CertificateStatus,
@@ -15,10 +16,8 @@ from timebank.domain.certificates import (
 )
 from timebank.service.certificates import Order
 
-Line = Annotated[
-    str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$", description="one line")
-]
-OptionalLine = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Line = Annotated[str, Meta(min_length=1, max_length=64, pattern=LINE, description="one line")]
+OptionalLine = Annotated[str, Meta(max_length=200, pattern=LINE)]
 
 
 class OrderBody(Struct, forbid_unknown_fields=True, kw_only=True):

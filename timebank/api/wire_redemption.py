@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from timebank.api.people_wire import PaperBody
-from timebank.api.wire import Amount, Instant
+from timebank.api.wire import LINE, Amount, Instant
 from timebank.domain.redemption import (
     ActReason,
     CapScope,
@@ -17,7 +17,7 @@ from timebank.domain.redemption import (
 )
 from timebank.redemption.anomalies import AnomalyReason
 
-Name = Annotated[str, Meta(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Name = Annotated[str, Meta(min_length=1, max_length=80, pattern=LINE)]
 CodeText = Annotated[
     str, Meta(min_length=1, max_length=200, description="As it was typed or scanned")
 ]

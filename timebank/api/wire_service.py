@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from timebank.api.wire import Instant
+from timebank.api.wire import END, LINE, Instant
 from timebank.domain.errors import InvalidInputError
 from timebank.domain.ledger import ReversalReason, SpentPolicy
 from timebank.domain.schedule import LONGEST_SHIFT_MINUTES
@@ -21,22 +21,21 @@ from timebank.domain.service import (
 )
 from timebank.service.scans import MOST_SCANS
 
-_PLAIN = r"^[^\x00-\x1f\x7f]+$"
 MOST_RECORDS = 500
 
 LocalMinute = Annotated[
     str,
     Meta(
-        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:00)?$",
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:00)?" + END,
         description="By the clock on the wall, as 2026-01-02T09:00: it has no offset",
     ),
 ]
 _LONG_NUMBER = re.compile(r"(?:\d[\s-]*){10}")
-Title = Annotated[str, Meta(min_length=1, max_length=200, pattern=_PLAIN)]
-Short = Annotated[str, Meta(min_length=1, max_length=80, pattern=_PLAIN)]
-CategoryCode = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
-Card = Annotated[str, Meta(min_length=26, max_length=300, pattern=_PLAIN)]
-Digits = Annotated[str, Meta(pattern=r"^[0-9]{6}$")]
+Title = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]
+Short = Annotated[str, Meta(min_length=1, max_length=80, pattern=LINE)]
+CategoryCode = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}" + END)]
+Card = Annotated[str, Meta(min_length=26, max_length=300, pattern=LINE)]
+Digits = Annotated[str, Meta(pattern=r"^[0-9]{6}" + END)]
 RecordIds = Annotated[list[UUID], Meta(min_length=1, max_length=MOST_RECORDS)]
 
 
@@ -66,7 +65,7 @@ class ActivityBody(Struct, forbid_unknown_fields=True, kw_only=True):
     title: Title
     first_start: LocalMinute
     wall_minutes: Annotated[int, Meta(ge=1, le=LONGEST_SHIFT_MINUTES)]
-    rule: Annotated[str, Meta(min_length=1, max_length=500, pattern=_PLAIN)] | None = None
+    rule: Annotated[str, Meta(min_length=1, max_length=500, pattern=LINE)] | None = None
     branch_id: UUID | None = None
     service_point_id: UUID | None = None
     organiser_id: UUID | None = None
@@ -154,9 +153,9 @@ class StepBody(Struct, forbid_unknown_fields=True):
 class EvidenceBody(Struct, forbid_unknown_fields=True, kw_only=True):
     """What stands for time that nobody checked in: one of these at least."""
 
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}" + END)] | None = None
     note: RecordNote | None = None
-    sheet_number: Annotated[str, Meta(min_length=1, max_length=64, pattern=_PLAIN)] | None = None
+    sheet_number: Annotated[str, Meta(min_length=1, max_length=64, pattern=LINE)] | None = None
 
     def as_evidence(self) -> Evidence:
         """Return the evidence; InvalidInputError for a telephone where a sheet's number belongs."""

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from timebank.api.wire import Instant
+from timebank.api.wire import END, Instant
 from timebank.domain.ledger import TransferKind
 from timebank.domain.settlement import RATE_UNIT, SettlementState
 
@@ -23,7 +23,7 @@ class DraftBody(Struct, forbid_unknown_fields=True, kw_only=True):
 class SeenBody(Struct, forbid_unknown_fields=True):
     """The hash of the statement that the approver saw."""
 
-    content_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    content_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}" + END)]
 
 
 class SettlementView(Struct, frozen=True, kw_only=True):

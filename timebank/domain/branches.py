@@ -13,8 +13,8 @@ from msgspec import Struct
 from timebank.domain.csv_rows import FaultyRowError, parse_name, quote
 
 LONGEST_NAME = 80
-CODE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-TYPE_CODE = r"^[a-z0-9][a-z0-9-]{0,31}$"
+CODE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$(?!\n)"
+TYPE_CODE = r"^[a-z0-9][a-z0-9-]{0,31}$(?!\n)"
 
 _SEPARATORS = re.compile("[;；]")
 

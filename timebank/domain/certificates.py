@@ -5,6 +5,7 @@ document) is tied to it by a salted hash, whose salt stands only on the print.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from datetime import date, datetime
 from enum import StrEnum
@@ -15,11 +16,13 @@ import msgspec
 from msgspec import Struct
 
 from timebank.domain.errors import NotFoundError
+from timebank.domain.names import drop_unseen
 from timebank.domain.service_errors import CertificateForgedError
 
 CODE_BYTES = 10
 _SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _NUMBER = re.compile(r"([a-z][a-z0-9-]{0,31})-(\w{4})-(\w{4})-(\w{4})-(\w{4})", re.ASCII)
+_BETWEEN = re.compile(r"[\s\u2010-\u2015\u2212-]+")
 _LIKE = str.maketrans("OIL", "011")
 
 
@@ -161,8 +164,13 @@ def make_number(bank: str, code: str) -> str:
 
 
 def parse_number(number: str) -> tuple[str, str]:
-    """Return the code of the bank and the certificate's own; NotFoundError if it is no number."""
-    parts = _NUMBER.fullmatch(number.strip())
+    """Return the code of the bank and the certificate's own, however people type it.
+
+    NotFoundError if it is no number.
+    """
+    plain = drop_unseen(unicodedata.normalize("NFKC", number)).lower()
+    parts = _NUMBER.fullmatch(plain.strip())
+    parts = parts or _NUMBER.fullmatch(_BETWEEN.sub("-", plain).strip("-"))
     if parts is None:
         raise NotFoundError
     return parts[1], "".join(parts.groups()[1:]).upper().translate(_LIKE)

@@ -61,9 +61,13 @@ def name_is_one_part(name: str) -> bool:
 def clean_name(name: str) -> str:
     """Return a name without what cannot be seen, its parts divided by one · or one space."""
     composed = unicodedata.normalize("NFC", name)
-    seen = "".join(filter(_is_seen, composed))
-    parts = seen.translate(_DOTS).split(DOT)
+    parts = drop_unseen(composed).translate(_DOTS).split(DOT)
     return DOT.join(" ".join(part.split()) for part in parts if part.strip())
+
+
+def drop_unseen(name: str) -> str:
+    """Return a name as it is written, without what cannot be seen."""
+    return "".join(filter(_is_seen, name))
 
 
 def comparable_name(name: str) -> str:

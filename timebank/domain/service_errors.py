@@ -168,6 +168,12 @@ class CertificateForgedError(TimebankError):
     code = "certificate_forged"
 
 
+class CertificateEndedError(TimebankError):
+    """This certificate is revoked or superseded and is not printed again. Issue another one."""
+
+    code = "certificate_ended"
+
+
 class PublicUrlMissingError(TimebankError):
     """No https address is known for the QR code. Set TIMEBANK_PUBLIC_URL, or give --base-url."""
 

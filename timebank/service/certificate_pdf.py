@@ -6,6 +6,7 @@ same bytes where the fonts are the same.
 """
 
 import importlib
+import re
 import tempfile
 from datetime import UTC, datetime, time
 from functools import lru_cache
@@ -21,7 +22,8 @@ from timebank.service.certificate_form import fill_form
 
 _TEMPLATE = resources.files("timebank.service").joinpath("certificate.typ").read_bytes()
 _STANDARDS = ["a-3a", "ua-1"]
-_NO_SIGN = "could not be displayed"
+_NO_SIGN = re.compile(r"could not be displayed|codepoint")
+"""No font has the sign; or the standards forbid it, as those for private use."""
 
 _PREFERRED = (
     "Noto Sans CJK SC",
@@ -70,7 +72,7 @@ def make_pdf(document: Document, base_url: str, font_dir: Path | None = None) ->
                 timestamp=datetime.combine(day, time(), UTC),
             )
         except typst.TypstError as error:
-            if _NO_SIGN in error.message:
+            if _NO_SIGN.search(error.message):
                 raise FontMissingError from None  # the cause would name the sign
             raise
     return made

@@ -31,6 +31,7 @@ from timebank.domain.certificates import (
     total,
 )
 from timebank.domain.errors import InvalidInputError, NotFoundError, SecondPersonNeededError
+from timebank.domain.names import drop_unseen
 from timebank.domain.personal import PersonalData
 from timebank.domain.service_errors import NothingToCertifyError
 from timebank.ledger.banks import Bank
@@ -127,7 +128,7 @@ async def certify(
     issued anew.
     """
     printed = Printed(
-        name=person.name or "",
+        name=drop_unseen(person.name or ""),
         id_type=person.id_document.type if person.id_document else "",
         id_number=mask_document(person.id_document.number) if person.id_document else "",
         volunteer_number=await _find_number(connection, bank.bank_id, order.person_id),

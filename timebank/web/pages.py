@@ -64,10 +64,14 @@ def find_root(visit: Visit) -> str:
     return urlsplit(visit.app.state.desk.settings.public_url or "").path.rstrip("/")
 
 
+def find_choice(visit: Visit) -> Language | None:
+    """Return the language of `?lang=`, None if it is none of ours."""
+    return _TAGS.get(visit.query_params.get("lang", ""))
+
+
 def choose_language(visit: Visit) -> Language:
     """Return the language of `?lang=`, else the one that the browser prefers."""
-    chosen = _TAGS.get(visit.query_params.get("lang", ""))
-    return chosen or preferred_language(visit.headers.get("accept-language", ""))
+    return find_choice(visit) or preferred_language(visit.headers.get("accept-language", ""))
 
 
 def show(

@@ -16,7 +16,16 @@ from timebank.domain.certificates import parse_number
 from timebank.domain.errors import NotFoundError
 from timebank.people.access import Action
 from timebank.service.certificates import check_number
-from timebank.web.pages import ASSETS, HEADERS, Visit, find_pool, find_root, show, show_refusal
+from timebank.web.pages import (
+    ASSETS,
+    HEADERS,
+    Visit,
+    find_choice,
+    find_pool,
+    find_root,
+    show,
+    show_refusal,
+)
 from timebank.web.words import SYMBOLS
 
 _FOR_A_DAY = "public, max-age=86400"
@@ -30,7 +39,9 @@ async def ask_for_number(request: Visit) -> Response[str] | Redirect:
     """Ask for the number of a certificate, or go to the page of the one that was typed."""
     number = request.query_params.get("number", "").strip()[:_LONGEST_NUMBER]
     if number:
+        chosen = find_choice(request)
         address = f"{find_root(request)}/certificates/{quote(number, safe='')}"
+        address += f"?lang={chosen.tag}" if chosen else ""
         return Redirect(address, status_code=303, headers=dict(HEADERS))
     return show(request, "certificate.html", status_word=None, certificate=None)
 

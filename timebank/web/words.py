@@ -46,6 +46,12 @@ _CERTIFICATE = {
         "請核對：紙上的編號、服務期間和服務時長應與下面完全一致。",
         "Compare: number, period and time on the paper must be just as below.",
     ),
+    "name_unproven": Words(
+        "本页不能证明纸上的姓名和内容：请核对证件，或查验 PDF 里的 certificate.json。",
+        "本頁不能證明紙上的姓名和內容：請核對證件，或查驗 PDF 裡的 certificate.json。",
+        "This page does not prove the name or the content on the paper: look at the holder's "
+        "document, or verify certificate.json in the PDF.",
+    ),
     "revoked": Words("已撤销", "已撤銷", "Revoked"),
     "revoked_text": Words(
         "出具单位已撤销这份证明，请不要采信。",
