@@ -38,11 +38,13 @@ async def list_suspicions(
     bank_id: int,
     since: date,
     *,
+    within: UUID | None = None,
     bounds: Bounds | None = None,
     limit: int = 50,
 ) -> list[Suspicion]:
     """Return up to `limit` for each reason since that local day, those with most service first.
 
+    Of a branch, if given: only what was served at activities and wishes of it and below counts.
     What was imported from a rota has no instants and is not asked about.
     """
     asked = bounds or Bounds()
@@ -66,7 +68,7 @@ async def list_suspicions(
     return [
         as_struct({**record, "reason": reason, "bound": bound[0]}, Suspicion)
         for reason, (query, bound) in questions.items()
-        for record in await connection.fetch(_QUERIES[query], bank_id, since, limit, *bound)
+        for record in await connection.fetch(_QUERIES[query], bank_id, since, limit, within, *bound)
     ]
 
 
