@@ -14,6 +14,7 @@ from tests.service.programme import (
     MAKER,
     OTHER_CHECKER,
     PEOPLE,
+    THIRD_CHECKER,
     Programme,
     at,
     new_person,
@@ -300,9 +301,34 @@ async def test_a_held_activity_earns_nothing_until_two_release_it(programme: Pro
     assert (await programme.wallets(person))[0] == 60
     assert await programme.run(list_held) == []
     with pytest.raises(NotFoundError):
-        await programme.run(release_activity, CHECKER, activity_id)
+        await programme.run(release_activity, THIRD_CHECKER, activity_id)
     with pytest.raises(NotFoundError):
         await programme.run(hold_activity, CHECKER, new_id(), Reason.NO_SPREAD)
+
+
+async def test_whoever_had_a_hand_in_it_does_not_release_it(programme: Programme) -> None:
+    """Who confirmed a record, and who let somebody in or out, though no record came of it yet."""
+    shift, guest, gate, door = (
+        await programme.make_shift(),
+        new_person(),
+        new_person(),
+        new_person(),
+    )
+    activity_id, about = shift.activity_id, {"shift_id": shift.shift_id, "person_id": guest}
+    await programme.run(check_in, gate, **about, now=shift.starts_at)
+    await programme.run(check_out, door, **about, now=shift.ends_at)
+    of_it = {"activity_id": activity_id, "shift_id": shift.shift_id, "wish_id": None}
+    record_id = await programme.record(new_person(), at("2026-01-02 09:00"), 60, **of_it)
+    await programme.confirm(record_id)
+    await programme.run(hold_activity, CHECKER, activity_id, Reason.NO_SPREAD)
+    for involved in (CHECKER, gate, door, guest):
+        with pytest.raises(SecondPersonNeededError):
+            await programme.run(release_activity, involved, activity_id)
+    await programme.run(release_activity, OTHER_CHECKER, activity_id)
+    with pytest.raises(SecondPersonNeededError):
+        await programme.run(release_activity, CHECKER, activity_id)
+    released = await programme.run(release_activity, THIRD_CHECKER, activity_id)
+    assert (released.proposed_by, released.released_by) == (OTHER_CHECKER, THIRD_CHECKER)
 
 
 async def test_holding_waits_for_an_award_under_way(programme: Programme) -> None:

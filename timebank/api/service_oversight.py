@@ -134,7 +134,8 @@ async def release_an_activity(
 ) -> Response[ActivityHold]:
     """Propose the release, or release what another proposed.
 
-    Neither made the activity, wrote a record of it, or has one.
+    Neither made the activity, wrote or decided a record of it or has one, was there, or let
+    somebody in or out.
     """
 
     async def work(connection: Connection) -> Deed[ActivityHold]:

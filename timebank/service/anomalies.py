@@ -97,7 +97,7 @@ async def release_activity(
     """Propose the release, or release what another proposed: its points can be spent again.
 
     NotFoundError if it is not held; SecondPersonNeededError for who proposed it, made the
-    activity, wrote one of its records or has one.
+    activity, wrote or decided one of its records or has one, was there, or let somebody in or out.
     """
     await connection.execute(_QUERIES["release_activity"], bank_id, activity_id, actor_id)
     return await get_hold(connection, bank_id, activity_id)
