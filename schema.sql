@@ -3833,8 +3833,14 @@ BEGIN
     PERFORM refuse('hold_released_by_another', p_actor::text)
     FROM activity WHERE (bank_id, activity_id, made_by) = (p_bank, p_activity, p_actor);
     PERFORM refuse('hold_released_by_another', record_id::text)
-    FROM service_record
-    WHERE bank_id = p_bank AND activity_id = p_activity AND p_actor IN (person_id, made_by)
+    FROM service_record JOIN shift USING (bank_id, shift_id)
+    WHERE bank_id = p_bank AND shift.activity_id = p_activity
+      AND p_actor IN (person_id, made_by, decided_by)
+    LIMIT 1;
+    PERFORM refuse('hold_released_by_another', attendance_id::text)
+    FROM attendance JOIN shift USING (bank_id, shift_id)
+    WHERE bank_id = p_bank AND activity_id = p_activity
+      AND p_actor IN (person_id, checked_in_by, checked_out_by)
     LIMIT 1;
     UPDATE activity_hold
     SET proposed_by = coalesce(proposed_by, p_actor),
@@ -3849,8 +3855,8 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION release_activity IS
-    'Proposes the release, or as a second person releases; neither made the activity, wrote a '
-    'record of it, or has one.';
+    'Proposes the release, or as a second person releases; neither made the activity, wrote or '
+    'decided a record of it or has one, was there, or let somebody in or out.';
 
 GRANT EXECUTE ON FUNCTION hold_activity, release_activity TO timebank_app;
 
