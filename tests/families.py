@@ -17,7 +17,7 @@ async def enlist(connection: Connection, bank_id: int, person_id: UUID) -> None:
     if await is_member(connection, bank_id, person_id):
         return
     await connection.execute(
-        "SELECT register_residents($1, ARRAY[$2::uuid], ARRAY[NULL], ARRAY[false], $3)",
+        "SELECT register_residents($1, ARRAY[$2::uuid], ARRAY[NULL], ARRAY[NULL::timestamptz], $3)",
         bank_id,
         person_id,
         STAFF,

@@ -108,8 +108,9 @@ async def test_neither_approver_is_of_the_merchant(counter: Counter) -> None:
     callers = [Caller(counter.api.http, token) for token in tokens]
     async with book.pool.acquire() as connection:
         await connection.execute(
-            "INSERT INTO resident (bank_id, resident_id, source_ref, confirmed_on, is_minor) "
-            "VALUES ($1, $2, 'youth', '2026-01-01', true)",
+            "INSERT INTO resident (bank_id, resident_id, source_ref, confirmed_on, is_minor, "
+            "minor_until) VALUES ($1, $2, 'youth', '2026-01-01', true, "
+            "clock_timestamp() + interval '1 day')",
             book.bank_id,
             youth,
         )
