@@ -111,7 +111,7 @@ class InvitationView(Struct, frozen=True):
 class ConfirmationBody(Struct, forbid_unknown_fields=True):
     """The number that was shown to who enrolled."""
 
-    staff_number: Annotated[str, Meta(pattern="^[0-9]{8}$", max_length=8)]
+    staff_number: Annotated[str, Meta(pattern="^[0-9]{8}" + END, max_length=8)]
 
 
 class EnrolmentBody(Struct, forbid_unknown_fields=True):
