@@ -5747,7 +5747,7 @@ CREATE TYPE attempt_outcome AS ENUM (
 
 CREATE TYPE endpoint_end AS ENUM (
     'merchant',  -- by itself
-    'staff',     -- and the merchant does not enable it again
+    'staff',     -- who alone enable it again
     'gone',      -- it answered 410
     'failing'    -- nothing was delivered for days
 );
@@ -5938,13 +5938,18 @@ BEGIN
         WHERE bank_id = p_bank AND merchant_id = p_merchant) >= 10 THEN
         PERFORM refuse('endpoints_are_few', 'a merchant has ten endpoints at most');
     END IF;
+    IF EXISTS (SELECT FROM webhook_endpoint WHERE bank_id = p_bank AND merchant_id = p_merchant
+                                              AND disabled_because = 'staff') THEN
+        PERFORM refuse('no_endpoint_is_stopped', 'staff disabled an endpoint of the merchant');
+    END IF;
     INSERT INTO webhook_endpoint (bank_id, endpoint_id, merchant_id, url, event_types, created_by)
     VALUES (p_bank, p_endpoint, p_merchant, p_url, p_types, p_actor);
     INSERT INTO webhook_secret (bank_id, endpoint_id, secret_id, sealed_secret)
     VALUES (p_bank, p_endpoint, p_secret, p_sealed);
 END $$;
 COMMENT ON FUNCTION open_endpoint IS
-    'A new endpoint, of ten at most; locks the merchant''s row, so that they take turns.';
+    'A new endpoint, of ten at most, and none while staff disabled one; locks the merchant''s row, '
+    'so that they take turns.';
 
 CREATE FUNCTION rotate_webhook_secret(
     p_bank integer, p_endpoint uuid, p_secret uuid, p_sealed bytea, p_overlap interval

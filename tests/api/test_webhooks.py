@@ -192,6 +192,38 @@ async def test_what_staff_disable_the_merchant_does_not_enable(counter: Counter)
     check_problem(await counter.system.post(f"{path}/replays", since), "webhook_disabled", 409)
 
 
+async def test_a_stop_by_staff_holds_for_every_way_to_be_told_until_staff_lift_it(
+    counter: Counter,
+) -> None:
+    stopped, other = await open_endpoint(counter), await open_endpoint(counter)
+    path, listed = (
+        f"/webhook-endpoints/{stopped['endpoint_id']}",
+        f"/merchants/{counter.market.merchant_id}/webhook-endpoints",
+    )
+    await counter.coordinator.post(f"{path}/disablement", {})
+    for answer in (
+        await counter.system.post(listed, BODY),
+        await counter.system.post(f"{path}/changes", {"url": BODY["url"]}),
+        await counter.system.post(
+            f"/webhook-endpoints/{other['endpoint_id']}/changes", {"url": "https://new.example/"}
+        ),
+    ):
+        check_problem(answer, "webhook_stopped", 409)
+    types = {"event_types": ["redemption.held"]}
+    assert (await counter.system.post(f"{path}/changes", types)).status_code == 201
+    lifted = await counter.coordinator.post(f"{path}/enablement", {})
+    assert (lifted.status_code, lifted.json()["disabled_at"]) == (201, None)
+    assert (await counter.system.post(f"{path}/changes", {"url": BODY["url"]})).status_code == 201
+    await open_endpoint(counter)
+
+
+async def test_staff_do_not_enable_what_the_merchant_disabled(counter: Counter) -> None:
+    path = f"/webhook-endpoints/{(await open_endpoint(counter))['endpoint_id']}"
+    await counter.system.post(f"{path}/disablement", {})
+    check_problem(await counter.coordinator.post(f"{path}/enablement", {}), "webhook_disabled", 409)
+    assert (await counter.system.post(f"{path}/enablement", {})).status_code == 201
+
+
 async def test_a_rotation_shows_a_new_secret_and_until_when_the_old_signs(
     counter: Counter,
 ) -> None:

@@ -2,7 +2,7 @@
 
 A secret is shown once. No answer that is stored holds one, nor a URL, which may hold one too: an
 endpoint that is answered again is without, and asking for a new secret takes no key. Staff see that
-there is an endpoint, and stop it.
+there is an endpoint, stop it, and lift the stop.
 """
 
 from typing import Any
@@ -148,7 +148,10 @@ async def disable_endpoint(
     data: JSONBody[EmptyBody],
     idempotency_key: IdempotencyKey,
 ) -> Response[EndpointView]:
-    """Tell nothing more there; what staff disable, the merchant cannot enable again."""
+    """Tell nothing more there; what staff disable, staff alone enable.
+
+    Until they do, the merchant opens no endpoint and changes no URL.
+    """
     is_own = request.user.role is Role.MERCHANT
 
     async def work(connection: Connection) -> Deed[EndpointView]:
@@ -162,7 +165,7 @@ async def disable_endpoint(
 
 @post(
     "/webhook-endpoints/{endpoint_id:uuid}/enablement",
-    opt={"action": Action.MANAGE_WEBHOOKS},
+    opt={"action": Action.ENABLE_WEBHOOK},
     operation_id="enable_webhook_endpoint",
 )
 async def enable_endpoint(
@@ -171,11 +174,16 @@ async def enable_endpoint(
     data: JSONBody[EmptyBody],
     idempotency_key: IdempotencyKey,
 ) -> Response[EndpointView]:
-    """Tell again, also what waits; what happened in between is told by a replay."""
+    """Tell again, also what waits; what happened in between is told by a replay.
+
+    Staff enable what staff disabled, and nothing that the merchant does not want told.
+    """
+    by_staff = request.user.role is not Role.MERCHANT
 
     async def work(connection: Connection) -> Deed[EndpointView]:
         await _reached(connection, request, endpoint_id)
-        await endpoints.enable_endpoint(connection, request.user.bank_id, endpoint_id)
+        bank_id = request.user.bank_id
+        await endpoints.enable_endpoint(connection, bank_id, endpoint_id, by_staff=by_staff)
         return await _deed(connection, request, endpoint_id)
 
     return await do_once(request, EndpointView, work)
