@@ -88,5 +88,8 @@ SELECT endpoint_id, event_id, type, occurred_at, data, url, sealed_secrets, atte
        tries, claim
 FROM claim_deliveries($1, $2, $3, $4);
 
+-- name: put_off_delivery
+SELECT put_off_delivery($1, $2, $3, $4, $5);
+
 -- name: finish_attempt
 SELECT finish_attempt($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
