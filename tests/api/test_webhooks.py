@@ -18,6 +18,7 @@ from timebank.people.parties import PartyKind, register_parties
 from timebank.people.seals import Seals
 from timebank.people.vault_keys import KeyRing
 from timebank.webhooks.delivery import Worker, deliver_due
+from timebank.webhooks.sending import Sender
 
 BODY = {"url": "https://till.example/hook?key=hidden", "event_types": ["redemption.captured"]}
 
@@ -125,6 +126,7 @@ async def test_no_answer_that_is_stored_holds_a_secret_or_a_url(counter: Counter
     [
         "http://till.example/",
         "https://inside.example/",  # is known to have an address inside
+        "https://unknown.example/",  # and nobody learns that it has none
         "https://10.0.0.7/",
         "https://localhost/",
         "https://ann:secret@till.example/",
@@ -144,8 +146,28 @@ async def test_a_url_inside_is_refused_when_it_is_named(counter: Counter, url: s
     check_problem(changed, "webhook_url_refused")
 
 
-async def test_a_name_that_is_not_known_yet_may_be_named(counter: Counter) -> None:
-    assert (await open_endpoint(counter, url="https://new.example/"))["host"] == "new.example"
+async def test_a_name_inside_is_told_as_one_that_is_unknown(counter: Counter) -> None:
+    """A merchant's attempts are no way to ask which names there are inside."""
+    path = f"/webhook-endpoints/{(await open_endpoint(counter))['endpoint_id']}"
+    told = []
+    for addresses in ([], [("10.0.0.7", 443)]):
+
+        async def resolve(
+            host: str, port: int, found: list[tuple[str, int]] = addresses
+        ) -> list[tuple[str, int]]:
+            return found
+
+        worker = Worker(
+            pool=counter.market.book.pool,
+            seals=Seals(KeyRing(key_file())),
+            sender=Sender(resolve=resolve),
+            retries=(),
+        )
+        ping = (await counter.system.post(f"{path}/pings", {})).json()["event_id"]
+        assert await deliver_due(worker, [counter.market.bank_id]) == 1
+        attempts = (await counter.system.get(f"{path}/events/{ping}/attempts")).json()["data"]
+        told += [(one["number"], one["outcome"], one["status"]) for one in attempts]
+    assert told == [(1, "address_refused", None)] * 2
 
 
 @pytest.mark.parametrize(
@@ -205,7 +227,7 @@ async def test_a_stop_by_staff_holds_for_every_way_to_be_told_until_staff_lift_i
         await counter.system.post(listed, BODY),
         await counter.system.post(f"{path}/changes", {"url": BODY["url"]}),
         await counter.system.post(
-            f"/webhook-endpoints/{other['endpoint_id']}/changes", {"url": "https://new.example/"}
+            f"/webhook-endpoints/{other['endpoint_id']}/changes", {"url": BODY["url"]}
         ),
     ):
         check_problem(answer, "webhook_stopped", 409)

@@ -119,9 +119,10 @@ async def test_a_name_with_any_address_inside_is_not_called(inside: str) -> None
             await check_public(URL, resolve)  # type: ignore[arg-type]
 
 
-async def test_a_name_that_is_unknown_may_be_named_and_is_not_called() -> None:
+async def test_a_name_that_is_unknown_is_refused_as_one_inside() -> None:
     _, resolve = resolving([])
-    await check_public(URL, resolve)  # type: ignore[arg-type]
+    with pytest.raises(WebhookUrlRefusedError):
+        await check_public(URL, resolve)  # type: ignore[arg-type]
     sender = Sender(resolve=resolve)  # type: ignore[arg-type]
     assert await sender.send(URL, {}, b"") == Sent(Outcome.NAME_UNKNOWN)
     assert await resolve_name("no-such-name.invalid", 443) == []

@@ -38,7 +38,7 @@ from timebank.api.wire_webhooks import (
 )
 from timebank.db import Connection, repeat_on_conflict, transaction
 from timebank.domain.errors import InvalidInputError
-from timebank.domain.webhooks import EndpointEnd, check_event_types, read_url
+from timebank.domain.webhooks import EndpointEnd, Outcome, check_event_types, read_url
 from timebank.people.access import Action, Principal, Role
 from timebank.people.seals import Seals
 from timebank.webhooks import endpoints, events
@@ -305,7 +305,7 @@ async def list_attempts(
         await _reached(connection, request, endpoint_id)
         await events.get_event(connection, bank_id, endpoint_id, event_id)
         found = await events.list_attempts(connection, bank_id, endpoint_id, event_id)
-    return AttemptList([msgspec.convert(one, AttemptView, from_attributes=True) for one in found])
+    return AttemptList([_attempt_view(one) for one in found])
 
 
 async def _check_url(request: Call, url: str) -> None:
@@ -345,6 +345,13 @@ def _view(endpoint: Endpoint) -> EndpointView:
         disabled_because=endpoint.disabled_because,
         previous_secret_until=endpoint.previous_until,
     )
+
+
+def _attempt_view(attempt: events.Attempt) -> AttemptView:
+    """Return the attempt, and not whether a name is unknown or leads inside."""
+    view = msgspec.convert(attempt, AttemptView, from_attributes=True)
+    is_unknown = attempt.outcome is Outcome.NAME_UNKNOWN
+    return replace(view, outcome=Outcome.ADDRESS_REFUSED) if is_unknown else view
 
 
 def _event_view(event: events.Event) -> EventView:

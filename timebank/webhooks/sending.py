@@ -63,10 +63,11 @@ async def resolve_name(host: str, port: int) -> list[Address]:
 async def check_public(url: str, resolve: Resolve = resolve_name) -> None:
     """Raise WebhookUrlRefusedError if the URL is none we call, or its name is not public now.
 
-    A name that is not known yet may pass: each delivery looks again.
+    A name that is unknown is refused as one inside is: nobody learns which names there are inside.
     """
     place = read_url(url)
-    if not all(is_public(address) for address, _ in await resolve(place.host, place.port)):
+    addresses = await resolve(place.host, place.port)
+    if not addresses or not all(is_public(address) for address, _ in addresses):
         raise WebhookUrlRefusedError
 
 
