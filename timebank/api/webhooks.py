@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from timebank.api.accounts import Cursor, Limit
 from timebank.api.call import Call, IdempotencyKey
-from timebank.api.cursors import make_cursor, read_cursor
+from timebank.api.cursors import cut_page, read_cursor
 from timebank.api.logins import NO_STORE
 from timebank.api.merchants import check_reaches_merchant
 from timebank.api.once import Deed, do_once, note_deed, once, was_answered
@@ -286,8 +286,9 @@ async def list_events(
         found = await events.list_events(
             connection, bank.bank_id, endpoint_id, before=before, limit=limit + 1
         )
-    page, more = found[:limit], len(found) > limit
-    next_cursor = make_cursor(bank.cursor_key, listed, str(page[-1].number)) if more else None
+    page, next_cursor, more = cut_page(
+        found, limit, bank.cursor_key, listed, lambda event: str(event.number)
+    )
     return EventPage([_event_view(event) for event in page], next_cursor, more)
 
 
