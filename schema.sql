@@ -1573,7 +1573,7 @@ GRANT EXECUTE ON FUNCTION list_branch_totals, list_branch_positions TO timebank_
 CREATE TYPE role AS ENUM (
     'resident',       -- 储户: own accounts, and those they guard or help
     'clerk',          -- a merchant's person at the counter
-    'merchant',       -- a merchant's own system
+    'merchant',       -- who runs a merchant (负责人), or its own system
     'coordinator',    -- 网格员 / 社区专干: the residents of a branch and below
     'auditor',        -- reads and proves, changes nothing
     'administrator',  -- people, roles and places; never posts
@@ -1605,6 +1605,19 @@ CREATE UNIQUE INDEX role_granted_once ON role_grant
     (bank_id, party_id, role, branch_id, merchant_id) NULLS NOT DISTINCT WHERE revoked_at IS NULL;
 CREATE INDEX role_grant_at_merchant ON role_grant (bank_id, merchant_id)
     WHERE revoked_at IS NULL AND merchant_id IS NOT NULL;
+
+CREATE FUNCTION check_role_grant() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NEW.branch_id IS DISTINCT FROM (SELECT root_id FROM bank WHERE bank_id = NEW.bank_id) THEN
+        PERFORM refuse('integrator_of_whole_bank', 'a system that posts reaches the whole bank');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_role_grant IS
+    'Nobody is told that a system posts for one branch: the policy does not hold it to that.';
+CREATE TRIGGER role_grant_of_integrator_is_lawful BEFORE INSERT ON role_grant FOR EACH ROW
+    WHEN (NEW.role = 'integrator') EXECUTE FUNCTION check_role_grant();
 
 CREATE TYPE session_method AS ENUM (
     'token',     -- issued by a command or as an API key
@@ -1766,7 +1779,9 @@ CREATE TABLE resident (
                               member_number::bigint % 97 = 1),
     is_minor      boolean NOT NULL DEFAULT false,
     age_looked_on date,
+    minor_until   timestamptz,
     PRIMARY KEY (bank_id, resident_id),
+    CONSTRAINT resident_minor_until_known CHECK (NOT is_minor OR minor_until IS NOT NULL),
     CONSTRAINT resident_source_ref_unique UNIQUE (bank_id, source_ref),
     CONSTRAINT resident_member_number_unique UNIQUE (bank_id, member_number)
 );
@@ -1777,7 +1792,10 @@ COMMENT ON COLUMN resident.member_number IS 'Random, with two check digits; null
 COMMENT ON COLUMN resident.is_minor IS
     'Was under 18 when last looked at: the rules for minors then ask the vault for the birthday.';
 COMMENT ON COLUMN resident.age_looked_on IS 'When a job last looked whether a minor still is one.';
-CREATE INDEX resident_minor ON resident (bank_id, resident_id) WHERE is_minor;
+COMMENT ON COLUMN resident.minor_until IS
+    'Until when it is known that a minor still is one: a few days after the last look, or the '
+    'midnight of the 18th birthday if that comes first. Nobody guards them from then on.';
+CREATE INDEX resident_minor ON resident (bank_id, minor_until) WHERE is_minor;
 
 CREATE TYPE membership_state AS ENUM (
     'applied',   -- -> approved, rejected, left
@@ -1905,22 +1923,41 @@ LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION has_consent IS 'Whether the last word of this kind was a consent.';
 
-CREATE FUNCTION is_guardian(p_bank integer, p_guardian uuid, p_minor uuid) RETURNS boolean
+CREATE FUNCTION is_known_minor(p_bank integer, p_resident uuid, p_at timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM resident WHERE (bank_id, resident_id) = (p_bank, p_resident)
+                   AND is_minor AND minor_until > p_at);
+$$;
+COMMENT ON FUNCTION is_known_minor IS
+    'Whether a resident was surely under 18 then: from the birthday on they are not, to the '
+    'second, and when nobody has looked for days it is not known.';
+
+CREATE FUNCTION is_guardian(
+    p_bank integer, p_guardian uuid, p_minor uuid, p_at timestamptz DEFAULT clock_timestamp()
+) RETURNS boolean LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
     SELECT EXISTS (SELECT FROM guardianship
                    WHERE bank_id = p_bank AND minor_id = p_minor AND guardian_id = p_guardian
-                     AND ended_at IS NULL);
+                     AND ended_at IS NULL)
+       AND is_known_minor(p_bank, p_minor, p_at);
 $$;
-COMMENT ON FUNCTION is_guardian IS 'Whether somebody is a minor''s guardian now.';
+COMMENT ON FUNCTION is_guardian IS
+    'Whether somebody is a minor''s guardian now, or at an instant to come if nothing ends it.';
 
-CREATE FUNCTION may_help(p_bank integer, p_helper uuid, p_resident uuid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+CREATE FUNCTION may_help(
+    p_bank integer, p_helper uuid, p_resident uuid, p_at timestamptz DEFAULT clock_timestamp()
+) RETURNS boolean LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
     SELECT EXISTS (SELECT FROM family_helper
                    WHERE bank_id = p_bank AND resident_id = p_resident AND helper_id = p_helper
-                     AND ended_at IS NULL AND expires_at > clock_timestamp())
-       AND has_consent(p_bank, p_resident, 'helper');
+                     AND ended_at IS NULL AND expires_at > p_at)
+       AND coalesce((SELECT given AND (by_id = p_resident
+                                       OR is_known_minor(p_bank, p_resident, p_at))
+                     FROM consent
+                     WHERE bank_id = p_bank AND party_id = p_resident AND kind = 'helper'
+                     ORDER BY recorded_at DESC, consent_id DESC LIMIT 1), false);
 $$;
-COMMENT ON FUNCTION may_help IS 'Whether somebody is a resident''s family helper now.';
+COMMENT ON FUNCTION may_help IS
+    'Whether somebody is a resident''s family helper now (or at an instant, as is_guardian). What '
+    'a guardian consented to ends with the minority.';
 
 CREATE FUNCTION check_person(p_bank integer, p_party uuid) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
@@ -2048,22 +2085,23 @@ CREATE TRIGGER family_helper_is_lawful BEFORE INSERT ON family_helper
     FOR EACH ROW EXECUTE FUNCTION check_helper();
 
 CREATE FUNCTION register_residents(
-    p_bank integer, p_residents uuid[], p_numbers text[], p_minor boolean[], p_actor uuid
+    p_bank integer, p_residents uuid[], p_numbers text[], p_minor_until timestamptz[],
+    p_actor uuid
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
-    INSERT INTO resident (bank_id, resident_id, member_number, is_minor)
-    SELECT p_bank, id, number, minor
-    FROM unnest(p_residents, p_numbers, p_minor) AS r(id, number, minor)
+    INSERT INTO resident (bank_id, resident_id, member_number, is_minor, minor_until)
+    SELECT p_bank, id, number, until IS NOT NULL, until
+    FROM unnest(p_residents, p_numbers, p_minor_until) AS r(id, number, until)
     ORDER BY id
     ON CONFLICT (bank_id, resident_id) DO UPDATE
     SET member_number = coalesce(resident.member_number, EXCLUDED.member_number),
-        is_minor = EXCLUDED.is_minor;
+        is_minor = EXCLUDED.is_minor, minor_until = EXCLUDED.minor_until;
     INSERT INTO membership (bank_id, resident_id, state, actor_id)
     SELECT p_bank, id, 'applied', p_actor FROM unnest(p_residents) AS id ORDER BY id;
 END $$;
 COMMENT ON FUNCTION register_residents IS
-    'Residents who apply for membership. One known by a pseudonym, or who comes back, keeps id, '
-    'accounts and number.';
+    'Residents who apply for membership; p_minor_until is null for adults. One known by a '
+    'pseudonym, or who comes back, keeps id, accounts and number.';
 
 CREATE FUNCTION lock_resident(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -2078,16 +2116,24 @@ LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
         SELECT resident_id FROM resident
         WHERE bank_id = p_bank AND is_minor
           AND (age_looked_on IS NULL OR age_looked_on < p_today)
-        ORDER BY resident_id LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED)
+        ORDER BY minor_until LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED)
     RETURNING resident_id;
 $$;
 COMMENT ON FUNCTION claim_minors IS
-    'Minors at whose birthday nobody looked today; from now on somebody has. Locks their rows.';
+    'Minors at whose birthday nobody looked today; from now on somebody has. First those of whom '
+    'it is known for the shortest time: whose birthday it is. Locks their rows.';
+
+CREATE FUNCTION prolong_minority(p_bank integer, p_resident uuid, p_until timestamptz)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+    UPDATE resident SET minor_until = p_until
+    WHERE bank_id = p_bank AND resident_id = p_resident AND is_minor;
+$$;
+COMMENT ON FUNCTION prolong_minority IS 'Until when a minor is known to be one, after a look.';
 
 CREATE FUNCTION end_minority(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
-    UPDATE resident SET is_minor = false
+    UPDATE resident SET is_minor = false, minor_until = NULL
     WHERE bank_id = p_bank AND resident_id = p_resident AND is_minor;
     UPDATE guardianship SET ended_at = clock_timestamp()
     WHERE bank_id = p_bank AND minor_id = p_resident AND ended_at IS NULL;
@@ -2178,10 +2224,10 @@ GRANT INSERT ON resident, membership, guardianship, consent, minor_cap, family_h
     TO timebank_app;
 GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
 GRANT EXECUTE ON FUNCTION
-    find_membership, has_consent, is_guardian, may_help, check_person
+    find_membership, has_consent, is_known_minor, is_guardian, may_help, check_person
     TO timebank_app, timebank_auditor;
-GRANT EXECUTE ON FUNCTION register_residents, lock_resident, claim_minors, end_minority,
-    issue_card, revoke_card, hold_card
+GRANT EXECUTE ON FUNCTION register_residents, lock_resident, claim_minors, prolong_minority,
+    end_minority, issue_card, revoke_card, hold_card
     TO timebank_app;
 
 
@@ -2442,12 +2488,19 @@ CREATE TABLE staff_login (
     sealed_secret  bytea       NOT NULL,
     last_step      bigint      NOT NULL,
     enrolled_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    invited_by     uuid        NOT NULL,
+    confirmed_by   uuid,
     PRIMARY KEY (bank_id, party_id),
-    CONSTRAINT staff_number_unique UNIQUE (bank_id, staff_number)
+    CONSTRAINT staff_number_unique UNIQUE (bank_id, staff_number),
+    CONSTRAINT enrolment_confirmed_by_another CHECK (
+        confirmed_by NOT IN (party_id, invited_by))
 );
 COMMENT ON TABLE staff_login IS
     'Who logs in by password: a random number (工号) for a name, and the sealed second factor.';
 COMMENT ON COLUMN staff_login.last_step IS 'The last time step that counted; no earlier one will.';
+COMMENT ON COLUMN staff_login.confirmed_by IS
+    'Who heard the number from its person: another than invited them, who could have enrolled in '
+    'their place (see check_session); null again after a new enrolment.';
 
 CREATE TABLE login_failure (
     bank_id         integer        NOT NULL,
@@ -2611,11 +2664,12 @@ BEGIN
     END IF;
     UPDATE enrolment SET used_at = clock_timestamp()
     WHERE bank_id = p_bank AND party_id = spent.party_id AND used_at IS NULL;
-    INSERT INTO staff_login AS s
-    VALUES (p_bank, spent.party_id, p_staff_number, spent.sealed_secret, p_step)
+    INSERT INTO staff_login AS s (bank_id, party_id, staff_number, sealed_secret, last_step,
+                                  invited_by)
+    VALUES (p_bank, spent.party_id, p_staff_number, spent.sealed_secret, p_step, spent.invited_by)
     ON CONFLICT (bank_id, party_id) DO UPDATE
     SET sealed_secret = excluded.sealed_secret, last_step = excluded.last_step,
-        enrolled_at = clock_timestamp()
+        enrolled_at = clock_timestamp(), invited_by = excluded.invited_by, confirmed_by = NULL
     RETURNING s.staff_number INTO number;
     INSERT INTO login_secret
     VALUES (p_bank, spent.party_id, 'password', p_sealed_hash, spent.party_id)
@@ -2627,33 +2681,82 @@ COMMENT ON FUNCTION complete_enrolment IS
     'Spends an invitation (and all others of that person) and puts password and second factor in '
     'force. Returns the staff number, the earlier one where there is one; null if it was spent.';
 
+CREATE FUNCTION confirm_enrolment(p_bank integer, p_party uuid, p_by uuid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    UPDATE staff_login SET confirmed_by = p_by
+    WHERE bank_id = p_bank AND party_id = p_party AND confirmed_by IS NULL;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION confirm_enrolment IS
+    'Lets a merchant''s person log in from now on; false if they may, or were never enrolled.';
+
+CREATE FUNCTION check_session() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM staff_login s
+               WHERE s.bank_id = NEW.bank_id AND s.party_id = NEW.party_id
+                 AND confirmed_by IS NULL
+                 AND (NEW.role IN ('clerk', 'merchant')
+                      OR EXISTS (SELECT FROM party p
+                                 WHERE (p.bank_id, p.party_id) = (s.bank_id, s.invited_by)))) THEN
+        PERFORM refuse('enrolment_is_confirmed', 'nobody else has seen who enrolled');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_session IS
+    'Whom a person invited logs in once another has confirmed who enrolled, a merchant''s people '
+    'always; by command, the operator of the machine invites staff alone.';
+CREATE TRIGGER session_by_password_is_lawful BEFORE INSERT ON session FOR EACH ROW
+    WHEN (NEW.method = 'password') EXECUTE FUNCTION check_session();
+
+CREATE FUNCTION check_api_key() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM role_grant s
+    JOIN role_grant m ON m.bank_id = s.bank_id AND m.merchant_id = s.merchant_id
+        AND m.role = 'merchant' AND m.revoked_at IS NULL AND m.party_id = NEW.issued_by
+    JOIN party p ON p.bank_id = m.bank_id AND p.party_id = m.party_id AND p.kind = 'person'
+    WHERE s.bank_id = NEW.bank_id AND s.grant_id = NEW.grant_id AND s.role = 'merchant'
+      AND s.revoked_at IS NULL
+    FOR SHARE OF s, m;
+    IF NOT FOUND OR EXISTS (
+            SELECT FROM role_grant WHERE bank_id = NEW.bank_id AND party_id = NEW.issued_by
+            AND role IN ('coordinator', 'auditor', 'administrator') AND revoked_at IS NULL) THEN
+        PERFORM refuse('api_key_issued_by_its_merchant', 'whoever issues a key has seen it');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_api_key IS
+    'A key redeems, and who issues it holds it: so that is a person of the same merchant, and '
+    'nobody who works for the programme as well. Locks both grants for share.';
+CREATE TRIGGER api_key_is_lawful BEFORE INSERT ON api_key
+    FOR EACH ROW EXECUTE FUNCTION check_api_key();
+
 CREATE FUNCTION rotate_api_key(
     p_bank integer, p_key uuid, p_session uuid, p_asking uuid, p_overlap interval
 ) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 DECLARE
     key api_key;
-    kept uuid;
 BEGIN
     SELECT * INTO key FROM api_key
     WHERE bank_id = p_bank AND api_key_id = p_key AND revoked_at IS NULL FOR UPDATE;
-    IF NOT FOUND THEN
+    IF NOT FOUND OR key.previous_session_id = p_asking THEN
         RETURN false;
     END IF;
-    kept := CASE WHEN key.previous_session_id = p_asking THEN p_asking ELSE key.session_id END;
     UPDATE session SET expires_at = least(expires_at, clock_timestamp() + p_overlap)
-    WHERE bank_id = p_bank AND session_id = kept AND revoked_at IS NULL;
+    WHERE bank_id = p_bank AND session_id = key.session_id AND revoked_at IS NULL;
     UPDATE session SET revoked_at = clock_timestamp()
-    WHERE bank_id = p_bank AND session_id IN (key.session_id, key.previous_session_id)
-      AND session_id <> kept AND revoked_at IS NULL;
-    UPDATE api_key SET session_id = p_session, previous_session_id = kept,
+    WHERE bank_id = p_bank AND session_id = key.previous_session_id AND revoked_at IS NULL;
+    UPDATE api_key SET session_id = p_session, previous_session_id = key.session_id,
                        rotated_at = clock_timestamp()
     WHERE bank_id = p_bank AND api_key_id = p_key;
     RETURN true;
 END $$;
 COMMENT ON FUNCTION rotate_api_key IS
     'Puts a new session in the place of a key''s newest, which counts for p_overlap more; with the '
-    'new one there are two. Asked for by the older of two (the answer with the newer was lost), '
-    'that one is kept and the newer ends.';
+    'new one there are two. False, and nothing is done, for a key that is none any more and for '
+    'the older of two: one that leaked makes no new ones.';
 
 SELECT make_sealed('login_secret', 'sealed_hash',
                    $$format('timebank login|%s|%s|%s', bank_id, party_id, kind)$$),
@@ -2671,7 +2774,7 @@ GRANT UPDATE (revoked_at) ON api_key TO timebank_app;
 GRANT DELETE ON login_failure TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     charge_login, issue_one_time_code, set_secret, use_one_time_code, use_time_step,
-    complete_enrolment, rotate_api_key TO timebank_app;
+    complete_enrolment, confirm_enrolment, rotate_api_key TO timebank_app;
 
 
 -- ── Counter: how often somebody may ask ─────────────────────────────────────────────────────────
@@ -3730,8 +3833,14 @@ BEGIN
     PERFORM refuse('hold_released_by_another', p_actor::text)
     FROM activity WHERE (bank_id, activity_id, made_by) = (p_bank, p_activity, p_actor);
     PERFORM refuse('hold_released_by_another', record_id::text)
-    FROM service_record
-    WHERE bank_id = p_bank AND activity_id = p_activity AND p_actor IN (person_id, made_by)
+    FROM service_record JOIN shift USING (bank_id, shift_id)
+    WHERE bank_id = p_bank AND shift.activity_id = p_activity
+      AND p_actor IN (person_id, made_by, decided_by)
+    LIMIT 1;
+    PERFORM refuse('hold_released_by_another', attendance_id::text)
+    FROM attendance JOIN shift USING (bank_id, shift_id)
+    WHERE bank_id = p_bank AND activity_id = p_activity
+      AND p_actor IN (person_id, checked_in_by, checked_out_by)
     LIMIT 1;
     UPDATE activity_hold
     SET proposed_by = coalesce(proposed_by, p_actor),
@@ -3746,8 +3855,8 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION release_activity IS
-    'Proposes the release, or as a second person releases; neither made the activity, wrote a '
-    'record of it, or has one.';
+    'Proposes the release, or as a second person releases; neither made the activity, wrote or '
+    'decided a record of it or has one, was there, or let somebody in or out.';
 
 GRANT EXECUTE ON FUNCTION hold_activity, release_activity TO timebank_app;
 
@@ -5698,13 +5807,46 @@ LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION list_persons_behind IS
     'Whom it serves now if something is done to what a party owns: the party, a family''s members, '
-    'who works for a merchant, and the guardians of all these.';
+    'who works for a merchant, and the guardians of all these, also one whose part has just ended: '
+    'this keeps people from deciding, and lets nobody in.';
 
 GRANT EXECUTE ON FUNCTION list_persons_behind TO timebank_app;
 GRANT INSERT ON family_member, family_invitation, saturation_rule TO timebank_app;
 GRANT UPDATE (used_by, used_at) ON family_invitation TO timebank_app;
 GRANT UPDATE (left_at) ON family_member TO timebank_app;
 GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
+
+
+-- ── Labels: what everybody reads holds no number of a person ────────────────────────────────────
+
+CREATE FUNCTION holds_persons_number(p_text text) RETURNS boolean LANGUAGE sql IMMUTABLE
+SET search_path = timebank, pg_temp AS $$
+    SELECT plain ~ '(^|[^0-9])((\+|00)?86[ -]?)?1[3-9]([ .·-]?[0-9]){9}($|[^0-9])'
+        OR plain ~ ('(^|[^0-9])[1-9][0-9]{5} ?(18|19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]'
+                    '|3[01]) ?[0-9]{3}[0-9Xx]($|[^0-9])')
+        OR plain ~ ('(^|[^0-9])[1-9][0-9]{7}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])[0-9]{3}'
+                    '($|[^0-9])')
+    FROM translate(p_text, '０１２３４５６７８９Ｘｘ－　', '0123456789Xx- ') AS plain;
+$$;
+COMMENT ON FUNCTION holds_persons_number IS
+    'Whether a text holds what looks like a mobile number (11 digits from 13 to 19, apart or '
+    'together) or a resident identity number of 18 or 15 digits, in full width or not.';
+
+DO $$
+DECLARE
+    label text[];
+BEGIN
+    FOREACH label SLICE 1 IN ARRAY ARRAY[
+        ['bank', 'name'], ['community_type', 'name'], ['branch', 'name'],
+        ['service_point', 'name'], ['category', 'name'], ['activity', 'title'],
+        ['wish', 'title'], ['honour_title', 'name'], ['merchant', 'name'],
+        ['agreement', 'reference'], ['shop', 'name'], ['offer', 'title']] LOOP
+        EXECUTE format('ALTER TABLE timebank.%I ADD CONSTRAINT label_holds_no_persons_number '
+            'CHECK (NOT timebank.holds_persons_number(%I))', label[1], label[2]);
+    END LOOP;
+END $$;
+
+GRANT EXECUTE ON FUNCTION holds_persons_number TO timebank_app, timebank_auditor;
 
 
 -- ── Webhooks ────────────────────────────────────────────────────────────────────────────────────

@@ -27,6 +27,7 @@ from timebank.domain.errors import (
     CommunityTypeError,
     ConsentMissingError,
     DatabaseUnavailableError,
+    EnrolmentNotConfirmedError,
     ExpiryRuleExistsError,
     ExpiryRuleTooEarlyError,
     ForbiddenError,
@@ -37,6 +38,7 @@ from timebank.domain.errors import (
     NotFoundError,
     OutcomeUnknownError,
     OverloadedError,
+    PersonsNumberError,
     RetentionRunsError,
     SchemaMismatchError,
     SecondPersonNeededError,
@@ -82,9 +84,12 @@ Pool: TypeAlias = Any
 T = TypeVar("T")
 
 _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
+    "api_key_issued_by_its_merchant": ForbiddenError,
     "card_and_pin_by_two": SecondPersonNeededError,
     "card_is_of_member": NotAMemberError,
     "consent_by_self_or_guardian": GuardianNeededError,
+    "enrolment_confirmed_by_another": SecondPersonNeededError,
+    "enrolment_is_confirmed": EnrolmentNotConfirmedError,
     "guardian_is_adult_of_minor": GuardianNeededError,
     "guardian_is_another": GuardianNeededError,
     "guardian_named_by_another": SecondPersonNeededError,
@@ -93,6 +98,8 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "helper_named_by_another": SecondPersonNeededError,
     "witness_is_no_kin": SecondPersonNeededError,
     "helper_is_consented_to": ConsentMissingError,
+    "label_holds_no_persons_number": PersonsNumberError,
+    "integrator_of_whole_bank": ForbiddenError,
     "membership_decided_by_another": SecondPersonNeededError,
     "membership_is_consented_to": ConsentMissingError,
     "membership_step_is_lawful": MembershipRefusedError,

@@ -46,28 +46,33 @@ async def _close_forgotten_attendances(pool: Pool, open_ring: OpenRing, bank: Ba
 
 
 async def _end_minorities(pool: Pool, open_ring: OpenRing, bank: Bank) -> int:
-    """Ask the vault for each minor's birthday, once a day; a guardian's part ends with it."""
+    """Ask the vault for each minor's birthday, once a day: who is none acts for themselves.
+
+    Guardians are out at the midnight of that day without it, and after some days without a look.
+    """
     try:
         ring = open_ring()
     except TimebankError:  # no key, no vault: nobody's birthday is there to be read
         return 0
     today, ended = local_today(bank), 0
-    async with transaction(pool) as connection:
-        minors = await claim_minors(connection, bank.bank_id, today, MINORS_AT_ONCE)
     access = Access(
         bank_id=bank.bank_id,
         reader_id=OPERATOR_ID,
         purpose=Purpose.AGE_RULE,
         request_id="end_minorities",
     )
-    for resident_id in minors:
-        try:
-            band = await find_age_band(pool, ring, access, resident_id, today)
-        except TimebankError as error:  # such as one whose data are frozen: the others' turn
-            log.warning("age_not_found", bank_id=bank.bank_id, error=type(error).__name__)
-        else:
-            ended += band is AgeBand.ADULT
-    return ended
+    while True:
+        async with transaction(pool) as connection:
+            minors = await claim_minors(connection, bank.bank_id, today, MINORS_AT_ONCE)
+        for resident_id in minors:
+            try:
+                band = await find_age_band(pool, ring, access, resident_id, today, zone=bank.zone)
+            except TimebankError as error:  # such as one whose data are frozen: the others' turn
+                log.warning("age_not_found", bank_id=bank.bank_id, error=type(error).__name__)
+            else:
+                ended += band is AgeBand.ADULT
+        if not minors:
+            return ended
 
 
 async def _forget_webhook_events(pool: Pool, open_ring: OpenRing, bank: Bank) -> int:

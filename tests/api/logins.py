@@ -17,7 +17,7 @@ from timebank.ledger.ids import new_id
 from timebank.people.access import Role
 from timebank.people.cards import issue_card
 from timebank.people.grants import OPERATOR_ID, grant_role
-from timebank.people.login.enrolments import invite
+from timebank.people.login.enrolments import confirm, invite
 from timebank.people.parties import PartyKind, register_parties
 
 PIN = "492716"
@@ -112,6 +112,9 @@ class Door:
         )
         assert answer.status_code == 201, answer.text
         found = Member(self, person, answer.json()["staff_number"], secret)
+        if merchant_id:
+            async with self.book.pool.acquire() as connection:
+                await confirm(connection, self.book.bank_id, person, new_id())
         await found.forget_steps()
         return found
 

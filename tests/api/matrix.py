@@ -64,6 +64,7 @@ LEDGER = [
 
 PROPOSING = {Role.COORDINATOR: "branch"}
 ADMINISTERING = {Role.ADMINISTRATOR: "bank"}
+RUNNING_A_MERCHANT = {Role.MERCHANT: "own"}
 SEEING_PROPOSALS = {**PROPOSING, **ADMINISTERING, Role.AUDITOR: "bank"}
 
 FOUR_EYES = [
@@ -158,22 +159,43 @@ LOGIN = [
     ),
     Row(
         "POST /credentials/password",  # nobody here was enrolled, so nobody has one to change
-        dict.fromkeys([Role.CLERK, Role.COORDINATOR, Role.AUDITOR, Role.ADMINISTRATOR], "none"),
+        dict.fromkeys(
+            [
+                Role.CLERK,
+                Role.MERCHANT,
+                Role.COORDINATOR,
+                Role.AUDITOR,
+                Role.ADMINISTRATOR,
+            ],
+            "none",
+        ),
         {"old_password": "x", "new_password": "y"},
     ),
     Row(
-        "POST /api-keys",
-        ADMINISTERING,
-        {"grant_id": "$system_grant_id", "scopes": ["read_session"], "days": 1},
+        "POST /invitations",
+        {Role.COORDINATOR: "branch", **ADMINISTERING},
+        {"party_id": "$clerk_id"},
         ok=201,
     ),
     Row(
-        "POST /api-keys/{api_key_id:uuid}/rotation",
-        {**ADMINISTERING, Role.MERCHANT: "none"},  # a key changes itself and no other
-        {},
+        "POST /enrolments/confirmation",  # nobody here was enrolled; see test_invitations
+        dict.fromkeys([Role.COORDINATOR, Role.ADMINISTRATOR], "none"),
+        {"staff_number": "40718263"},
+    ),
+    Row("POST /systems", dict.fromkeys(ADMINISTERING, "any"), {}, ok=201),
+    Row(
+        "GET /api-keys",
+        dict.fromkeys([Role.ADMINISTRATOR, Role.AUDITOR, Role.MERCHANT], "any"),
+    ),
+    # Whoever issues a key could redeem with it: administrators only look and revoke.
+    Row(
+        "POST /api-keys",
+        RUNNING_A_MERCHANT,
+        {"grant_id": "$system_grant_id", "scopes": ["read_session"], "days": 1},
         ok=201,
     ),
-    Row("DELETE /api-keys/{api_key_id:uuid}", ADMINISTERING, ok=204),
+    Row("POST /api-keys/{api_key_id:uuid}/rotation", RUNNING_A_MERCHANT, {}, ok=201),
+    Row("DELETE /api-keys/{api_key_id:uuid}", {**ADMINISTERING, **RUNNING_A_MERCHANT}, ok=204),
 ]
 
 ROWS: Sequence[Row] = [

@@ -17,7 +17,9 @@ SEEING: Mapping[Role, str] = {**AT_DESK, **ADMINISTERING, Role.AUDITOR: "bank"}
 ONESELF: Mapping[Role, str] = {
     Role.RESIDENT: "any",
     # Nobody here was registered with personal data of their own.
-    **dict.fromkeys([Role.CLERK, Role.COORDINATOR, Role.AUDITOR, Role.ADMINISTRATOR], "none"),
+    **dict.fromkeys(
+        [Role.CLERK, Role.MERCHANT, Role.COORDINATOR, Role.AUDITOR, Role.ADMINISTRATOR], "none"
+    ),
 }
 
 REGISTRATION = [
@@ -50,6 +52,13 @@ REGISTRATION = [
         {"decision": "approved"},
         ok=201,
         made={"resident_id": "applicant_id"},
+    ),
+    Row(
+        "POST /persons/{person_id:uuid}/application",
+        AT_DESK,
+        {"consents": ["membership"], "paper": "$registration_paper"},
+        ok=201,
+        made={"person_id": "former_id"},
     ),
     Row("POST /residents/{resident_id:uuid}/leave", {**AT_DESK, **OWN}, {}, ok=201),
     Row("GET /residents/{resident_id:uuid}/consents", {**AT_DESK, **OWN}),

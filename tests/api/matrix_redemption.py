@@ -157,6 +157,7 @@ PUBLIC_SLIPS = {"GET /api/v1/slip-keys/{bank:str}"}
 
 OVERSIGHT = [
     Row("GET /caps", dict.fromkeys(OVERSEEING, "any")),
+    Row("GET /minor-cap", dict.fromkeys(OVERSEEING, "any")),
     Row("GET /anomalies", dict.fromkeys(OVERSEEING, "any")),
 ]
 

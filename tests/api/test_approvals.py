@@ -1,6 +1,7 @@
 """Four eyes over HTTP: a deed needs two persons, neither of them served, and is done once."""
 
 import asyncio
+import json
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -350,3 +351,49 @@ async def test_a_pool_of_hours_can_be_given_from_too(api: Api) -> None:
     answer = await decided(checker, await proposed(maker, {"deed": "pool_transfer", **give}))
     assert answer.status_code == 200
     assert await api.book.balance(wallet) == 60
+
+
+async def test_a_list_of_people_is_approved_by_command_only(api: Api) -> None:
+    """Here nobody shows the list; what is proposed can be seen, and rejected."""
+    maker, checker = [await person(api, Role.ADMINISTRATOR) for _ in range(2)]
+    coordinator = await person(api, Role.COORDINATOR)
+    local = await person(api, Role.COORDINATOR, await open_branch(api.book))
+    content = {"deed": "people_import", "file": "0" * 64, "rows": 2}
+    content |= {"known": 0, "registered": 2, "minors": 0}
+    check_problem(await maker.caller.post("/approvals", content), "invalid_input", 400)
+    async with api.book.pool.acquire() as connection:
+        made = await propose(
+            connection,
+            api.book.bank_id,
+            deed="people_import",
+            content=json.dumps(content).encode(),
+            branch_id=api.book.bank.root_id,
+            maker_id=maker.party_id,
+            beneficiaries=[],
+        )
+    [proposal] = (await checker.caller.get("/approvals")).json()["data"]
+    assert proposal["content"] == content
+    check_problem(await decided(checker, proposal), "invalid_input", 400)
+    check_problem(await decided(local, proposal), "not_found", 404)
+    rejected = await decided(coordinator, proposal, decision="rejected")
+    assert (rejected.status_code, rejected.json()["state"]) == (200, "rejected")
+    assert made.approval_id == UUID(proposal["approval_id"])
+
+
+async def test_a_repeated_proposal_is_answered_whatever_became_of_it(api: Api) -> None:
+    """What was proposed is done, or out of reach now: the same request has the same answer."""
+    here, there = [await open_branch(api.book) for _ in range(2)]
+    maker = await person(api, Role.COORDINATOR, here)
+    resident = await api.resident()
+    await place(api.book, resident.resident_id, here)
+    award = {"deed": "award", "account_id": str(resident.wallet), "points": 1}
+    first = await maker.caller.post("/approvals", award, key="proposal-1")
+    assert first.status_code == 201
+    await place(api.book, resident.resident_id, there)
+    again = await maker.caller.post("/approvals", award, key="proposal-2")
+    check_problem(again, "not_found")
+    repeated = await maker.caller.post("/approvals", award, key="proposal-1")
+    assert (repeated.status_code, repeated.json()) == (201, first.json())
+    assert repeated.headers["idempotent-replayed"] == "true"
+    other = await maker.caller.post("/approvals", {**award, "points": 2}, key="proposal-1")
+    check_problem(other, "idempotency_key_reused")

@@ -258,3 +258,13 @@ async def test_the_future_is_not_told(api: Api, path: str) -> None:
     later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     check_problem(await api.auditor.get(url, as_of=later), "as_of_in_future")
     check_only_fault(await api.auditor.get(url, as_of="yesterday"), "as_of")
+
+
+async def test_a_name_that_holds_a_telephone_is_refused(api: Api) -> None:
+    """Everybody reads it; the refusal says what to do, and does not say the number again."""
+    admin = await caller(api, Role.ADMINISTRATOR)
+    body = {"parent_id": str(api.book.bank.root_id), "code": "new", "name": "老王 138 0013 8000"}
+    answer = await admin.post("/branches", body)
+    check_problem(answer, "persons_number", 422)
+    assert "8000" not in answer.text
+    assert (await admin.post("/branches", {**body, "name": "老城街道 2026"})).status_code == 201

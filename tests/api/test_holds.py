@@ -310,7 +310,9 @@ async def test_who_has_come_of_age_has_no_guardian_any_more(door: Door) -> None:
     grown_id = await desk.member(person(born_on))
     async with desk.at() as connection:
         await door.admin.execute(
-            "UPDATE resident SET is_minor = true WHERE resident_id = $1", grown_id
+            "UPDATE resident SET is_minor = true, minor_until = $2 WHERE resident_id = $1",
+            grown_id,
+            datetime.now(UTC) + timedelta(days=1),
         )
         await name_guardian(connection, desk.bank_id, grown_id, guardian_id, named_by=desk.clerk)
     guardian = Caller(api.http, await token_for(api.book, Role.RESIDENT, guardian_id))

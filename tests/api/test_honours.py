@@ -116,6 +116,14 @@ async def test_one_nominates_another_decides_about_a_third(api: Api) -> None:
     assert withdrawn["status"] == "withdrawn"
 
 
+async def test_a_branch_opens_no_title_for_the_whole_bank(api: Api) -> None:
+    token = await token_for(api.book, Role.ADMINISTRATOR, branch_id=await open_branch(api.book))
+    admin = Caller(api.http, token)
+    for path in ("/honour-titles", "/categories"):
+        check_problem(await admin.post(path, {"code": "model", "name": "榜样"}), "not_found")
+    assert (await admin.get("/honour-titles")).json() == {"data": []}
+
+
 async def test_honours_are_listed_page_by_page_within_reach(api: Api) -> None:
     here = await open_branch(api.book)
     admin = (await administrators(api))[0].caller

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.client import Api, Caller, check_problem
+from tests.api.client import Api, check_problem
 from tests.api.logins import ORIGIN, PASSWORD, PIN, WRONG_PIN, Door, set_cookie
 from tests.api.service import Service, serving
-from tests.api.test_enrolments import system_grant
+from tests.api.test_api_keys import Merchant
 from timebank.embedded import Server
 
 
@@ -59,8 +59,7 @@ async def use_all_secrets(door: Door, origin: dict[str, str]) -> dict[str, str]:
     await member.log_in(password={PASSWORD: PASSWORD})
     _, invitation = await door.invited()
     secret = (await door.post("/enrolments", code=invitation)).json()["secret"]
-    grant = {"grant_id": str(await system_grant(door)), "scopes": ["read_session"]}
-    answer = await (await administrator(door)).post("/api-keys", grant)
+    _, system = await (await Merchant.open(door)).new_key()
     return {
         "card": holder.card,
         "one-time code": code,
@@ -74,16 +73,8 @@ async def use_all_secrets(door: Door, origin: dict[str, str]) -> dict[str, str]:
         "token by code": str(resident.token),
         "token by cookie": cookie,
         "token of staff": str(token),
-        "token of a system": answer.json()["token"],
+        "token of a system": str(system.token),
     }
-
-
-async def administrator(door: Door) -> Caller:
-    member = await door.member()
-    await door.admin.execute(
-        "UPDATE role_grant SET role = 'administrator' WHERE party_id = $1", member.party_id
-    )
-    return door.caller(await member.log_in())
 
 
 def stands_in(secret: str, text: str) -> bool:

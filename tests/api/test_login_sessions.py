@@ -1,10 +1,12 @@
 """Sessions of pages and programs: cookies, other sites, fixation, logging out."""
 
+import secrets
+
 import httpx
 import pytest
 
 from tests.api.client import V1, Caller, check_problem, new_key
-from tests.api.logins import COOKIE, ORIGIN, PASSWORD, PIN, CardHolder, Door, set_cookie
+from tests.api.logins import COOKIE, ORIGIN, PASSWORD, PIN, WRONG_PIN, CardHolder, Door, set_cookie
 
 
 async def cookie_of(holder: CardHolder) -> dict[str, str]:
@@ -286,3 +288,23 @@ async def test_a_key_in_the_header_is_no_harm_where_none_is_needed(door: Door) -
         assert (await mine.post("/credentials/pin", {"pin": pin}, key=key)).status_code == 204
     used = await door.admin.fetchval("SELECT count(*) FROM request WHERE key = $1", key)
     assert used == 0
+
+
+async def test_a_failed_login_names_the_account_that_was_tried(door: Door) -> None:
+    """An auditor sees against whom it went; who tried is not known, and no secret is written."""
+    holder, member = await door.card_holder(), await door.member()
+    by_pin = {"type": "card_pin", "card": holder.card, "pin": WRONG_PIN}
+    by_code = {"type": "one_time_code", "card": holder.card, "code": "00000000"}
+    for body in (by_pin, by_pin | {"card": secrets.token_urlsafe(16)}, by_code):
+        check_problem(await door.log_in(**body), "login_failed")
+    check_problem(await member.log_in(password="not it at all"), "login_failed")  # noqa: S106
+    check_problem(await member.log_in(staff_number="00000000"), "login_failed")
+    noted = await door.admin.fetch(
+        "SELECT actor_id, object_id FROM audit_log WHERE bank_id = $1 AND result = 'login_failed' "
+        "ORDER BY recorded_at, entry_id",
+        door.book.bank_id,
+    )
+    tried = [holder.resident_id, None, holder.resident_id, member.party_id, None]
+    assert [(line["actor_id"], line["object_id"]) for line in noted] == [
+        (None, one) for one in tried
+    ]

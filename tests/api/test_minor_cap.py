@@ -122,6 +122,8 @@ async def test_two_administrators_set_the_cap(youth: Youth) -> None:
     await agreed(*administrators, deed)
     async with youth.door.desk.at() as connection:
         assert await find_minor_cap(connection, book.bank_id) == MinorCap(5, 8)
+    shown = await counter.coordinator.get("/minor-cap")
+    assert shown.json() == {"points_at_once": 5, "points_a_day": 8}
     check_problem(await youth.hold(6), "guardian_needed")
     assert (await youth.hold(5)).status_code == 201
     check_problem(await youth.hold(4), "guardian_needed")

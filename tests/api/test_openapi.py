@@ -37,11 +37,13 @@ IN_PUBLIC = {"begin_enrolment", "complete_enrolment", "log_in"}
 KEYLESS = IN_PUBLIC | {
     "change_password",
     "check_at_counter",
+    "confirm_enrolment",
     "discard_settlement",
     "end_guardianship",
     "end_helper",
     "export_own_data",
     "find_pickup",
+    "invite",
     "invite_to_family",
     "issue_api_key",
     "issue_card",

@@ -24,6 +24,7 @@ def test_every_error_has_a_kind_or_comes_from_commands_only() -> None:
     assert set(error_docs.only_from_commands()) == {
         "bank_not_found",
         "import_refused",
+        "import_too_late",
         "unsafe_key_file",
     }
 

@@ -10,7 +10,7 @@ import pytest
 from tests.api.client import Api, Caller, Resident, check_only_fault, check_problem, token_for
 from tests.api.counter import Counter
 from tests.places import open_branch
-from tests.service.programme import Programme, new_person
+from tests.service.programme import PEOPLE, Programme, new_person
 from tests.service.test_anomalies import NIGHT, NOON, SINCE, Month
 from timebank.db import Connection
 from timebank.domain.languages import Language
@@ -133,6 +133,20 @@ async def test_a_seeded_fraud_is_found_held_and_released(
     assert await points_of(thief) == (stand, stand)
     assert (await counter.hold(thief, points=stand)).status_code == 201
     check_problem(await second.post(f"{path}/release", {}), "not_found")
+
+
+@pytest.mark.parametrize("reason", Reason)
+async def test_a_branch_is_told_of_every_fraud_of_its_own(
+    api: Api, worker_superuser: Connection, reason: Reason
+) -> None:
+    here, there = await open_branch(api.book), await open_branch(api.book)
+    [own, *_], [foreign, *_] = await coordinators(api, here), await coordinators(api, there)
+    month = Month(await Programme.open(api.book), worker_superuser, here)
+    await month.honest()
+    assert await listed(own) == []
+    await FRAUDS[reason](month, PEOPLE[50:55])
+    assert [one["reason"] for one in await listed(own)] == [reason.value]
+    assert await listed(foreign) == []
 
 
 async def test_a_branch_sees_and_holds_what_is_its_own(

@@ -277,7 +277,9 @@ async def test_a_key_without_the_scope_does_none_of_it(counter: Counter) -> None
 
 async def scoped_key(counter: Counter, scopes: list[Action]) -> Caller:
     """Return the merchant's system with a key of these scopes."""
-    book, system = counter.api.book, new_id()
+    book, system, runs_it = counter.api.book, new_id(), new_id()
+    merchant_id = counter.market.merchant_id
+    await token_for(book, Role.MERCHANT, runs_it, merchant_id=merchant_id)
     async with book.pool.acquire() as connection:
         await register_parties(connection, book.bank_id, PartyKind.SYSTEM, [system])
         grant_id = await grant_role(
@@ -288,7 +290,7 @@ async def scoped_key(counter: Counter, scopes: list[Action]) -> Caller:
             book.bank.root_id,
             granted_by=OPERATOR_ID,
             approved_by=OPERATOR_ID,
-            merchant_id=counter.market.merchant_id,
+            merchant_id=merchant_id,
         )
         grant = await get_system_grant(connection, book.bank_id, grant_id)
         _, session = await issue_key(
@@ -297,7 +299,7 @@ async def scoped_key(counter: Counter, scopes: list[Action]) -> Caller:
             grant,
             scopes=scopes,
             lifetime_days=1,
-            issued_by=OPERATOR_ID,
+            issued_by=runs_it,
         )
     return Caller(counter.api.http, session.token)
 

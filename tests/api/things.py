@@ -186,8 +186,19 @@ async def _system_grant(things: Things) -> UUID:
         )
 
 
+async def _clerk(things: Things) -> UUID:
+    """A person who works for the merchant."""
+    return await _work_for(things, Role.CLERK)
+
+
+async def _work_for(things: Things, role: Role) -> UUID:
+    person = new_id()
+    await token_for(things.book, role, person, merchant_id=things.merchant_id)
+    return person
+
+
 async def _api_key(things: Things) -> UUID:
-    grant_id = await things.get("system_grant_id")
+    grant_id, runs_it = await things.get("system_grant_id"), await _work_for(things, Role.MERCHANT)
     async with things.book.pool.acquire() as connection:
         grant = await get_system_grant(connection, things.book.bank_id, grant_id)
         return (
@@ -197,7 +208,7 @@ async def _api_key(things: Things) -> UUID:
                 grant,
                 scopes=[Action.READ_SESSION],
                 lifetime_days=1,
-                issued_by=OPERATOR_ID,
+                issued_by=runs_it,
             )
         )[0]
 
@@ -208,6 +219,7 @@ MAKERS: dict[str, Maker] = {
     "approval": _approval,
     "approval_id": _approval_id,
     "branch_id": _branch,
+    "clerk_id": _clerk,
     "community_id": _community,
     "content_hash": _content_hash,
     "grant_id": _grant,

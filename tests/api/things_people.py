@@ -93,6 +93,16 @@ async def _resident(things: Things) -> UUID:
     return await _admit(things, await things.get("applicant_id"))
 
 
+async def _former(things: Things) -> UUID:
+    """Who was a member."""
+    resident_id = await _admit(things, await _apply(things, new_id()))
+    async with _at(things) as connection:
+        await move_memberships(
+            connection, things.book.bank_id, [resident_id], MembershipState.LEFT, new_id()
+        )
+    return resident_id
+
+
 async def _minor(things: Things) -> UUID:
     young = person(date(datetime.now(UTC).year - 10, 1, 1))
     return await _apply(things, new_id(), data=young, guardian_id=await things.get("guardian_id"))
@@ -168,6 +178,7 @@ PEOPLE_MAKERS: Mapping[str, Maker] = {
     "card": _card,
     "consent_paper": _paper(SheetKind.CONSENT),
     "first_number": _first_number,
+    "former_id": _former,
     "guardian_id": _guardian,
     "helper_id": _helper,
     "helper_number": _helper_number,

@@ -7,11 +7,13 @@ import sys
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from tests.book import Book
 from tests.people.desk import Desk, person
+from tests.people.test_import_approval import importer
 from tests.people.test_person_import import OLD, YOUNG, row, write
 from timebank.domain.personal import IdDocument
 from timebank.embedded import Server
@@ -34,17 +36,17 @@ class Commands:
     desk: Desk
     environment: dict[str, str]
 
-    async def __call__(self, *arguments: str, bank: bool = True) -> Ran:
+    async def __call__(self, *arguments: str, bank: bool = True, stdin: str = "") -> Ran:
         if bank:
             arguments = (*arguments, "--bank", self.desk.book.bank.code)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "timebank", *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=self.environment,
         )
-        out, err = await process.communicate()
+        out, err = await process.communicate(stdin.encode())
         return Ran(process.returncode, out.decode(), err.decode())
 
 
@@ -72,6 +74,30 @@ async def test_importing_people(run: Commands, tmp_path: Path) -> None:
     )
     again = await run("people", "import", path, "--json")
     assert json.loads(again.out) == {"rows": 2, "known": 2, "registered": 0, "minors": 0}
+
+
+async def test_two_persons_import_people(run: Commands, tmp_path: Path) -> None:
+    path = str(write(tmp_path, [row("a")]))
+    (_, one), (_, two) = await importer(run.desk), await importer(run.desk)
+    alone = await run("people", "import", path)
+    assert (alone.code, alone.out) == (1, "")
+    assert "--propose" in alone.err
+    proposed = await run("people", "import", path, "--propose", stdin=f"{one}\n")
+    assert proposed.code == 0, proposed.err
+    assert "1 rows: 1 people registered" in proposed.err
+    approving = ("people", "import", path, "--approve", str(UUID(proposed.out.strip())), "--json")
+    refused = await run(*approving, stdin=f"{one}\n")
+    assert (refused.code, refused.out) == (1, "")
+    other = str(write(tmp_path, [row("a")], "other.csv"))
+    differs = await run("people", "import", other, *approving[3:], stdin=f"{two}\n")
+    assert (differs.code, differs.out) == (1, "")
+    done = await run(*approving, stdin=f"{two}\n")
+    assert json.loads(done.out) == {"rows": 1, "known": 0, "registered": 1, "minors": 0}
+    for ran in (proposed, refused, differs, done):
+        assert one not in ran.out + ran.err
+        assert two not in ran.out + ran.err
+    both = await run("people", "import", path, "--propose", "--approve", proposed.out.strip())
+    assert both.code == 2
 
 
 async def test_faulty_rows_are_told_by_line_and_not_quoted(run: Commands, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ async def test_one_who_comes_back_is_decided_on_by_another_than_entered_it_now(d
     resident_id = await desk.member()
     await desk.move(resident_id, LEFT)
     async with desk.at() as connection:
-        await apply_for_membership(connection, desk.bank_id, {resident_id: False}, desk.checker)
+        await apply_for_membership(connection, desk.bank_id, {resident_id: None}, desk.checker)
     with pytest.raises(SecondPersonNeededError):
         await desk.move(resident_id, APPROVED)
     await desk.move(resident_id, APPROVED, desk.clerk)

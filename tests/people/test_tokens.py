@@ -102,3 +102,16 @@ async def test_the_service_cannot_bring_a_token_back_or_change_whose_it_is(book:
                 await connection.execute(f"UPDATE session SET {change}")
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("DELETE FROM session")
+
+
+async def test_a_system_that_posts_is_of_the_whole_bank(book: Book) -> None:
+    """Whoever writes: the policy gives it the bank, whatever branch a grant names."""
+    with pytest.raises(asyncpg.CheckViolationError, match="reaches the whole bank"):
+        await book.pool.execute(
+            "INSERT INTO role_grant (bank_id, grant_id, party_id, role, branch_id, granted_by, "
+            "approved_by) VALUES ($1, $2, $3, 'integrator', $2, $4, $4)",
+            book.bank_id,
+            new_id(),
+            new_id(),
+            new_id(),
+        )

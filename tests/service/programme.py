@@ -31,7 +31,7 @@ from timebank.service.records import Entry, write_records
 
 T = TypeVar("T")
 
-MAKER, CHECKER, OTHER_CHECKER = new_id(), new_id(), new_id()
+MAKER, CHECKER, OTHER_CHECKER, THIRD_CHECKER = (new_id() for _ in range(4))
 
 PEOPLE = [new_id() for _ in range(64)]
 """Who is registered in every programme; no test has so many."""
@@ -62,7 +62,7 @@ class Programme:
         """Open a category in the bank."""
         async with book.pool.acquire() as connection:
             category = await open_category(connection, book.bank_id, "cleaning", "卫生清洁")
-            everybody = [MAKER, CHECKER, OTHER_CHECKER, *PEOPLE]
+            everybody = [MAKER, CHECKER, OTHER_CHECKER, THIRD_CHECKER, *PEOPLE]
             await register_parties(connection, book.bank_id, PartyKind.PERSON, everybody)
         return cls(book, category.category_id)
 

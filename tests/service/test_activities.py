@@ -1,16 +1,20 @@
 """Activities: planned once or by a rule, cancelled one by one or all."""
 
 import asyncio
+import threading
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from tests.book import Book
 from tests.service.programme import FRIDAY, MAKER, Programme, at
 from timebank.domain.errors import InvalidInputError, NotFoundError
+from timebank.domain.schedule import list_starts
 from timebank.domain.service import CancelReason
 from timebank.domain.service_errors import CategoryExistsError, InsuranceMissingError
 from timebank.ledger.ids import new_id
+from timebank.service import activities
 from timebank.service.activities import (
     add_team,
     cancel_activity,
@@ -53,6 +57,29 @@ async def test_planning_again_adds_only_what_is_new(programme: Programme) -> Non
     assert [shift.shift_id for shift in planned[:14]] == [shift.shift_id for shift in before]
     planning = [programme.run(plan_shifts, activity.activity_id, *span) for _ in range(4)]
     assert [len(shifts) for shifts in await asyncio.gather(*planning)] == [18] * 4
+
+
+async def test_what_goes_on_since_long_ago_is_planned_from_last_month_on(
+    programme: Programme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one step, and beside the others' work: the rule is walked from its first day."""
+    walked_in: set[threading.Thread] = set()
+
+    def walk(*span: Any) -> list[datetime]:
+        walked_in.add(threading.current_thread())
+        return list_starts(*span)
+
+    activity = await programme.make_activity(first_start=datetime(1900, 1, 1, 9), rule="FREQ=DAILY")
+    first = await programme.shifts(activity.activity_id)
+    monkeypatch.setattr(activities, "list_starts", walk)
+    today = date(2026, 6, 15)
+    planned = [await programme.run(activities.plan_ahead, today) for _ in range(2)]
+    assert planned == [31 + 1 + 92, None]
+    shifts = (await programme.shifts(activity.activity_id))[len(first) :]
+    days = [shift.served_on for shift in shifts]
+    assert days == [today + timedelta(days=n) for n in range(-31, 93)]
+    assert walked_in
+    assert threading.main_thread() not in walked_in
 
 
 async def test_over_midnight_and_over_a_changed_clock(programme: Programme) -> None:

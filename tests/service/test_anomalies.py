@@ -8,11 +8,13 @@ from uuid import UUID
 import pytest
 
 from tests.cli.test_cli import run
+from tests.places import open_branch
 from tests.service.programme import (
     CHECKER,
     MAKER,
     OTHER_CHECKER,
     PEOPLE,
+    THIRD_CHECKER,
     Programme,
     at,
     new_person,
@@ -33,6 +35,7 @@ from timebank.service.anomalies import (
 )
 from timebank.service.attendance import check_in, check_out
 from timebank.service.records import claim_service, record_attendances, submit_records
+from timebank.service.wishes import collect_wish
 
 SINCE = date(2026, 1, 1)
 PLANNED = at("2025-12-20 10:00")
@@ -41,16 +44,21 @@ NIGHT = at("2026-01-31 02:30")
 
 
 class Month:
-    """A month of one bank, with the hands of those who write and approve."""
+    """A month of one bank, or branch, with the hands of those who write and approve."""
 
-    def __init__(self, programme: Programme, superuser: Connection) -> None:
+    def __init__(
+        self, programme: Programme, superuser: Connection, branch_id: UUID | None = None
+    ) -> None:
         self.programme = programme
+        self.branch_id = branch_id
         self.bank_id = programme.book.bank_id
         self._superuser = superuser
 
     async def fridays(self, made_at: datetime = PLANNED) -> list[Shift]:
         """Five Fridays of an activity that was made at that instant."""
-        activity = await self.programme.make_activity(rule="FREQ=WEEKLY;COUNT=5")
+        activity = await self.programme.make_activity(
+            rule="FREQ=WEEKLY;COUNT=5", branch_id=self.branch_id
+        )
         await self._superuser.execute(
             "UPDATE activity SET made_at = $2 WHERE activity_id = $1", activity.activity_id, made_at
         )
@@ -107,6 +115,22 @@ class Month:
             late = await self.claim(shift, [PEOPLE[30 + week], PEOPLE[40 + week]])
             day = NOON + timedelta(days=week)
             await self.confirm(late, day, day + timedelta(hours=1))
+
+    async def grant_wishes(self, count: int) -> list[UUID]:
+        """Type in two hours at each of so many wishes, and hand them in."""
+        start, ids = at("2026-01-02 09:00"), []
+        for _ in range(count):
+            wish = await self.programme.run(
+                collect_wish,
+                MAKER,
+                category_id=self.programme.category_id,
+                title="修窗",
+                served_id=PEOPLE[0],
+                branch_id=self.branch_id,
+            )
+            about = {"wish_id": wish.wish_id}
+            ids.append(await self.programme.record(new_person(), start, 120, **about))
+        return ids
 
     async def found(self, **bounds: int) -> list[tuple[Reason, UUID, UUID | None, int]]:
         listed = await self.programme.run(list_suspicions, SINCE, bounds=Bounds(**bounds))
@@ -187,6 +211,32 @@ async def test_all_frauds_together_are_all_found(month: Month) -> None:
     assert {reason for reason, *_ in await month.found()} == set(Reason)
 
 
+async def test_of_a_branch_only_what_was_served_there_counts(
+    programme: Programme, worker_superuser: Connection
+) -> None:
+    """Also at wishes; and what is below the bound in each of two branches is none of either."""
+    above, there = await open_branch(programme.book), await open_branch(programme.book)
+    here = await open_branch(programme.book, above)
+
+    async def found(branch_id: UUID) -> list[tuple[Reason, int]]:
+        listed = await programme.run(list_suspicions, SINCE, within=branch_id)
+        return [(one.reason, one.times) for one in listed]
+
+    for branch_id in (here, there):
+        month = Month(programme, worker_superuser, branch_id)
+        await month.confirm(await month.grant_wishes(2), NOON - timedelta(days=1), NIGHT)
+    assert await month.found() == [(Reason.AT_NIGHT, CHECKER, None, 4)]
+    assert [await found(one) for one in (above, here, there)] == [[], [], []]
+    month = Month(programme, worker_superuser, here)
+    await month.confirm(await month.grant_wishes(13), NOON - timedelta(days=9), NIGHT)
+    expected = [(Reason.AT_NIGHT, 15)]
+    assert [await found(one) for one in (above, here, there)] == [expected, expected, []]
+    fast = await month.grant_wishes(15)
+    await month.confirm(fast, NOON - timedelta(days=2), NOON)
+    expected.insert(0, (Reason.TOO_FAST, 15))
+    assert [await found(one) for one in (above, here, there)] == [expected, expected, []]
+
+
 async def test_the_bounds_are_arguments(month: Month) -> None:
     found = await month.found(fast_minutes_a_day=240)
     assert {(reason, who) for reason, who, *_ in found} == {(Reason.TOO_FAST, MAKER)}
@@ -251,9 +301,34 @@ async def test_a_held_activity_earns_nothing_until_two_release_it(programme: Pro
     assert (await programme.wallets(person))[0] == 60
     assert await programme.run(list_held) == []
     with pytest.raises(NotFoundError):
-        await programme.run(release_activity, CHECKER, activity_id)
+        await programme.run(release_activity, THIRD_CHECKER, activity_id)
     with pytest.raises(NotFoundError):
         await programme.run(hold_activity, CHECKER, new_id(), Reason.NO_SPREAD)
+
+
+async def test_whoever_had_a_hand_in_it_does_not_release_it(programme: Programme) -> None:
+    """Who confirmed a record, and who let somebody in or out, though no record came of it yet."""
+    shift, guest, gate, door = (
+        await programme.make_shift(),
+        new_person(),
+        new_person(),
+        new_person(),
+    )
+    activity_id, about = shift.activity_id, {"shift_id": shift.shift_id, "person_id": guest}
+    await programme.run(check_in, gate, **about, now=shift.starts_at)
+    await programme.run(check_out, door, **about, now=shift.ends_at)
+    of_it = {"activity_id": activity_id, "shift_id": shift.shift_id, "wish_id": None}
+    record_id = await programme.record(new_person(), at("2026-01-02 09:00"), 60, **of_it)
+    await programme.confirm(record_id)
+    await programme.run(hold_activity, CHECKER, activity_id, Reason.NO_SPREAD)
+    for involved in (CHECKER, gate, door, guest):
+        with pytest.raises(SecondPersonNeededError):
+            await programme.run(release_activity, involved, activity_id)
+    await programme.run(release_activity, OTHER_CHECKER, activity_id)
+    with pytest.raises(SecondPersonNeededError):
+        await programme.run(release_activity, CHECKER, activity_id)
+    released = await programme.run(release_activity, THIRD_CHECKER, activity_id)
+    assert (released.proposed_by, released.released_by) == (OTHER_CHECKER, THIRD_CHECKER)
 
 
 async def test_holding_waits_for_an_award_under_way(programme: Programme) -> None:

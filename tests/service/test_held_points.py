@@ -9,7 +9,15 @@ import pytest
 from tests.book import Book
 from tests.ledger.ageing import add_rule, pass_days
 from tests.races.checks import connections, post_on
-from tests.service.programme import CHECKER, MAKER, OTHER_CHECKER, Programme, at, new_person
+from tests.service.programme import (
+    CHECKER,
+    MAKER,
+    OTHER_CHECKER,
+    THIRD_CHECKER,
+    Programme,
+    at,
+    new_person,
+)
 from timebank.audit.reconcile import reconcile
 from timebank.audit.snapshot import open_snapshot
 from timebank.db import Connection
@@ -77,9 +85,9 @@ async def test_holding_blocks_its_points_and_releasing_frees_them(
     assert await resident.spend(11) == "points_blocked"
     assert await resident.spend(10) == "posted"
     assert await resident.spend(1) == "points_blocked"
-    await programme.run(release_activity, CHECKER, false.activity_id)
-    assert await resident.spend(1) == "points_blocked"
     await programme.run(release_activity, OTHER_CHECKER, false.activity_id)
+    assert await resident.spend(1) == "points_blocked"
+    await programme.run(release_activity, THIRD_CHECKER, false.activity_id)
     assert await resident.free() == (15, 0)
     assert await resident.spend(15) == "posted"
 
@@ -100,7 +108,7 @@ async def test_what_is_spent_meanwhile_is_of_other_service(
         (held.activity_id, 10),
         (other.activity_id, 3),
     ]
-    for checker in (CHECKER, OTHER_CHECKER):
+    for checker in (OTHER_CHECKER, THIRD_CHECKER):
         await programme.run(release_activity, checker, held.activity_id)
     await programme.run(hold_activity, CHECKER, other.activity_id, Reason.NO_SPREAD)
     assert await resident.free() == (13, 3)
@@ -150,7 +158,7 @@ async def test_points_that_are_blocked_do_not_expire(own_book: Book, superuser: 
         assert (await preview_expiry(connection, own_book.bank)).points == 7
     assert (await expire_points(own_book.pool, own_book.bank)).points == 7
     assert await resident.free() == (10, 10)
-    for checker in (CHECKER, OTHER_CHECKER):
+    for checker in (OTHER_CHECKER, THIRD_CHECKER):
         await programme.run(release_activity, checker, shift.activity_id)
     assert (await expire_points(own_book.pool, own_book.bank)).points == 10
 
@@ -175,8 +183,8 @@ async def test_spending_and_holding_at_once(programme: Programme, resident: Resi
         assert {status for (status,) in posted} <= {"posted", "points_blocked"}
         left += 10 - spent
         assert await resident.free() == (left, left)
-        await programme.run(release_activity, CHECKER, shift.activity_id)
         await programme.run(release_activity, OTHER_CHECKER, shift.activity_id)
+        await programme.run(release_activity, THIRD_CHECKER, shift.activity_id)
 
 
 async def test_an_award_waits_for_a_hold_before_it_takes_wallets(

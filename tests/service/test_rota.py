@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from tests.book import Book
 from tests.service.extract import SAMPLE, WHOLE, Extract, row, write
+from tests.service.programme import Programme, new_person
 from timebank.domain.errors import BankNotFoundError, ImportRefusedError, TransferRefusedError
 from timebank.domain.ledger import AccountKind, Unit
 from timebank.domain.rota import Shift
+from timebank.domain.service_errors import ImportTooLateError
 from timebank.ledger.accounts import ensure_issuance
 from timebank.ledger.banks import ensure_bank
 from timebank.ledger.passbook import list_trial_balance
@@ -288,3 +290,16 @@ async def test_any_cut_of_the_shifts_gives_everybody_the_same(
             await load(parts, write(folder, part))
     await check_sums(whole, summary)
     assert await wallets(parts) == await wallets(whole)
+
+
+async def test_a_bank_with_records_of_its_own_takes_no_rota(book: Book, tmp_path: Path) -> None:
+    """What one operator brings would else stand beside what two persons answer for."""
+    lines = ["2023-06-29,1,0.2,2,7,Tour"]
+    await load(book, write(tmp_path, lines))
+    programme = await Programme.open(book)
+    await programme.record(new_person(), datetime(2026, 1, 2, 1, tzinfo=UTC), 60)
+    assert (await load(book, write(tmp_path, lines))).posted == 0  # a repeat writes nothing
+    more = write(tmp_path, [*lines, "2023-06-30,2,0.2,2,7,Tour"])
+    for dry_run in (True, False):
+        with pytest.raises(ImportTooLateError):
+            await load(book, more, dry_run=dry_run)

@@ -64,17 +64,25 @@ async def clerk_by_grant(api: Api, administrators: list[Caller], merchant_id: st
     return Caller(api.http, token)
 
 
-async def system_by_key(api: Api, administrators: list[Caller], merchant_id: str) -> Caller:
-    """A system of the merchant, with a key for offers and stock only."""
-    system = new_id()
-    async with api.book.pool.acquire() as connection:
-        await register_parties(connection, api.book.bank_id, PartyKind.SYSTEM, [system])
+async def key_of_system(api: Api, administrators: list[Caller], merchant_id: str) -> Caller:
+    """A system of the merchant, whose manager issues it a key for offers and stock only."""
     role = {"deed": "role_grant", "role": "merchant", "merchant_id": merchant_id}
-    await agreed(administrators, {**role, "party_id": str(system)})
-    [grant] = (await administrators[0].get("/role-grants", party_id=str(system))).json()["data"]
+    person = new_id()
+    async with api.book.pool.acquire() as connection:
+        await register_parties(connection, api.book.bank_id, PartyKind.PERSON, [person])
+    system = (await asked(administrators[0], "/systems", {}))["party_id"]
+    grants = []
+    for party_id in (str(person), system):
+        await agreed(administrators, {**role, "party_id": party_id})
+        found = await administrators[0].get("/role-grants", party_id=party_id)
+        grants += [grant["grant_id"] for grant in found.json()["data"]]
+    async with api.book.pool.acquire() as connection:
+        token = await open_session(
+            connection, api.book.bank_id, person, Role.MERCHANT, grant_id=UUID(grants[0])
+        )
     scopes = ["manage_offers", "restock", "read_catalogue"]
-    body = {"grant_id": grant["grant_id"], "scopes": scopes, "days": 30}
-    key = await asked(administrators[0], "/api-keys", body)
+    body = {"grant_id": grants[1], "scopes": scopes, "days": 30}
+    key = await asked(Caller(api.http, token), "/api-keys", body)
     return Caller(api.http, key["token"])
 
 
@@ -87,7 +95,7 @@ async def test_points_become_rice_and_half_of_it_comes_back(api: Api) -> None:
         coordinators[0], "/merchants", {"name": "涧西粮油", "agreement": agreement}
     )
     clerk = await clerk_by_grant(api, administrators, merchant["merchant_id"])
-    system = await system_by_key(api, administrators, merchant["merchant_id"])
+    system = await key_of_system(api, administrators, merchant["merchant_id"])
     await agreed(administrators, {"deed": "cap_rule", "scope": "person_day", "points": 100})
 
     wallet = str(resident.wallet)

@@ -12,14 +12,16 @@ from msgspec import Meta, Struct
 from timebank.api.accounts import Cursor, Limit
 from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import make_cursor, read_cursor
-from timebank.api.deed_kinds import ACTIONS
+from timebank.api.deed_kinds import ACTIONS, StoredDeed
 from timebank.api.deed_kinds import Deed as ProposedDeed
-from timebank.api.deeds import examine, perform
+from timebank.api.deeds import examine, perform, prepare
 from timebank.api.once import Deed, once, was_answered
 from timebank.api.operations import get, post
 from timebank.api.wire import END
 from timebank.db import Connection, transaction
-from timebank.people.access import POLICY, Action
+from timebank.domain.errors import InvalidInputError
+from timebank.domain.ledger import Chain
+from timebank.people.access import POLICY, Action, check_may
 from timebank.people.approvals import (
     Approval,
     ApprovalState,
@@ -28,6 +30,7 @@ from timebank.people.approvals import (
     list_approvals,
     propose,
 )
+from timebank.people.import_approval import PeopleImport
 from timebank.people.targets import check_reaches_party
 
 
@@ -66,9 +69,10 @@ async def propose_a_deed(
     request: Call, data: JSONBody[ProposedDeed], idempotency_key: IdempotencyKey
 ) -> Response[ApprovalView]:
     """Propose what needs a second person; it lapses after 7 days."""
-    examined = await examine(request, data)
+    seen = None if await was_answered(request) else await examine(request, data)
 
     async def work(connection: Connection) -> Deed[ApprovalView]:
+        examined = seen or await examine(request, data)
         made = await propose(
             connection,
             request.user.bank_id,
@@ -99,9 +103,14 @@ async def decide_a_proposal(
     """Approve, and the deed is done in the same commit; or reject."""
     bank_id = request.user.bank_id
     proposed = await _get_seen(request, approval_id, Action.DECIDE)
-    deed = msgspec.json.decode(proposed.content, type=ProposedDeed)
-    if not await was_answered(request):  # what was done may be out of reach now, as who is erased
+    deed = msgspec.json.decode(proposed.content, type=StoredDeed)
+    chains: list[Chain] = []
+    if isinstance(deed, PeopleImport):
+        _check_rejects_import(request, data)
+    elif not await was_answered(request):  # what was done may be out of reach now, as who is erased
         await examine(request, deed)
+        if data.decision == "approved":
+            chains = await prepare(request, proposed, deed)
 
     async def work(connection: Connection) -> Deed[ApprovalView]:
         await decide(
@@ -114,8 +123,8 @@ async def decide_a_proposal(
             roles=POLICY[ACTIONS[type(deed)]].keys(),
         )
         decided = await get_approval(connection, bank_id, approval_id)
-        if decided.state is ApprovalState.APPROVED:
-            await perform(connection, request, decided, deed)
+        if decided.state is ApprovalState.APPROVED and not isinstance(deed, PeopleImport):
+            await perform(connection, request, decided, deed, chains)
         return Deed(_view(decided), approval_id)
 
     view, headers = await once(request, ApprovalView, work)
@@ -156,6 +165,16 @@ async def list_proposals(
     page, more = found[:limit], len(found) > limit
     next_cursor = make_cursor(bank.cursor_key, listed, str(page[-1].approval_id)) if more else None
     return ApprovalPage([_view(approval) for approval in page], next_cursor, more)
+
+
+def _check_rejects_import(request: Call, data: DecisionBody) -> None:
+    """Refuse to approve what needs the list itself, which is kept nowhere."""
+    check_may(request.user, Action.IMPORT_PEOPLE)
+    if data.decision == "approved":
+        raise InvalidInputError(
+            "Approve a list of people with the list: timebank people import --approve.",
+            pointer="/decision",
+        )
 
 
 async def _get_seen(request: Call, approval_id: UUID, action: Action) -> Approval:

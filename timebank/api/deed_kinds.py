@@ -14,6 +14,7 @@ from timebank.domain.rates import HIGHEST_RATE
 from timebank.domain.redemption import EVERYONE, CapScope, OverrideReason
 from timebank.domain.stars import StarRule
 from timebank.people.access import Action, Role
+from timebank.people.import_approval import PeopleImport
 from timebank.redemption.caps import OverrideTerms
 from timebank.redemption.exchange import SaturationBounds
 
@@ -196,7 +197,11 @@ Deed: TypeAlias = (
 )
 
 
-ACTIONS: Mapping[type[Deed], Action] = {
+StoredDeed: TypeAlias = Deed | PeopleImport
+"""What a proposal may hold: a list of people is proposed and approved by command."""
+
+
+ACTIONS: Mapping[type[StoredDeed], Action] = {
     AwardDeed: Action.AWARD_BY_HAND,
     PoolTransferDeed: Action.GIVE_BY_HAND,
     BatchDeed: Action.POST_IN_BULK,
@@ -212,5 +217,6 @@ ACTIONS: Mapping[type[Deed], Action] = {
     AllocationDeed: Action.ALLOCATE,
     SaturationDeed: Action.SET_CAP,
     ErasureDeed: Action.ERASE,
+    PeopleImport: Action.IMPORT_PEOPLE,
 }
 """What proposing and deciding a deed amounts to."""

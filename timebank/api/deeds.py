@@ -4,7 +4,7 @@ A deed is examined when it is proposed and again when it is decided, for the per
 both must reach what it touches.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 from uuid import UUID
 
@@ -68,6 +68,12 @@ from timebank.service.honours import set_star_rule
 from timebank.service.rates import approve_rate, propose_rate, set_caps
 from timebank.service.records import get_record
 
+_KINDS: Mapping[Role, Sequence[PartyKind]] = {
+    Role.INTEGRATOR: (PartyKind.SYSTEM,),
+    Role.MERCHANT: (PartyKind.PERSON, PartyKind.SYSTEM),  # who runs it, and what it runs
+}
+"""What a party is that may have a role; a person, if not said."""
+
 RuleDeed: TypeAlias = RateDeed | CapsDeed | StarRuleDeed
 """What changes the rules of service for the whole bank."""
 
@@ -128,17 +134,34 @@ async def examine(request: Call, deed: Deed) -> Examined:
     return Examined(branch_id, served)
 
 
-async def perform(connection: Connection, request: Call, done: Approval, deed: Deed) -> None:
-    """Do what was approved, in the transaction of the approval; its maker is the actor."""
-    desk, bank_id = request.desk, request.user.bank_id
-    actor = Actor(bank_id, done.maker_id, done.approval_id)
+async def prepare(request: Call, proposed: Approval, deed: Deed) -> list[Chain]:
+    """Return what a deed posts, if it posts; call it before the proposal is locked.
+
+    It may ask for a connection: whoever held the lock then, and all that wait for it, would wait
+    for one another.
+    """
+    desk, actor = request.desk, Actor(request.user.bank_id, proposed.maker_id, proposed.approval_id)
     match deed:
         case AwardDeed():
-            await _post(connection, bank_id, [[await make_award(desk, actor, deed)]])
+            return [[await make_award(desk, actor, deed)]]
         case PoolTransferDeed():
-            await _post(connection, bank_id, [[await make_transfer(desk, actor, deed)]])
+            return [[await make_transfer(desk, actor, deed)]]
         case BatchDeed():
-            await _post(connection, bank_id, await make_chains(desk, actor, deed.rows))
+            return await make_chains(desk, actor, deed.rows)
+    return []
+
+
+async def perform(
+    connection: Connection, request: Call, done: Approval, deed: Deed, chains: list[Chain]
+) -> None:
+    """Do what was approved, in the transaction of the approval; its maker is the actor.
+
+    `chains` are what `prepare` returned.
+    """
+    bank_id = request.user.bank_id
+    match deed:
+        case AwardDeed() | PoolTransferDeed() | BatchDeed():
+            raise_if_refused(await post(connection, bank_id, chains))
         case ReversalDeed():
             raise_if_refused(await _reverse(connection, bank_id, done, deed))
         case RoleGrantDeed():
@@ -174,10 +197,6 @@ async def _grant(connection: Connection, bank_id: int, done: Approval, deed: Rol
         granted_by=done.maker_id,
         approved_by=done.checker_id or done.maker_id,
     )
-
-
-async def _post(connection: Connection, bank_id: int, chains: list[Chain]) -> None:
-    raise_if_refused(await post(connection, bank_id, chains))
 
 
 async def _reverse(
@@ -242,9 +261,11 @@ async def _check_grant(desk: Desk, principal: Principal, deed: RoleGrantDeed) ->
     if (deed.role in {Role.CLERK, Role.MERCHANT}) != (deed.merchant_id is not None):
         raise InvalidInputError("A merchant goes with these roles.", pointer="/merchant_id")
     bank = await desk.bank(principal.bank_id)
-    kind = PartyKind.SYSTEM if deed.role in {Role.MERCHANT, Role.INTEGRATOR} else PartyKind.PERSON
     async with desk.pool.acquire() as connection:
-        if not await is_party(connection, bank.bank_id, deed.party_id, kind):
+        for kind in _KINDS.get(deed.role, (PartyKind.PERSON,)):
+            if await is_party(connection, bank.bank_id, deed.party_id, kind):
+                break
+        else:
             raise NotFoundError
         place = deed.branch_id or bank.root_id
         if deed.role is Role.INTEGRATOR and place != bank.root_id:

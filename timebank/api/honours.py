@@ -157,6 +157,7 @@ async def open_a_title(
     """Add a named honour, such as 榜样 or 先锋."""
 
     async def work(connection: Connection) -> Deed[HonourTitle]:
+        await check_reach(connection, request, None)
         title = await honours.open_honour_title(
             connection, request.user.bank_id, data.code, data.name
         )

@@ -95,6 +95,25 @@ class ChangePasswordBody(Struct, forbid_unknown_fields=True):
     new_password: Password
 
 
+class InviteBody(Struct, forbid_unknown_fields=True):
+    """Whom: somebody who works for a merchant, and for nobody else."""
+
+    party_id: UUID
+
+
+class InvitationView(Struct, frozen=True):
+    """A code for one enrolment, and how long it counts. It is shown once."""
+
+    code: str
+    seconds: int
+
+
+class ConfirmationBody(Struct, forbid_unknown_fields=True):
+    """The number that was shown to who enrolled."""
+
+    staff_number: Annotated[str, Meta(pattern="^[0-9]{8}" + END, max_length=8)]
+
+
 class EnrolmentBody(Struct, forbid_unknown_fields=True):
     """The code of an invitation."""
 
@@ -131,6 +150,31 @@ class IssueKeyBody(Struct, forbid_unknown_fields=True):
     grant_id: UUID
     scopes: Annotated[list[Action], Meta(min_length=1, max_length=40)]
     days: Annotated[int, Meta(ge=1, le=366)] = 90
+
+
+class ListedKeyView(Struct, frozen=True, kw_only=True):
+    """A key in force, without its token."""
+
+    api_key_id: UUID
+    grant_id: UUID
+    merchant_id: UUID
+    scopes: list[Action]
+    issued_by: UUID
+    issued_at: datetime
+    rotated_at: datetime | None
+    expires_at: datetime
+
+
+class KeyList(Struct, frozen=True):
+    """Keys in force, oldest first."""
+
+    data: list[ListedKeyView]
+
+
+class SystemView(Struct, frozen=True):
+    """A system that may be granted a role."""
+
+    party_id: UUID
 
 
 class NothingBody(Struct, forbid_unknown_fields=True):

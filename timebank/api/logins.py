@@ -17,7 +17,7 @@ from timebank.api.login_wire import CardPinBody, OneTimeCodeBody, PasswordBody, 
 from timebank.api.once import note_deed, public_entry
 from timebank.api.operations import delete, get, post_in_public
 from timebank.db import Connection, transaction
-from timebank.domain.errors import LoginFailedError
+from timebank.domain.errors import EnrolmentNotConfirmedError, LoginFailedError
 from timebank.ledger.banks import Bank
 from timebank.people.access import Action, Principal, SessionMethod
 from timebank.people.audit_log import DONE, write_entries
@@ -56,12 +56,17 @@ async def log_in(
     if by_cookie:
         check_origin(headers)
     bank = await request.desk.find_bank(data.bank)
+    if bank is None:
+        await request.desk.hasher.fits(None, "", "")
+        raise LoginFailedError
+    async with transaction(request.desk.pool) as connection:
+        attempt = await _begin(connection, bank.bank_id, data)
     try:
-        session = await _log_in(request, bank, data)
-    except LoginFailedError:
-        if bank:
-            failed = public_entry(request, bank.bank_id, _LOG_IN, LoginFailedError.code)
-            await request.desk.note(failed)
+        session = await _log_in(request, bank, attempt, data)
+    except (LoginFailedError, EnrolmentNotConfirmedError) as refused:
+        tried = attempt.party_id  # whose account it was; nobody is known to have tried
+        failed = public_entry(request, bank.bank_id, _LOG_IN, refused.code, object_id=tried)
+        await request.desk.note(failed)
         raise
     principal = await request.desk.identify(session.token)
     view = _view(principal, session.span, None if by_cookie else session.token)
@@ -75,14 +80,12 @@ async def log_in(
 
 
 async def _log_in(
-    request: Call, bank: Bank | None, data: CardPinBody | OneTimeCodeBody | PasswordBody
+    request: Call,
+    bank: Bank,
+    attempt: Attempt,
+    data: CardPinBody | OneTimeCodeBody | PasswordBody,
 ) -> NewSession:
     hasher, pool = request.desk.hasher, request.desk.pool
-    if bank is None:
-        await hasher.fits(None, "", "")
-        raise LoginFailedError
-    async with transaction(pool) as connection:
-        attempt = await _begin(connection, bank.bank_id, data)
     match data:
         case PasswordBody():
             step = await check_fits(hasher, attempt, data.password, data.totp)

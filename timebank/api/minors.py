@@ -56,4 +56,5 @@ async def find_band(request: Call, resident_id: UUID | None) -> AgeBand:
         access_of(request, Purpose.AGE_RULE),
         resident_id,
         datetime.now(bank.zone).date(),
+        zone=bank.zone,
     )

@@ -243,6 +243,12 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     ),
     "seal_broken": ProblemKind(500, "资料已被改动", "資料已被改動", "The sealed data was altered"),
     "vault_key_missing": ProblemKind(503, "缺少主密钥", "缺少主密鑰", "The master key is missing"),
+    "persons_number": ProblemKind(
+        422, "名称中不得有电话或证件号码", "名稱中不得有電話或證件號碼", "A number of a person"
+    ),
+    "enrolment_not_confirmed": ProblemKind(
+        403, "尚待另一人确认", "尚待另一人確認", "Another person must confirm your enrolment"
+    ),
     "weak_secret": ProblemKind(
         422, "密码太容易猜到", "密碼太容易猜到", "The PIN or password is too easy to guess"
     ),

@@ -20,11 +20,18 @@ from timebank.api.wire_exchange import (
     SaturationList,
     SaturationView,
 )
-from timebank.api.wire_redemption import AnomalyList, AnomalyView, CapList, CapView
+from timebank.api.wire_redemption import (
+    AnomalyList,
+    AnomalyView,
+    CapList,
+    CapView,
+    MinorCapView,
+)
 from timebank.db import Connection, transaction
 from timebank.domain.languages import preferred_language
 from timebank.domain.redemption import EVERYONE
 from timebank.people.access import Action
+from timebank.people.kin import find_minor_cap
 from timebank.people.parties import list_path_of
 from timebank.redemption import caps
 from timebank.redemption.anomalies import Anomaly, AnomalyReason, list_anomalies
@@ -105,6 +112,14 @@ async def list_caps(request: Call) -> CapList:
             for cap in found
         ]
     )
+
+
+@get("/minor-cap", opt={"action": Action.READ_CAPS}, operation_id="get_minor_cap")
+async def read_minor_cap(request: Call) -> MinorCapView:
+    """Return what residents from 14 to 17 may redeem without their guardian; 0 is nothing."""
+    async with transaction(request.desk.pool) as connection:
+        cap = await find_minor_cap(connection, request.user.bank_id)
+    return MinorCapView(cap.points_at_once, cap.points_a_day)
 
 
 @get("/anomalies", opt={"action": Action.READ_ANOMALIES}, operation_id="list_anomalies")
@@ -211,4 +226,7 @@ async def _is_within(
     return any([branch_id in await list_path_of(connection, bank_id, party) for party in about])
 
 
-router = Router("/", route_handlers=[list_caps, read_anomalies, list_overrides, read_saturation])
+router = Router(
+    "/",
+    route_handlers=[list_caps, read_minor_cap, read_anomalies, list_overrides, read_saturation],
+)

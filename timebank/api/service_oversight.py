@@ -4,7 +4,6 @@ Nothing is decided by a list. While an activity is held none of its records is c
 points it brought before cannot be spent; two persons release it.
 """
 
-from collections.abc import Sequence
 from datetime import date, timedelta
 from uuid import UUID
 
@@ -19,11 +18,9 @@ from timebank.api.reaching import activity_reached
 from timebank.api.wire_service import StepBody, check_days
 from timebank.db import Connection, transaction
 from timebank.domain.languages import Language, preferred_language
-from timebank.domain.suspicions import Reason, Suspicion, describe
+from timebank.domain.suspicions import Reason, describe
 from timebank.ledger.expiry import read_today
 from timebank.people.access import Action
-from timebank.people.parties import list_path_of
-from timebank.service.activities import get_activity, get_shift
 from timebank.service.anomalies import (
     ActivityHold,
     hold_activity,
@@ -33,7 +30,6 @@ from timebank.service.anomalies import (
 )
 
 _LOOK_BACK = timedelta(days=31)
-_LOOKED_THROUGH = 200  # for each reason, to find those of a branch
 
 
 class SuspicionView(Struct, frozen=True, kw_only=True):
@@ -78,7 +74,7 @@ async def read_suspicions(
 ) -> Response[SuspicionList]:
     """List service since a local day that looks invented, 31 days back if none is given.
 
-    Of a branch: what is about its activities and its people. Nothing is decided by it.
+    Of a branch: what was served at its activities and wishes. Nothing is decided by it.
     """
     user = request.user
     bank = await request.desk.bank(user.bank_id)
@@ -87,11 +83,7 @@ async def read_suspicions(
         today = await read_today(connection, bank)
         since = since or today - _LOOK_BACK
         check_days(since, since, "since")
-        if user.branch_id is None:
-            found = await list_suspicions(connection, bank.bank_id, since)
-        else:
-            found = await list_suspicions(connection, bank.bank_id, since, limit=_LOOKED_THROUGH)
-            found = await _within(connection, bank.bank_id, found, user.branch_id)
+        found = await list_suspicions(connection, bank.bank_id, since, within=user.branch_id)
     views = [
         SuspicionView(
             reason=one.reason,
@@ -104,30 +96,6 @@ async def read_suspicions(
         for one in found
     ]
     return Response(SuspicionList(views), headers={"Vary": "Accept-Language"})
-
-
-async def _within(
-    connection: Connection, bank_id: int, found: Sequence[Suspicion], branch_id: UUID
-) -> list[Suspicion]:
-    """Return those whose activity or person hangs on the branch or below."""
-    places = [await _place_of(connection, bank_id, one) for one in found]
-    return [
-        one
-        for one, place in zip(found, places, strict=True)
-        if place and branch_id in await list_path_of(connection, bank_id, place)
-    ]
-
-
-async def _place_of(connection: Connection, bank_id: int, about: Suspicion) -> UUID | None:
-    """Return the person a suspicion is about, or the branch of its activity; None: the bank."""
-    match about.reason:
-        case Reason.TOO_FAST | Reason.AT_NIGHT:
-            return about.subject_id
-        case Reason.NO_SPREAD:
-            activity_id = (await get_shift(connection, bank_id, about.subject_id)).activity_id
-        case _:
-            activity_id = about.subject_id
-    return (await get_activity(connection, bank_id, activity_id)).branch_id
 
 
 @post(
@@ -166,7 +134,8 @@ async def release_an_activity(
 ) -> Response[ActivityHold]:
     """Propose the release, or release what another proposed.
 
-    Neither made the activity, wrote a record of it, or has one.
+    Neither made the activity, wrote or decided a record of it or has one, was there, or let
+    somebody in or out.
     """
 
     async def work(connection: Connection) -> Deed[ActivityHold]:

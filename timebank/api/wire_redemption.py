@@ -310,6 +310,13 @@ class CapView(Struct, frozen=True, kw_only=True):
     set_by: UUID
 
 
+class MinorCapView(Struct, frozen=True):
+    """What minors may redeem alone."""
+
+    points_at_once: int
+    points_a_day: int
+
+
 class CapList(Struct, frozen=True):
     """All versions of all caps."""
 

@@ -42,7 +42,7 @@ async def rota(shifts: Path, residents: Path, bank: str, dry_run: bool, as_json:
     SHIFTS.csv has the columns date, shift_id, volunteer_hours (of all who came together),
     attended (how many came), event_id and event_name. Who came is drawn from the confirmed
     volunteers, the same at every import. A faulty row refuses the whole file; importing the same
-    file again posts nothing.
+    file again posts nothing. Only a bank without service records of its own takes new shifts.
 
     \b
     Example:

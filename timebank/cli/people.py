@@ -5,14 +5,20 @@ from uuid import UUID
 
 import click
 import msgspec
+from rich.console import Console
 
 from timebank.cli.importing import CSV_FILE, progress_bar, tell_faults
-from timebank.cli.running import command, err, out, settings_from_environment
+from timebank.cli.running import ask, command, err, out, settings_from_environment
 from timebank.database import open_database
 from timebank.domain.errors import ImportRefusedError
 from timebank.ledger.ids import new_id
-from timebank.people.grants import OPERATOR_ID
-from timebank.people.person_import import PeopleSummary, import_people
+from timebank.people.import_approval import (
+    PeopleLists,
+    approve_import,
+    import_alone,
+    propose_import,
+)
+from timebank.people.person_import import PeopleSummary
 from timebank.people.vault_keys import open_key_ring
 
 
@@ -24,12 +30,13 @@ def people() -> None:
 @people.command("import")
 @click.argument("file", metavar="PEOPLE.csv", type=CSV_FILE)
 @click.option("--bank", default="demo", show_default=True, help="Code of the bank to import into.")
-@click.option("--by", "actor_id", type=click.UUID, help="Who imports; the operator, if not said.")
-@click.option("--dry-run", is_flag=True, help="Do everything, then take it back.")
+@click.option("--dry-run", "way", flag_value="dry_run", help="Do everything, then take it back.")
+@click.option("--propose", "way", flag_value="propose", help="Another decides, within 7 days.")
+@click.option("--approve", "approval_id", type=click.UUID, help="What another person proposed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 @command
 async def import_list(
-    file: Path, bank: str, actor_id: UUID | None, dry_run: bool, as_json: bool
+    file: Path, bank: str, way: str | None, approval_id: UUID | None, as_json: bool
 ) -> int:
     """Import people who apply for membership; another person approves them.
 
@@ -39,37 +46,53 @@ async def import_list(
     may be empty; a birthday is needed, in birth_date or in the id number. A faulty row refuses the
     whole file; importing the same file again registers nobody.
 
+    Two coordinators or administrators of the whole bank decide: one proposes, the other approves
+    with the same file; each shows the token of a session they logged into, at the terminal or on
+    stdin. While a bank has no two, whoever runs commands imports alone.
+
     \b
     Example:
       timebank people import people.csv --dry-run
-      timebank people import people.csv --bank jianxi --json
+      timebank people import people.csv --bank jianxi --propose
+      timebank people import people.csv --bank jianxi --approve 0198f0c2-…
     """
+    if way and approval_id:
+        raise click.UsageError("Choose one of --dry-run, --propose and --approve.")
+    dry_run, propose = way == "dry_run", way == "propose"
+    token = ask("Token of your session", hidden=True) if propose or approval_id else ""
     settings = settings_from_environment()
     async with open_database(settings) as pool:
         try:
             with progress_bar("Registering people") as progress:
-                summary = await import_people(
-                    pool,
-                    open_key_ring(settings),
-                    bank,
-                    file,
-                    actor_id=actor_id or OPERATOR_ID,
+                lists = PeopleLists(
+                    pool=pool,
+                    ring=open_key_ring(settings),
+                    bank_code=bank,
                     request_id=f"command {new_id()}",
-                    dry_run=dry_run,
                     progress=progress,
                 )
+                if propose:
+                    proposal, summary = await propose_import(lists, file, token)
+                elif approval_id:
+                    summary = await approve_import(lists, file, approval_id, token)
+                else:
+                    summary = await import_alone(lists, file, dry_run=dry_run)
         except ImportRefusedError as error:
             tell_faults(error)
             return 1
-    _tell(summary, dry_run=dry_run, as_json=as_json)
+    if propose:
+        _tell(summary, dry_run=True, as_json=False, show=err)
+        click.echo(proposal.approval_id)
+    else:
+        _tell(summary, dry_run=dry_run, as_json=as_json)
     return 0
 
 
-def _tell(summary: PeopleSummary, *, dry_run: bool, as_json: bool) -> None:
+def _tell(summary: PeopleSummary, *, dry_run: bool, as_json: bool, show: Console = out) -> None:
     if as_json:
         click.echo(msgspec.json.encode(summary))
     else:
-        out.print(
+        show.print(
             f"{summary.rows:,} rows: {summary.registered:,} people registered, "
             f"{summary.minors:,} of them minors; {summary.known:,} were known.",
             soft_wrap=True,

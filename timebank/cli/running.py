@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec
 
+import click
 from rich.console import Console
 
 from timebank.config import Settings, read_settings
@@ -28,6 +29,14 @@ err = Console(stderr=True, highlight=False)
 def settings_from_environment() -> Settings:
     """Return the settings of this process."""
     return read_settings(os.environ)
+
+
+def ask(label: str, *, hidden: bool = False, twice: bool = False) -> str:
+    """Ask at the terminal, or read a line where there is none."""
+    if sys.stdin.isatty():
+        answer: str = click.prompt(label, hide_input=hidden, confirmation_prompt=twice)
+        return answer
+    return sys.stdin.readline().rstrip("\n")
 
 
 def command(function: Callable[P, Coroutine[Any, Any, int | None]]) -> Callable[P, None]:

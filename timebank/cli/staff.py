@@ -8,40 +8,38 @@ import click
 import httpx
 import segno
 
-from timebank.cli.running import command, err, out, settings_from_environment
+from timebank.cli.running import ask, command, err, out, settings_from_environment
 from timebank.database import open_database
 from timebank.db import Connection, transaction
 from timebank.domain.errors import NotFoundError, TimebankError
 from timebank.ledger.banks import get_bank
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
-from timebank.people.grants import OPERATOR_ID, grant_role
+from timebank.people.grants import OPERATOR_ID, grant_role, list_grants
 from timebank.people.login.credentials import find_staff_member
 from timebank.people.login.enrolments import INVITATION_LIFETIME, invite
-from timebank.people.login.logins import PERSONS_ROLES
+from timebank.people.login.logins import STAFF_ROLES
 from timebank.people.parties import PartyKind, register_parties
 
-_ROLES = sorted(role.value for role in PERSONS_ROLES)
+_ROLES = sorted(role.value for role in STAFF_ROLES)
 
 
 @click.group()
 def staff() -> None:
-    """Coordinators, auditors, administrators and clerks: invite, enrol."""
+    """Coordinators, auditors and administrators: invite, enrol."""
 
 
 @staff.command("invite")
 @click.option("--bank", "bank_code", default="demo", show_default=True)
 @click.option("--role", type=click.Choice(_ROLES), help="Of a new person.")
-@click.option("--merchant", type=click.UUID, help="Whom a clerk works for.")
 @click.option("--again", "staff_number", help="The number of one who lost password or telephone.")
 @command
-async def invite_staff(
-    bank_code: str, role: str | None, merchant: UUID | None, staff_number: str | None
-) -> None:
+async def invite_staff(bank_code: str, role: str | None, staff_number: str | None) -> None:
     """Print a code, once, with which somebody chooses a password and takes a second factor.
 
     There is no password to begin with: whoever may run commands on this machine invites the first
-    administrator, and nobody but the invited person ever knows what they chose.
+    administrator, and nobody but the invited person ever knows what they chose. A merchant's people
+    are invited over HTTP, by one person, and confirmed by another.
 
     \b
     Example:
@@ -50,16 +48,16 @@ async def invite_staff(
     """
     if (role is None) == (staff_number is None):
         raise click.UsageError("Give --role for a new person, or --again for a known one.")
-    if (role == Role.CLERK) != (merchant is not None):
-        raise click.UsageError("--merchant goes with --role clerk, and only with it.")
     async with open_database(settings_from_environment()) as pool, transaction(pool) as connection:
         bank = await get_bank(connection, bank_code)
         if staff_number:
             person = await find_staff_member(connection, bank.bank_id, staff_number)
-            if person is None:
-                raise NotFoundError(f"Nobody in {bank_code} has the number {staff_number}.")
+            if person is None or not await _is_staff(connection, bank.bank_id, person):
+                raise NotFoundError(
+                    f"Nobody who works for {bank_code} itself has the number {staff_number}."
+                )
         else:
-            person = await _make_person(connection, bank.bank_id, Role(str(role)), merchant)
+            person = await _make_person(connection, bank.bank_id, Role(str(role)))
         code = await invite(connection, bank.bank_id, person, OPERATOR_ID)
     hours = int(INVITATION_LIFETIME.total_seconds() // 3600)
     err.print(
@@ -70,9 +68,12 @@ async def invite_staff(
     click.echo(code)
 
 
-async def _make_person(
-    connection: Connection, bank_id: int, role: Role, merchant_id: UUID | None
-) -> UUID:
+async def _is_staff(connection: Connection, bank_id: int, person: UUID) -> bool:
+    grants = await list_grants(connection, bank_id, person)
+    return any(grant.role in STAFF_ROLES for grant in grants)
+
+
+async def _make_person(connection: Connection, bank_id: int, role: Role) -> UUID:
     person = new_id()
     await register_parties(connection, bank_id, PartyKind.PERSON, [person])
     await grant_role(
@@ -83,7 +84,6 @@ async def _make_person(
         None,
         granted_by=OPERATOR_ID,
         approved_by=OPERATOR_ID,
-        merchant_id=merchant_id,
     )
     return person
 
@@ -103,7 +103,7 @@ async def enrol(bank_code: str, url: str | None) -> None:
     """
     settings = settings_from_environment()
     url = url or f"http://{settings.host}:{settings.port}"
-    given = {"bank": bank_code, "code": _ask("Code of the invitation")}
+    given = {"bank": bank_code, "code": ask("Code of the invitation")}
     async with httpx.AsyncClient(base_url=url, timeout=30) as http:
         factor = await _post(http, "/api/v1/enrolments", given)
         segno.make(factor["otpauth_uri"]).terminal(out=sys.stdout, compact=True)
@@ -111,18 +111,12 @@ async def enrol(bank_code: str, url: str | None) -> None:
             f"Scan this with an authenticator program, or type in {factor['secret']}",
             soft_wrap=True,
         )
-        given["password"] = _ask("Choose a password of 12 characters or more", hidden=True)
-        given["totp"] = _ask("The six digits that the program shows now")
+        given["password"] = ask(
+            "Choose a password of 12 characters or more", hidden=True, twice=True
+        )
+        given["totp"] = ask("The six digits that the program shows now")
         done = await _post(http, "/api/v1/enrolments/completion", given)
     out.print(f"Done. Your number to log in with: {done['staff_number']}")
-
-
-def _ask(label: str, *, hidden: bool = False) -> str:
-    """Ask at the terminal, or read a line where there is none."""
-    if sys.stdin.isatty():
-        answer: str = click.prompt(label, hide_input=hidden, confirmation_prompt=hidden)
-        return answer
-    return sys.stdin.readline().rstrip("\n")
 
 
 async def _post(http: httpx.AsyncClient, path: str, body: dict[str, str]) -> dict[str, Any]:

@@ -59,6 +59,10 @@ async def open_bank(code: str, name: str, time_zone: str, points_per_hour: int) 
     )
 
 
+_ROLES = [role.value for role in Role if role not in {Role.CLERK, Role.MERCHANT}]
+"""A merchant's people log in, and issue keys to their systems themselves."""
+
+
 @click.group()
 def token() -> None:
     """Bearer tokens for the HTTP API."""
@@ -66,7 +70,7 @@ def token() -> None:
 
 @token.command()
 @click.option("--bank", "bank_code", default="demo", show_default=True)
-@click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
+@click.option("--role", type=click.Choice(_ROLES), required=True)
 @click.option("--resident", type=click.UUID, help="Whose token it is; needed for role resident.")
 @click.option("--days", type=click.IntRange(1, 3650), default=90, show_default=True)
 @command

@@ -5,14 +5,22 @@ older on 1 March of other years, so nobody counts as older before a full year is
 Sources: PIPL 28 and 31 (under 14), Civil Code 19 and 20, Henan volunteer regulations 8.
 """
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 ADULT_AGE = 18
 YOUTH_AGE = 14
 OLDEST_AGE = 130
+
+DAYS_AHEAD = 3
+"""For how many days after a look somebody is known to be a minor, if no birthday comes first.
+
+So many days may pass without a look before guardians are kept out; and so many days before it the
+registry tells a birthday, which it tells ever after as the end of the guardian's part.
+"""
 
 
 class AgeBand(StrEnum):
@@ -53,6 +61,19 @@ def band_on(born_on: date, day: date) -> AgeBand:
     if age >= ADULT_AGE:
         return AgeBand.ADULT
     return AgeBand.YOUTH if age >= YOUTH_AGE else AgeBand.CHILD
+
+
+def known_minor_until(born_on: date | None, today: date, zone: ZoneInfo) -> datetime:
+    """Return until when a look on this local day tells that somebody is a minor.
+
+    The midnight at which they turn 18 if it comes within DAYS_AHEAD days, and nothing about it if
+    not; `born_on` None is not known, and so under 18. Where that midnight is skipped by the clocks
+    the day begins with the hour after.
+    """
+    until = today + timedelta(days=DAYS_AHEAD + 1)
+    if born_on is not None:
+        until = min(until, turns_on(born_on, ADULT_AGE))
+    return datetime(until.year, until.month, until.day, tzinfo=zone).astimezone(UTC)
 
 
 def needs_guardian(band: AgeBand, points: int, redeemed_today: int, cap: MinorCap) -> bool:

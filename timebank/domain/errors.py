@@ -46,6 +46,12 @@ class LoginFailedError(TimebankError):
     code = "login_failed"
 
 
+class EnrolmentNotConfirmedError(TimebankError):
+    """Nobody has confirmed who enrolled. Tell your number to another than invited you."""
+
+    code = "enrolment_not_confirmed"
+
+
 class TooManyAttemptsError(TimebankError):
     """Too many attempts failed. Wait as long as `Retry-After` says, or get a one-time code."""
 
@@ -357,6 +363,12 @@ class SheetNotIssuedError(TimebankError):
     """No sheet of this number was printed for this purpose. Check the number and the form."""
 
     code = "sheet_not_issued"
+
+
+class PersonsNumberError(TimebankError):
+    """A title or name that everybody reads holds a telephone or identity number. Leave it out."""
+
+    code = "persons_number"
 
 
 class RowFault(Struct, frozen=True):

@@ -147,6 +147,12 @@ class NothingToCertifyError(TimebankError):
     code = "nothing_to_certify"
 
 
+class ImportTooLateError(TimebankError):
+    """The bank keeps service records of its own. Write these down as back-fills or paper sheets."""
+
+    code = "import_too_late"
+
+
 class SigningKeyMissingError(TimebankError):
     """The bank has no key to sign this with. Make one: `timebank keys make --bank CODE`.
 

@@ -39,10 +39,10 @@ async def get_bank(connection: Connection, code: str) -> Bank:
 
 async def get_bank_of_id(connection: Connection, bank_id: int) -> Bank:
     """Return the bank of this id; BankNotFoundError if there is none."""
-    found = [bank for bank in await list_banks(connection) if bank.bank_id == bank_id]
-    if not found:
+    record = await connection.fetchrow(_QUERIES["find_bank_of_id"], bank_id)
+    if record is None:
         raise BankNotFoundError
-    return found[0]
+    return as_struct(record, Bank)
 
 
 async def get_zone(connection: Connection, bank_id: int) -> ZoneInfo:

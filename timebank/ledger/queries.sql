@@ -82,6 +82,10 @@ WHERE bank_id = $1 ORDER BY unit, kind;
 SELECT bank_id, code, name, time_zone, points_per_hour, cursor_key, root_id FROM bank
 WHERE code = $1;
 
+-- name: find_bank_of_id
+SELECT bank_id, code, name, time_zone, points_per_hour, cursor_key, root_id FROM bank
+WHERE bank_id = $1;
+
 -- name: find_time_zone
 SELECT time_zone FROM bank WHERE bank_id = $1;
 

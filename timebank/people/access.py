@@ -16,7 +16,8 @@ from timebank.domain.errors import (
     StrongerLoginNeededError,
 )
 from timebank.domain.ledger import Account, AccountKind
-from timebank.people.policy import LOW_VALUE, POLICY, Action, Reach, Role, SessionMethod
+from timebank.people.narrow_sessions import LOW_VALUE
+from timebank.people.policy import POLICY, Action, Reach, Role, SessionMethod
 
 __all__ = [
     "LOW_VALUE",

@@ -1,19 +1,22 @@
 """Kin: guardians who act for minors, and family helpers who look and reserve for residents.
 
-A guardian is named at registration and stays one until the minor is 18, on the bank's local day. A
-family helper (亲情代办) is named by the resident for a year at most, may see the passbook and
-reserve, and never gives. The birthday stays in the vault: the registry knows only that somebody was
-a minor when last looked at, and the vault is asked only about those.
+A guardian is named at registration and stays one until the minor is 18: until the local midnight of
+that day, to the second. A family helper (亲情代办) is named by the resident for a year at most, may
+see the passbook and reserve, and never gives; one whom a guardian wanted goes with the guardian.
+The birthday stays in the vault: the registry knows until when somebody is surely a minor, a few
+days on from the last look, and the vault is asked only about those. Where nobody looks, guardians
+are out.
 """
 
 from datetime import date, datetime
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from timebank.db import Connection, Pool, as_struct, load_queries, transaction
-from timebank.domain.ages import AgeBand, MinorCap, band_on, needs_guardian
+from timebank.domain.ages import AgeBand, MinorCap, band_on, known_minor_until, needs_guardian
 from timebank.domain.errors import GuardianNeededError, NotFoundError
 from timebank.people.consents import ConsentKind, record_consents
 from timebank.people.vault import Access, Purpose, read_person
@@ -83,10 +86,16 @@ async def list_guardianships(
 
 
 async def is_guardian(
-    connection: Connection, bank_id: int, guardian_id: UUID, minor_id: UUID
+    connection: Connection,
+    bank_id: int,
+    guardian_id: UUID,
+    minor_id: UUID,
+    at: datetime | None = None,
 ) -> bool:
-    """Return whether somebody is a minor's guardian now."""
-    found: bool = await connection.fetchval(_QUERIES["is_guardian"], bank_id, guardian_id, minor_id)
+    """Return whether somebody is a minor's guardian now, or at an instant if nothing ends it."""
+    found: bool = await connection.fetchval(
+        _QUERIES["is_guardian"], bank_id, guardian_id, minor_id, at
+    )
     return found
 
 
@@ -104,12 +113,13 @@ async def lock_resident(connection: Connection, bank_id: int, resident_id: UUID)
 
 
 async def find_age_band(
-    pool: Pool, ring: KeyRing, access: Access, resident_id: UUID, today: date
+    pool: Pool, ring: KeyRing, access: Access, resident_id: UUID, today: date, *, zone: ZoneInfo
 ) -> AgeBand:
-    """Return what a resident may do for themselves on this local day of the bank.
+    """Return what a resident may do for themselves on this day of the bank, in its time zone.
 
-    The vault is asked about minors only. Who has turned 18 is none from now on. One whose birthday
-    is not known counts as a child. NotFoundError, PersonErasedError, PersonFrozenError.
+    The vault is asked about minors only. Who has turned 18 is none from now on; of who has not it
+    is known for some days more. One whose birthday is not known counts as a child. NotFoundError,
+    PersonErasedError, PersonFrozenError.
     """
     async with transaction(pool) as connection:
         minor = await connection.fetchval(_QUERIES["is_minor"], access.bank_id, resident_id)
@@ -119,10 +129,29 @@ async def find_age_band(
         return AgeBand.ADULT
     asked = replace(access, purpose=Purpose.AGE_RULE)
     data = await read_person(pool, ring, asked, resident_id, ["born_on"])
-    band = AgeBand.CHILD if data.born_on is UNSET else band_on(data.born_on, today)
+    born_on = None if data.born_on is UNSET else data.born_on
+    async with transaction(pool) as connection:
+        return await note_age(
+            connection, access.bank_id, resident_id, born_on, today=today, zone=zone
+        )
+
+
+async def note_age(
+    connection: Connection,
+    bank_id: int,
+    resident_id: UUID,
+    born_on: date | None,
+    *,
+    today: date,
+    zone: ZoneInfo,
+) -> AgeBand:
+    """Note what a look at a minor's birthday told, and return it: so long, or no longer."""
+    band = AgeBand.CHILD if born_on is None else band_on(born_on, today)
     if band is AgeBand.ADULT:
-        async with transaction(pool) as connection:
-            await connection.execute(_QUERIES["end_minority"], access.bank_id, resident_id)
+        await connection.execute(_QUERIES["end_minority"], bank_id, resident_id)
+    else:
+        until = known_minor_until(born_on, today, zone)
+        await connection.execute(_QUERIES["prolong_minority"], bank_id, resident_id, until)
     return band
 
 
@@ -218,14 +247,22 @@ async def list_helpers(connection: Connection, bank_id: int, party_id: UUID) -> 
 
 
 async def may_help(
-    connection: Connection, bank_id: int, helper_id: UUID, resident_id: UUID
+    connection: Connection,
+    bank_id: int,
+    helper_id: UUID,
+    resident_id: UUID,
+    at: datetime | None = None,
 ) -> bool:
-    """Return whether somebody may look and reserve for a resident as a helper now."""
-    found: bool = await connection.fetchval(_QUERIES["may_help"], bank_id, helper_id, resident_id)
+    """Return whether somebody may look and reserve for a resident as a helper now, or then."""
+    found: bool = await connection.fetchval(
+        _QUERIES["may_help"], bank_id, helper_id, resident_id, at
+    )
     return found
 
 
-async def list_kin(connection: Connection, bank_id: int, resident_id: UUID) -> frozenset[UUID]:
-    """Return who guards or helps a resident now."""
-    records = await connection.fetch(_QUERIES["list_kin"], bank_id, resident_id)
+async def list_kin(
+    connection: Connection, bank_id: int, resident_id: UUID, at: datetime | None = None
+) -> frozenset[UUID]:
+    """Return who guards or helps a resident now, or then if nothing ends it."""
+    records = await connection.fetch(_QUERIES["list_kin"], bank_id, resident_id, at)
     return frozenset(record["party_id"] for record in records)

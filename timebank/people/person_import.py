@@ -5,7 +5,7 @@ before is found by the blind index of their `ref`; messages name lines, never wh
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
@@ -36,6 +36,12 @@ Progress = Callable[[int, int], None]
 T = TypeVar("T")
 
 
+async def _nothing(
+    connection: Connection, bank: Bank, content: bytes, done: "PeopleSummary"
+) -> None:
+    pass
+
+
 class PeopleSummary(Struct, frozen=True, kw_only=True):
     """How many rows there are, how many were known already, and who is new."""
 
@@ -43,6 +49,10 @@ class PeopleSummary(Struct, frozen=True, kw_only=True):
     known: int
     registered: int
     minors: int
+
+
+Then = Callable[[Connection, Bank, bytes, PeopleSummary], Awaitable[None]]
+"""What an import ends with, given the content of the file and what it came to."""
 
 
 async def import_people(
@@ -55,13 +65,14 @@ async def import_people(
     request_id: str,
     dry_run: bool = False,
     progress: Progress = lambda done, total: None,
+    then: Then = _nothing,
 ) -> PeopleSummary:
     """Register who is on the list, in one commit; a repeat registers nobody.
 
-    They have applied when this returns: a person other than `actor_id` approves. A dry run does
-    the same and takes it back. BankNotFoundError, InvalidInputError for a file that cannot be
-    read, ImportRefusedError with all faulty rows, AlreadyRegisteredError when somebody is
-    registered elsewhere meanwhile.
+    They have applied when this returns: a person other than `actor_id` approves. A dry run does the
+    same and takes it back; `then` is done in the same commit. BankNotFoundError, InvalidInputError
+    for a file that cannot be read, ImportRefusedError with all faulty rows, AlreadyRegisteredError
+    when somebody is registered elsewhere meanwhile.
     """
     content = await asyncio.to_thread(read_file, path)
     rows, faults = await asyncio.to_thread(
@@ -89,6 +100,7 @@ async def import_people(
             connection, ring, access, bank, rows=rows, known=known.ids, progress=progress
         )
         await (savepoint.rollback() if dry_run else savepoint.commit())
+        await then(connection, bank, content, summary)
         return summary
 
     return await repeat_on_conflict(pool, work)

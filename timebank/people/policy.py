@@ -63,6 +63,10 @@ class Action(StrEnum):
     ISSUE_ONE_TIME_CODE = "issue_one_time_code"
     SET_PIN = "set_pin"
     CHANGE_PASSWORD = "change_password"  # noqa: S105 - the name of an action
+    INVITE = "invite"
+    CONFIRM_ENROLMENT = "confirm_enrolment"
+    REGISTER_SYSTEM = "register_system"
+    READ_API_KEYS = "read_api_keys"
     ISSUE_API_KEY = "issue_api_key"
     ROTATE_API_KEY = "rotate_api_key"
     REVOKE_API_KEY = "revoke_api_key"
@@ -153,6 +157,7 @@ class Action(StrEnum):
     READ_CERTIFICATE = "read_certificate"
     MAKE_SIGNING_KEY = "make_signing_key"
     REGISTER = "register"
+    IMPORT_PEOPLE = "import_people"
     LOOK_UP = "look_up"
     READ_RESIDENT = "read_resident"
     DECIDE_MEMBERSHIP = "decide_membership"
@@ -185,8 +190,9 @@ _SEEN_BY_STAFF = {**_SEEN_BY_COORDINATORS, **_BY_ADMINISTRATORS}
 _SEEN_AT_TILLS = {**_SEEN_BY_STAFF, **_BY_TILLS}
 _SEEN_BY_MERCHANT = {**_SEEN_BY_STAFF, Role.MERCHANT: Reach.MERCHANT}
 _KIN_AND_COORDINATORS = {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN}
-_STOPPED_BY = {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, Role.MERCHANT: Reach.MERCHANT}
-_PERSONS = frozenset(Role) - {Role.MERCHANT, Role.INTEGRATOR}
+_BY_MERCHANTS = {Role.MERCHANT: Reach.MERCHANT}
+_STOPPED_BY = {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, **_BY_MERCHANTS}
+_PERSONS = frozenset(Role) - {Role.INTEGRATOR}
 
 POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.READ_ACCOUNT: {
@@ -232,13 +238,20 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.SET_PIN: {**_BY_COORDINATORS, Role.RESIDENT: Reach.OWN},
     Action.CHANGE_PASSWORD: {
         Role.CLERK: Reach.OWN,
+        Role.MERCHANT: Reach.OWN,
         Role.COORDINATOR: Reach.OWN,
         Role.AUDITOR: Reach.OWN,
         Role.ADMINISTRATOR: Reach.OWN,
     },
-    Action.ISSUE_API_KEY: _BY_ADMINISTRATORS,
-    Action.ROTATE_API_KEY: {**_BY_ADMINISTRATORS, Role.MERCHANT: Reach.OWN},
-    Action.REVOKE_API_KEY: _BY_ADMINISTRATORS,
+    # Of a merchant's people: one invites, another confirms who came. So neither logs in as them.
+    Action.INVITE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    Action.CONFIRM_ENROLMENT: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
+    # Whoever issues a key holds it, and a key redeems: the programme's staff look and revoke.
+    Action.REGISTER_SYSTEM: _BY_ADMINISTRATORS,
+    Action.READ_API_KEYS: {**_BY_ADMINISTRATORS, **_BY_MERCHANTS, Role.AUDITOR: Reach.BRANCH},
+    Action.ISSUE_API_KEY: _BY_MERCHANTS,
+    Action.ROTATE_API_KEY: _BY_MERCHANTS,
+    Action.REVOKE_API_KEY: {**_BY_ADMINISTRATORS, **_BY_MERCHANTS},
     Action.PROPOSE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.DECIDE: {**_BY_COORDINATORS, **_BY_ADMINISTRATORS},
     Action.READ_APPROVALS: _SEEN_BY_STAFF,
@@ -341,6 +354,7 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.READ_CERTIFICATE: {Role.RESIDENT: Reach.KIN, **_SEEN_BY_COORDINATORS},
     Action.MAKE_SIGNING_KEY: {Role.ADMINISTRATOR: Reach.ROOT},
     Action.REGISTER: _BY_COORDINATORS,
+    Action.IMPORT_PEOPLE: {Role.COORDINATOR: Reach.ROOT, Role.ADMINISTRATOR: Reach.ROOT},
     Action.LOOK_UP: _BY_COORDINATORS,
     Action.READ_RESIDENT: {**_SEEN_BY_STAFF, Role.RESIDENT: Reach.KIN},
     Action.DECIDE_MEMBERSHIP: _BY_COORDINATORS,
@@ -365,27 +379,3 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.CHECK_AT_COUNTER: {Role.CLERK: Reach.BANK, Role.MERCHANT: Reach.BANK},
 }
 """Default deny: what does not stand here is refused."""
-
-LOW_VALUE = frozenset(
-    {
-        Action.READ_ACCOUNT,
-        Action.READ_SESSION,
-        Action.END_SESSION,
-        Action.READ_CATALOGUE,
-        Action.QUOTE,
-        Action.PLACE_HOLD,
-        Action.READ_HOLD,
-        Action.READ_RESIDENT,
-        Action.RELEASE_HOLD,
-        Action.READ_FAMILY,
-        Action.READ_PROGRAMME,
-        Action.READ_RECORD,
-        Action.READ_CERTIFICATE,
-        Action.SIGN_UP,
-        Action.CHECK_IN_BY_CODE,
-    }
-)
-"""What a card and its PIN are good for: looking, and redeeming under the small cap of a card's day.
-
-A code or a slip pays without that cap, so it needs the stronger login.
-"""

@@ -294,15 +294,19 @@ SELECT minor_id, guardian_id, sheet, named_by, named_at, ended_at FROM guardians
 WHERE bank_id = $1 AND $2 IN (minor_id, guardian_id) ORDER BY named_at;
 
 -- name: is_guardian
-SELECT is_guardian($1, $2, $3);
+SELECT is_guardian($1, $2, $3, coalesce($4, clock_timestamp()));
 
 -- name: is_minor
 SELECT is_minor FROM resident WHERE bank_id = $1 AND resident_id = $2;
 
 -- name: lock_resident
 SELECT lock_resident($1, $2);
+
 -- name: claim_minors
 SELECT claim_minors($1, $2, $3) AS resident_id;
+
+-- name: prolong_minority
+SELECT prolong_minority($1, $2, $3);
 
 -- name: end_minority
 SELECT end_minority($1, $2);
@@ -328,14 +332,16 @@ SELECT resident_id, helper_id, named_by, named_at, expires_at, ended_at FROM fam
 WHERE bank_id = $1 AND $2 IN (resident_id, helper_id) ORDER BY named_at;
 
 -- name: may_help
-SELECT may_help($1, $2, $3);
+SELECT may_help($1, $2, $3, coalesce($4, clock_timestamp()));
 
 -- name: list_kin
 SELECT guardian_id AS party_id FROM guardianship
 WHERE bank_id = $1 AND minor_id = $2 AND ended_at IS NULL
+  AND is_known_minor($1, $2, coalesce($3, clock_timestamp()))
 UNION
 SELECT helper_id FROM family_helper
-WHERE bank_id = $1 AND resident_id = $2 AND may_help($1, helper_id, $2);
+WHERE bank_id = $1 AND resident_id = $2
+  AND may_help($1, helper_id, $2, coalesce($3, clock_timestamp()));
 
 -- name: issue_card
 SELECT issue_card($1, $2, $3, $4, $5);
@@ -424,6 +430,13 @@ FOR SHARE OF g;
 
 -- name: lock_people_imports
 SELECT pg_advisory_xact_lock(hashtextextended('timebank import people', $1));
+
+-- name: count_importers
+SELECT count(DISTINCT g.party_id)
+FROM role_grant g JOIN bank b ON b.bank_id = g.bank_id AND b.root_id = g.branch_id
+JOIN party p ON p.bank_id = g.bank_id AND p.party_id = g.party_id
+WHERE g.bank_id = $1 AND g.role = ANY ($2::role[]) AND g.revoked_at IS NULL
+  AND p.kind = $3 AND p.erased_at IS NULL;
 
 -- name: find_member_number
 SELECT member_number FROM resident WHERE bank_id = $1 AND resident_id = $2;

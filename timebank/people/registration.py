@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from timebank.db import Connection, Pool, as_struct, load_queries
-from timebank.domain.ages import AgeBand, band_on
+from timebank.domain.ages import AgeBand, band_on, known_minor_until
 from timebank.domain.errors import (
     GuardianNeededError,
     InvalidInputError,
@@ -26,7 +26,7 @@ from timebank.domain.personal import PersonalData, SearchField, born_on_of, find
 from timebank.ledger.banks import Bank
 from timebank.ledger.ids import new_id
 from timebank.people.consents import ConsentKind, record_consents
-from timebank.people.kin import name_guardian
+from timebank.people.kin import name_guardian, note_age
 from timebank.people.parties import PartyKind, list_path_of, place_party, register_parties
 from timebank.people.vault import Access, add_persons, find_persons
 from timebank.people.vault_keys import KeyRing
@@ -137,26 +137,24 @@ async def register_residents(
     """
     today = local_today(bank)
     people: dict[UUID, PersonalData] = {}
-    minors: dict[UUID, bool] = {}
+    minor_until: dict[UUID, datetime | None] = {}
     owners: list[tuple[UUID, Application]] = []
     for application in applications:
         data = complete(application.data, today)
-        if data.born_on is UNSET:
-            raise InvalidInputError("A birthday is needed.", pointer="/born_on")
         resident_id = application.resident_id or new_id()
         people[resident_id] = data
-        minors[resident_id] = band_on(data.born_on, today) is not AgeBand.ADULT
-        if minors[resident_id] and application.guardian_id is None:
-            raise GuardianNeededError
+        minor_until[resident_id] = _minor_until(data, bank, application.guardian_id)
         owners.append((resident_id, application))
     await register_parties(connection, bank.bank_id, PartyKind.PERSON, list(people))
     await add_persons(connection, ring, access, people)
-    numbers = await apply_for_membership(connection, bank.bank_id, minors, access.reader_id)
+    numbers = await apply_for_membership(connection, bank.bank_id, minor_until, access.reader_id)
     for resident_id, application in owners:
-        by_id = application.guardian_id if minors[resident_id] else None
-        await _note(connection, access, resident_id, application, by_id)
+        by_id = application.guardian_id if minor_until[resident_id] else None
+        await _note(
+            connection, bank.bank_id, resident_id, application, by_id, actor_id=access.reader_id
+        )
     return [
-        Registered(resident_id, numbers[resident_id], minors[resident_id])
+        Registered(resident_id, numbers[resident_id], minor_until[resident_id] is not None)
         for resident_id, _ in owners
     ]
 
@@ -169,15 +167,42 @@ async def register_resident(
     return registered
 
 
+async def apply_again(
+    connection: Connection, bank: Bank, person_id: UUID, application: Application, actor_id: UUID
+) -> Registered:
+    """Let a person apply of whom the vault knows the birthday, which stands in the application.
+
+    MembershipRefusedError for who is a member or has applied; else as `register_residents`.
+    """
+    until = _minor_until(application.data, bank, application.guardian_id)
+    numbers = await apply_for_membership(connection, bank.bank_id, {person_id: until}, actor_id)
+    guardian_id = application.guardian_id if until else None
+    await _note(connection, bank.bank_id, person_id, application, guardian_id, actor_id=actor_id)
+    return Registered(person_id, numbers[person_id], until is not None)
+
+
+def _minor_until(data: PersonalData, bank: Bank, guardian_id: UUID | None) -> datetime | None:
+    """Return until when somebody is known to be a minor, None for an adult; GuardianNeededError."""
+    today = local_today(bank)
+    if data.born_on is UNSET:
+        raise InvalidInputError("A birthday is needed.", pointer="/born_on")
+    if band_on(data.born_on, today) is AgeBand.ADULT:
+        return None
+    if guardian_id is None:
+        raise GuardianNeededError
+    return known_minor_until(data.born_on, today, bank.zone)
+
+
 async def _note(
     connection: Connection,
-    access: Access,
+    bank_id: int,
     resident_id: UUID,
     application: Application,
     guardian_id: UUID | None,
+    *,
+    actor_id: UUID,
 ) -> None:
     """Note what goes with an application: the guardian, the consents, the place."""
-    bank_id, actor_id = access.bank_id, access.reader_id
     if guardian_id:
         await name_guardian(
             connection,
@@ -204,23 +229,26 @@ async def _note(
 
 
 async def apply_for_membership(
-    connection: Connection, bank_id: int, minors: Mapping[UUID, bool], actor_id: UUID
+    connection: Connection,
+    bank_id: int,
+    minor_until: Mapping[UUID, datetime | None],
+    actor_id: UUID,
 ) -> Mapping[UUID, str]:
-    """Let persons apply, saying who is a minor; return the member number of each.
+    """Let persons apply, saying who is a minor and until when that is known; return their numbers.
 
     Also for a guardian who becomes a resident, and for one who comes back: they keep their number.
     MembershipRefusedError for who is a member or has applied.
     """
-    numbers = await _draw_numbers(connection, bank_id, len(minors))
+    numbers = await _draw_numbers(connection, bank_id, len(minor_until))
     await connection.execute(
         _QUERIES["apply_for_membership"],
         bank_id,
-        list(minors),
+        list(minor_until),
         numbers,
-        list(minors.values()),
+        list(minor_until.values()),
         actor_id,
     )
-    records = await connection.fetch(_QUERIES["list_member_numbers"], bank_id, list(minors))
+    records = await connection.fetch(_QUERIES["list_member_numbers"], bank_id, list(minor_until))
     return {record["resident_id"]: record["member_number"] for record in records}
 
 
@@ -265,12 +293,13 @@ async def complete_correction(
     if not correct.known():
         raise InvalidInputError("Say what is to be corrected.")
     if correct.born_on is not UNSET:
-        is_adult = band_on(correct.born_on, today) is AgeBand.ADULT
         was_minor = await connection.fetchval(_QUERIES["is_minor"], bank.bank_id, person_id)
-        if was_minor is False and not is_adult:
+        if was_minor:
+            await note_age(
+                connection, bank.bank_id, person_id, correct.born_on, today=today, zone=bank.zone
+            )
+        elif was_minor is False and band_on(correct.born_on, today) is not AgeBand.ADULT:
             raise GuardianNeededError
-        if was_minor and is_adult:
-            await connection.execute(_QUERIES["end_minority"], bank.bank_id, person_id)
     return correct
 
 

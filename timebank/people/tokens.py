@@ -13,8 +13,6 @@ from timebank.people.grants import OPERATOR_ID, grant_role
 from timebank.people.parties import PartyKind, register_parties
 from timebank.people.sessions import SessionLimits, open_session
 
-_SYSTEMS = frozenset({Role.INTEGRATOR, Role.MERCHANT})
-
 
 async def issue_token(
     connection: Connection,
@@ -31,7 +29,7 @@ async def issue_token(
 
     `branch_id` None is the whole bank.
     """
-    kind = PartyKind.SYSTEM if role in _SYSTEMS else PartyKind.PERSON
+    kind = PartyKind.SYSTEM if role is Role.INTEGRATOR else PartyKind.PERSON
     await register_parties(connection, bank_id, kind, [party_id])
     grant_id = None
     if role is not Role.RESIDENT:

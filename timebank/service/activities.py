@@ -1,5 +1,6 @@
 """Activities and their shifts: planned once or by a rule, cancelled one by one or all."""
 
+import asyncio
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
@@ -25,6 +26,9 @@ _QUERIES = load_queries(__package__)
 PLANNED_AHEAD = timedelta(days=92)
 """How far from its first start an activity's shifts are planned when it is made, and from today
 by `plan_ahead`."""
+
+PLANNED_BACK = timedelta(days=31)
+"""How far back `plan_ahead` makes up for what was not planned in time."""
 
 PLANNED_EACH = timedelta(days=7)
 """A recurring activity is planned on when it has so much less left."""
@@ -132,8 +136,9 @@ async def plan_shifts(
 async def plan_ahead(connection: Connection, bank_id: int, today: date) -> int | None:
     """Plan the next shifts of one recurring activity; say how many are new, None if none is due.
 
-    From where it was planned to, and so far at once as when it was made. Locks the activity; one
-    that another locks is passed over. Run it until it answers None.
+    From where it was planned to, or from PLANNED_BACK if that lies further back: what it missed
+    before that, `plan_shifts` adds. Locks the activity; one that another locks is passed over.
+    Run it until it answers None.
     """
     horizon = today + PLANNED_AHEAD
     row = await connection.fetchrow(
@@ -142,12 +147,9 @@ async def plan_ahead(connection: Connection, bank_id: int, today: date) -> int |
     if row is None or row["activity_id"] is None:
         return None
     activity = await get_activity(connection, bank_id, row["activity_id"])
-    planned_until: date = row["planned_until"]
-    until_on = min(planned_until + PLANNED_AHEAD, horizon)
-    planned = await _plan(
-        connection, bank_id, activity, planned_until + timedelta(days=1), until_on
-    )
-    await connection.execute(_QUERIES["note_planned"], bank_id, activity.activity_id, until_on)
+    from_on = max(row["planned_until"] + timedelta(days=1), today - PLANNED_BACK)
+    planned = await _plan(connection, bank_id, activity, from_on, horizon)
+    await connection.execute(_QUERIES["note_planned"], bank_id, activity.activity_id, horizon)
     return planned
 
 
@@ -158,7 +160,9 @@ async def _plan(
     if not activity.first_start or not activity.wall_minutes or activity.cancelled_at:
         return 0
     zone = await get_zone(connection, bank_id)
-    starts = list_starts(activity.first_start, activity.rule, from_on, until_on)
+    starts = await asyncio.to_thread(  # a rule is walked from its first start: 1900, at worst
+        list_starts, activity.first_start, activity.rule, from_on, until_on
+    )
     spans = [to_instants(start, activity.wall_minutes, zone) for start in starts]
     planned = await connection.fetch(
         _QUERIES["plan_shifts"],

@@ -38,11 +38,13 @@ async def list_suspicions(
     bank_id: int,
     since: date,
     *,
+    within: UUID | None = None,
     bounds: Bounds | None = None,
     limit: int = 50,
 ) -> list[Suspicion]:
     """Return up to `limit` for each reason since that local day, those with most service first.
 
+    Of a branch, if given: only what was served at activities and wishes of it and below counts.
     What was imported from a rota has no instants and is not asked about.
     """
     asked = bounds or Bounds()
@@ -66,7 +68,7 @@ async def list_suspicions(
     return [
         as_struct({**record, "reason": reason, "bound": bound[0]}, Suspicion)
         for reason, (query, bound) in questions.items()
-        for record in await connection.fetch(_QUERIES[query], bank_id, since, limit, *bound)
+        for record in await connection.fetch(_QUERIES[query], bank_id, since, limit, within, *bound)
     ]
 
 
@@ -95,7 +97,7 @@ async def release_activity(
     """Propose the release, or release what another proposed: its points can be spent again.
 
     NotFoundError if it is not held; SecondPersonNeededError for who proposed it, made the
-    activity, wrote one of its records or has one.
+    activity, wrote or decided one of its records or has one, was there, or let somebody in or out.
     """
     await connection.execute(_QUERIES["release_activity"], bank_id, activity_id, actor_id)
     return await get_hold(connection, bank_id, activity_id)

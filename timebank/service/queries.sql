@@ -3,6 +3,9 @@
 -- name: lock_imports
 SELECT pg_advisory_xact_lock(hashtext('timebank import'), $1);
 
+-- name: has_live_records
+SELECT EXISTS (SELECT FROM service_record WHERE bank_id = $1 AND made_by <> $2);
+
 -- name: list_shifts_by_refs
 SELECT s.source_ref AS shift_ref, s.served_on, sum(r.minutes)::bigint AS minutes,
        count(*) AS attended, a.source_ref AS event_ref, a.title AS event_name,
@@ -444,8 +447,9 @@ ORDER BY honour_id DESC LIMIT $6;
 
 
 -- ── Anomalies ───────────────────────────────────────────────────────────────────────────────────
--- $1 bank, $2 first local day, $3 limit, then the bounds. Rejected and reversed records are done
--- with. What a rota brought in is left out: it has no instants.
+-- $1 bank, $2 first local day, $3 limit, $4 a branch, if only what was served at activities and
+-- wishes of it and below counts; then the bounds. Rejected and reversed records are done with.
+-- What a rota brought in is left out: it has no instants.
 
 -- name: activities_made_after_their_end
 SELECT a.activity_id AS subject_id, a.made_by AS other_id, count(*) AS times,
@@ -455,7 +459,9 @@ JOIN shift s USING (bank_id, activity_id)
 JOIN service_record r USING (bank_id, shift_id)
 WHERE a.bank_id = $1 AND r.served_on >= $2 AND a.made_at > s.ends_at
   AND r.status IN ('submitted', 'confirmed')
-GROUP BY a.activity_id, a.made_by HAVING count(*) >= $4::integer
+  AND ($4::uuid IS NULL
+       OR a.branch_id IN (SELECT branch_id FROM list_branches_below($1, $4, 'infinity')))
+GROUP BY a.activity_id, a.made_by HAVING count(*) >= $5::integer
 ORDER BY minutes DESC, subject_id LIMIT $3;
 
 -- name: records_approved_in_haste
@@ -463,8 +469,10 @@ SELECT r.activity_id AS subject_id, r.decided_by AS other_id, count(*) AS times,
        sum(r.minutes)::bigint AS minutes
 FROM service_record r JOIN activity a USING (bank_id, activity_id)
 WHERE r.bank_id = $1 AND r.served_on >= $2 AND a.source_ref IS NULL AND r.status = 'confirmed'
-  AND r.source <> 'checked_in' AND r.decided_at < r.made_at + make_interval(mins => $4::integer)
-GROUP BY r.activity_id, r.decided_by HAVING count(*) >= $5::integer
+  AND r.source <> 'checked_in' AND r.decided_at < r.made_at + make_interval(mins => $5::integer)
+  AND ($4::uuid IS NULL
+       OR a.branch_id IN (SELECT branch_id FROM list_branches_below($1, $4, 'infinity')))
+GROUP BY r.activity_id, r.decided_by HAVING count(*) >= $6::integer
 ORDER BY minutes DESC, subject_id LIMIT $3;
 
 -- name: check_ins_without_spread
@@ -474,13 +482,16 @@ SELECT a.shift_id AS subject_id,
        coalesce(sum(r.minutes), 0)::bigint AS minutes
 FROM attendance a
 JOIN shift s USING (bank_id, shift_id)
+JOIN activity ac USING (bank_id, activity_id)
 LEFT JOIN service_record r ON r.bank_id = a.bank_id AND r.attendance_id = a.attendance_id
                           AND r.status IN ('draft', 'submitted', 'confirmed')
 WHERE a.bank_id = $1 AND s.served_on >= $2
+  AND ($4::uuid IS NULL
+       OR ac.branch_id IN (SELECT branch_id FROM list_branches_below($1, $4, 'infinity')))
 GROUP BY a.shift_id
-HAVING count(DISTINCT a.person_id) >= $5::integer
+HAVING count(DISTINCT a.person_id) >= $6::integer
    AND extract(epoch FROM max(a.checked_in_at) - min(a.checked_in_at))
-       < $4::integer * (count(DISTINCT a.person_id) - 1)
+       < $5::integer * (count(DISTINCT a.person_id) - 1)
 ORDER BY times DESC, subject_id LIMIT $3;
 
 -- name: makers_too_fast
@@ -489,11 +500,14 @@ SELECT r.made_by AS subject_id, NULL::uuid AS other_id, count(*) AS times,
 FROM service_record r
 JOIN bank b USING (bank_id)
 LEFT JOIN activity a USING (bank_id, activity_id)
+LEFT JOIN wish w USING (bank_id, wish_id)
 WHERE r.bank_id = $1 AND r.made_at >= $2::date::timestamp AT TIME ZONE b.time_zone
   AND a.source_ref IS NULL AND r.source <> 'checked_in'
   AND r.status IN ('draft', 'submitted', 'confirmed')
+  AND ($4::uuid IS NULL OR coalesce(a.branch_id, w.branch_id) IN (
+      SELECT branch_id FROM list_branches_below($1, $4, 'infinity')))
 GROUP BY r.made_by, (r.made_at AT TIME ZONE b.time_zone)::date
-HAVING sum(r.minutes) >= $4::integer
+HAVING sum(r.minutes) >= $5::integer
 ORDER BY minutes DESC, subject_id LIMIT $3;
 
 -- name: approvals_at_night
@@ -502,12 +516,15 @@ SELECT r.decided_by AS subject_id, NULL::uuid AS other_id, count(*) AS times,
 FROM service_record r
 JOIN bank b USING (bank_id)
 LEFT JOIN activity a USING (bank_id, activity_id)
+LEFT JOIN wish w USING (bank_id, wish_id)
 WHERE r.bank_id = $1 AND r.decided_at >= $2::date::timestamp AT TIME ZONE b.time_zone
   AND r.status = 'confirmed' AND a.source_ref IS NULL
-  AND extract(hour FROM r.decided_at AT TIME ZONE b.time_zone) >= $5::integer
-  AND extract(hour FROM r.decided_at AT TIME ZONE b.time_zone) < $6::integer
+  AND extract(hour FROM r.decided_at AT TIME ZONE b.time_zone) >= $6::integer
+  AND extract(hour FROM r.decided_at AT TIME ZONE b.time_zone) < $7::integer
+  AND ($4::uuid IS NULL OR coalesce(a.branch_id, w.branch_id) IN (
+      SELECT branch_id FROM list_branches_below($1, $4, 'infinity')))
 GROUP BY r.decided_by, (r.decided_at AT TIME ZONE b.time_zone)::date
-HAVING count(*) >= $4::integer
+HAVING count(*) >= $5::integer
 ORDER BY minutes DESC, subject_id LIMIT $3;
 
 -- name: same_names_every_time
@@ -518,9 +535,11 @@ FROM (SELECT r.made_by, r.shift_id, array_agg(DISTINCT r.person_id) AS persons,
       FROM service_record r JOIN activity a USING (bank_id, activity_id)
       WHERE r.bank_id = $1 AND r.served_on >= $2 AND a.source_ref IS NULL
         AND r.source <> 'checked_in' AND r.status IN ('submitted', 'confirmed')
+        AND ($4::uuid IS NULL
+             OR a.branch_id IN (SELECT branch_id FROM list_branches_below($1, $4, 'infinity')))
       GROUP BY r.made_by, r.shift_id) AS sheet
-WHERE cardinality(persons) >= $5::integer
-GROUP BY made_by, persons HAVING count(*) >= $4::integer
+WHERE cardinality(persons) >= $6::integer
+GROUP BY made_by, persons HAVING count(*) >= $5::integer
 ORDER BY minutes DESC, subject_id LIMIT $3;
 
 -- name: hold_activity
@@ -546,8 +565,9 @@ SELECT hold_id, activity_id, reason, held_by, held_at, proposed_by, released_by,
 FROM activity_hold
 WHERE bank_id = $1 AND released_at IS NULL
   AND ($2::uuid IS NULL OR activity_id IN (
-      SELECT a.activity_id FROM activity a
-      WHERE a.bank_id = $1 AND a.branch_id IS NOT NULL AND is_within($1, a.branch_id, $2)))
+      SELECT activity_id FROM activity
+      WHERE bank_id = $1 AND branch_id IN (
+          SELECT branch_id FROM list_branches_below($1, $2, 'infinity'))))
 ORDER BY hold_id;
 
 

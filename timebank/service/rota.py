@@ -2,6 +2,7 @@
 
 A rota knows the day and not the hour: its records are paper records without an interval, whose
 sheet is the shift. They overlap with nothing; the rota's keeper wrote them, the importer confirms.
+So nobody stands for them, and they come before a bank keeps records of its own, never beside them.
 Lock order: the bank's imports (advisory), then all balances at once, then awards in slices. A
 shift is imported once: its row stands in the commit of its records and awards.
 """
@@ -21,6 +22,7 @@ from timebank.domain.ledger import AccountKind, Unit
 from timebank.domain.rota import Attendance, Shift, Volunteer, draw_attendances
 from timebank.domain.schedule import LocalTime, start_of
 from timebank.domain.service import Category, Evidence, RecordSource, RecordStatus
+from timebank.domain.service_errors import ImportTooLateError
 from timebank.ledger.accounts import ensure_accounts, ensure_issuance
 from timebank.ledger.banks import Bank, get_bank
 from timebank.ledger.ids import derive_id, new_id
@@ -74,9 +76,10 @@ async def import_rota(
 ) -> RotaSummary:
     """Import the files into the bank of this code, in one commit; a repeat posts nothing.
 
-    A dry run does the same and takes it back. Two imports into one bank wait for each other.
-    BankNotFoundError, InvalidInputError for a file that cannot be read, ImportRefusedError with
-    all faulty rows.
+    A dry run does the same and takes it back. Two imports into one bank wait for each other. One
+    person alone imports, so ImportTooLateError for new shifts once the bank has records of its own,
+    which need a maker and a checker. BankNotFoundError, InvalidInputError for a file that cannot be
+    read, ImportRefusedError with all faulty rows.
     """
     rota = await asyncio.to_thread(read_rota, shifts_path, residents_path)
     drawn = await asyncio.to_thread(
@@ -112,6 +115,10 @@ async def _import(
     )
     known = await _list_known(connection, bank, rota)
     attendances = [entry for entry in drawn if entry.shift.shift_ref not in known]
+    if attendances and await connection.fetchval(
+        _QUERIES["has_live_records"], bank.bank_id, KEEPER_ID
+    ):
+        raise ImportTooLateError
     residents = await _open_wallets(connection, bank, rota.confirmed)
     await register_parties(connection, bank.bank_id, PartyKind.SYSTEM, [KEEPER_ID, IMPORTER_ID])
     category = await ensure_category(connection, bank.bank_id, *CATEGORY)

@@ -1,12 +1,12 @@
 """Keys of merchants' systems: tokens with scopes and an end, changed for new ones without a pause.
 
 A key stands on a grant to a system, narrows it, and ends with it. While a rotated key overlaps with
-the one before, two tokens count. Other systems get theirs by command only: whoever hands out a key
-could use it, and administrators never post.
+the one before, two tokens count, of which only the newer makes another. Whoever issues a key holds
+it: so the merchant's own people do, and nobody who works for the programme.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from msgspec import Struct
@@ -16,6 +16,8 @@ from timebank.domain.errors import InvalidInputError, NotFoundError
 from timebank.ledger.ids import new_id
 from timebank.people.access import POLICY, Action, Role
 from timebank.people.grants import RoleGrant, get_grant
+from timebank.people.narrow_sessions import FOR_PERSONS
+from timebank.people.parties import PartyKind, is_party
 from timebank.people.sessions import NewSession, SessionLimits, start_session
 
 _QUERIES = load_queries(__package__)
@@ -29,17 +31,24 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     api_key_id: UUID
     grant_id: UUID
     branch_id: UUID
+    merchant_id: UUID
     party_id: UUID
     scopes: list[Action]
     lifetime_days: int
     session_id: UUID
     previous_session_id: UUID | None
+    issued_by: UUID
+    issued_at: datetime
+    rotated_at: datetime | None
+    expires_at: datetime
 
 
 async def get_system_grant(connection: Connection, bank_id: int, grant_id: UUID) -> RoleGrant:
     """Return a grant to a merchant's system; NotFoundError if there is none of this id in force."""
     grant = await get_grant(connection, bank_id, grant_id)
     if grant.role is not Role.MERCHANT or grant.revoked_at is not None:
+        raise NotFoundError
+    if not await is_party(connection, bank_id, grant.party_id, PartyKind.SYSTEM):
         raise NotFoundError
     return grant
 
@@ -53,9 +62,13 @@ async def issue_key(
     lifetime_days: int,
     issued_by: UUID,
 ) -> tuple[UUID, NewSession]:
-    """Return the id of a new key, and its first token; InvalidInputError for an empty scope."""
+    """Return the id of a new key, and its first token.
+
+    InvalidInputError for a scope that is none; ForbiddenError unless `issued_by` is a person of the
+    grant's merchant who does not work for the programme.
+    """
     for place, scope in enumerate(scopes):
-        if Role.MERCHANT not in POLICY.get(scope, {}):
+        if Role.MERCHANT not in POLICY.get(scope, {}) or scope in FOR_PERSONS:
             raise InvalidInputError(
                 "A merchant's system may not do that.", pointer=f"/scopes/{place}"
             )
@@ -89,13 +102,25 @@ async def get_key(connection: Connection, bank_id: int, api_key_id: UUID) -> Api
     return as_struct(record, ApiKey)
 
 
+async def list_keys(
+    connection: Connection,
+    bank_id: int,
+    *,
+    merchant_id: UUID | None = None,
+    within: UUID | None = None,
+) -> list[ApiKey]:
+    """Return the keys in force, oldest first, of one merchant and within one branch if given."""
+    records = await connection.fetch(_QUERIES["list_api_keys"], bank_id, merchant_id, within)
+    return [as_struct(record, ApiKey) for record in records]
+
+
 async def rotate_key(
     connection: Connection, bank_id: int, key: ApiKey, asking: UUID | None
 ) -> NewSession:
     """Return a new token; the one before counts for OVERLAP more, and none before that.
 
-    `asking` is the session of who asks: a key that asks again, since the answer with its successor
-    was lost, stays good in the place of that successor. Locks the key, then its sessions.
+    `asking` is the session of who asks; NotFoundError for one that was rotated itself, since a key
+    that leaked would else outlive its rotation. Locks the key, then its sessions.
     """
     session = await _start(
         connection,

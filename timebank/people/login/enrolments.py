@@ -1,6 +1,9 @@
 """Enrolment: an invited person chooses a password and takes a second factor into their telephone.
 
-Nobody else ever sees either. The invitation counts until both are in force, and then no more.
+Nobody else ever sees either. The invitation counts until both are in force, and then no more. Who
+invites has the code, and could enrol in the place of the invited. A merchant's people handle
+points, which the programme's staff must not: so they log in once somebody else has heard from them,
+face to face, the number that was shown to who enrolled.
 """
 
 import secrets
@@ -11,8 +14,9 @@ from uuid import UUID
 from msgspec import Struct
 
 from timebank.db import Connection, as_struct, load_queries
-from timebank.domain.errors import InvalidInputError, LoginFailedError
-from timebank.people.access import SessionMethod
+from timebank.domain.errors import InvalidInputError, LoginFailedError, NotFoundError
+from timebank.people.access import Role, SessionMethod
+from timebank.people.grants import list_grants
 from timebank.people.login.credentials import end_other_sessions
 from timebank.people.login.delays import Subject, forget
 from timebank.people.login.hashing import Hasher
@@ -45,6 +49,27 @@ async def invite(connection: Connection, bank_id: int, party_id: UUID, invited_b
         _QUERIES["invite"], bank_id, hash_code(code), party_id, invited_by, INVITATION_LIFETIME
     )
     return "-".join((code[:5], code[5:10], code[10:15], code[15:20], code[20:]))
+
+
+async def list_merchants_of(connection: Connection, bank_id: int, party_id: UUID) -> list[UUID]:
+    """Return for whom somebody works; NotFoundError unless that is merchants, and nobody else.
+
+    Staff of the programme are invited on the machine itself: by a new invitation one takes over a
+    login, and so its role.
+    """
+    grants = await list_grants(connection, bank_id, party_id)
+    merchants = [one.merchant_id for one in grants if one.role in {Role.CLERK, Role.MERCHANT}]
+    if not grants or len(merchants) < len(grants):
+        raise NotFoundError
+    return [merchant_id for merchant_id in merchants if merchant_id]
+
+
+async def confirm(connection: Connection, bank_id: int, party_id: UUID, by_id: UUID) -> None:
+    """Let a merchant's person log in, whom `by_id` has seen; nothing if they may.
+
+    SecondPersonNeededError for oneself and for who invited them.
+    """
+    await connection.execute(_QUERIES["confirm_enrolment"], bank_id, party_id, by_id)
 
 
 def hash_code(code: str) -> bytes:

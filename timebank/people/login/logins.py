@@ -23,7 +23,10 @@ from timebank.people.sessions import NewSession, start_session
 
 _QUERIES = load_queries(__package__)
 
-PERSONS_ROLES = frozenset({Role.CLERK, Role.COORDINATOR, Role.AUDITOR, Role.ADMINISTRATOR})
+STAFF_ROLES = frozenset({Role.COORDINATOR, Role.AUDITOR, Role.ADMINISTRATOR})
+"""Who works for the programme."""
+
+PERSONS_ROLES = STAFF_ROLES | {Role.CLERK, Role.MERCHANT}
 """Who logs in by password; systems have keys."""
 
 
@@ -112,7 +115,8 @@ async def finish(
 ) -> NewSession:
     """Spend what counts once and open a session; LoginFailedError if it was spent before.
 
-    So too if the secret was changed or the card died meanwhile. `grant_id`: in which of their roles
+    So too if the secret was changed or the card died meanwhile. EnrolmentNotConfirmedError for a
+    merchant's people before a second person confirmed them. `grant_id`: in which of their roles
     staff come; the first they were granted if not said. Locks the card, the code or the second
     factor, the secret, then the attempts.
     """

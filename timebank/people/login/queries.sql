@@ -75,6 +75,9 @@ RETURNING sealed_secret;
 -- name: complete_enrolment
 SELECT complete_enrolment($1, $2, $3, $4, $5);
 
+-- name: confirm_enrolment
+SELECT confirm_enrolment($1, $2, $3);
+
 -- name: revoke_other_sessions
 UPDATE session SET revoked_at = clock_timestamp()
 WHERE bank_id = $1 AND party_id = $2 AND session_id IS DISTINCT FROM $3 AND revoked_at IS NULL
@@ -85,10 +88,24 @@ INSERT INTO api_key (bank_id, api_key_id, grant_id, scopes, lifetime_days, sessi
 VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: find_api_key
-SELECT k.api_key_id, k.grant_id, g.branch_id, g.party_id, k.scopes, k.lifetime_days,
-       k.session_id, k.previous_session_id
+SELECT k.api_key_id, k.grant_id, g.branch_id, g.merchant_id, g.party_id, k.scopes,
+       k.lifetime_days, k.session_id, k.previous_session_id, k.issued_by, k.issued_at,
+       k.rotated_at, s.expires_at
 FROM api_key k JOIN role_grant g USING (bank_id, grant_id)
+JOIN session s USING (bank_id, session_id)
 WHERE k.bank_id = $1 AND k.api_key_id = $2 AND k.revoked_at IS NULL;
+
+-- name: list_api_keys
+SELECT k.api_key_id, k.grant_id, g.branch_id, g.merchant_id, g.party_id, k.scopes,
+       k.lifetime_days, k.session_id, k.previous_session_id, k.issued_by, k.issued_at,
+       k.rotated_at, s.expires_at
+FROM api_key k JOIN role_grant g USING (bank_id, grant_id)
+JOIN session s USING (bank_id, session_id)
+WHERE k.bank_id = $1 AND k.revoked_at IS NULL AND g.revoked_at IS NULL
+  AND s.expires_at > clock_timestamp()
+  AND ($2::uuid IS NULL OR g.merchant_id = $2)
+  AND ($3::uuid IS NULL OR is_within($1, g.branch_id, $3))
+ORDER BY k.issued_at, k.api_key_id;
 
 -- name: rotate_api_key
 SELECT rotate_api_key($1, $2, $3, $4, $5);
