@@ -5958,7 +5958,7 @@ CREATE TYPE attempt_outcome AS ENUM (
 
 CREATE TYPE endpoint_end AS ENUM (
     'merchant',  -- by itself
-    'staff',     -- and the merchant does not enable it again
+    'staff',     -- who alone enable it again
     'gone',      -- it answered 410
     'failing'    -- nothing was delivered for days
 );
@@ -6149,13 +6149,18 @@ BEGIN
         WHERE bank_id = p_bank AND merchant_id = p_merchant) >= 10 THEN
         PERFORM refuse('endpoints_are_few', 'a merchant has ten endpoints at most');
     END IF;
+    IF EXISTS (SELECT FROM webhook_endpoint WHERE bank_id = p_bank AND merchant_id = p_merchant
+                                              AND disabled_because = 'staff') THEN
+        PERFORM refuse('no_endpoint_is_stopped', 'staff disabled an endpoint of the merchant');
+    END IF;
     INSERT INTO webhook_endpoint (bank_id, endpoint_id, merchant_id, url, event_types, created_by)
     VALUES (p_bank, p_endpoint, p_merchant, p_url, p_types, p_actor);
     INSERT INTO webhook_secret (bank_id, endpoint_id, secret_id, sealed_secret)
     VALUES (p_bank, p_endpoint, p_secret, p_sealed);
 END $$;
 COMMENT ON FUNCTION open_endpoint IS
-    'A new endpoint, of ten at most; locks the merchant''s row, so that they take turns.';
+    'A new endpoint, of ten at most, and none while staff disabled one; locks the merchant''s row, '
+    'so that they take turns.';
 
 CREATE FUNCTION rotate_webhook_secret(
     p_bank integer, p_endpoint uuid, p_secret uuid, p_sealed bytea, p_overlap interval
@@ -6336,12 +6341,23 @@ BEGIN
         disabled_because = coalesce(disabled_because, CASE
             WHEN p_outcome = 'gone' THEN 'gone'::endpoint_end
             WHEN p_wait IS NULL AND failing_since < stamp - interval '3 days' THEN 'failing' END)
-    WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint);
+    WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint) AND p_outcome <> 'not_signed';
 END $$;
 COMMENT ON FUNCTION finish_attempt IS
     'How an attempt ended; p_wait is until the next, null: it is given up. Delivered counts '
     'whoever has the claim by now. 410 disables the endpoint, and so does an event given up when '
-    'nothing was delivered for three days.';
+    'nothing was delivered for three days; what we could not sign is no failure of the endpoint.';
+
+CREATE FUNCTION put_off_delivery(
+    p_bank integer, p_endpoint uuid, p_event uuid, p_claim uuid, p_wait interval
+) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+    UPDATE webhook_delivery
+    SET claim = NULL, tries = tries - 1, next_at = clock_timestamp() + p_wait
+    WHERE (bank_id, endpoint_id, event_id) = (p_bank, p_endpoint, p_event) AND claim = p_claim;
+$$;
+COMMENT ON FUNCTION put_off_delivery IS
+    'Gives a claim back, which then was no try: who claimed it has not the key to sign with.';
 
 CREATE FUNCTION forget_events(p_bank integer, p_before timestamptz, p_limit integer)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
@@ -6374,7 +6390,7 @@ GRANT UPDATE (url, event_types, disabled_at, disabled_because, failing_since) ON
     TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     open_endpoint, rotate_webhook_secret, ping_endpoint, replay_deliveries, claim_deliveries,
-    finish_attempt, forget_events TO timebank_app;
+    finish_attempt, put_off_delivery, forget_events TO timebank_app;
 
 
 -- ── Vault ───────────────────────────────────────────────────────────────────────────────────────

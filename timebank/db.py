@@ -69,7 +69,11 @@ from timebank.domain.service_errors import (
     WrongStepError,
 )
 from timebank.domain.slip_errors import SlipTooShortError
-from timebank.domain.webhook_errors import TooManyWebhooksError, WebhookDisabledError
+from timebank.domain.webhook_errors import (
+    TooManyWebhooksError,
+    WebhookDisabledError,
+    WebhookStoppedError,
+)
 
 Connection: TypeAlias = Any
 """An asyncpg connection, pooled or not; asyncpg ships no types."""
@@ -170,6 +174,7 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "agreement_recorded_once": AgreementExistsError,
     "endpoint_is_enabled": WebhookDisabledError,
     "endpoints_are_few": TooManyWebhooksError,
+    "no_endpoint_is_stopped": WebhookStoppedError,
     "expiry_rule_one_a_day": ExpiryRuleExistsError,
     "expiry_rule_starts_later": ExpiryRuleTooEarlyError,
     "one_time_code_not_to_oneself": ForbiddenError,

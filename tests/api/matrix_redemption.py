@@ -186,7 +186,7 @@ WEBHOOKS = [
         ok=201,
     ),
     Row(f"POST {ENDPOINT}/disablement", {**LISTENING, **ADMINISTERING}, {}, ok=201),
-    Row(f"POST {ENDPOINT}/enablement", LISTENING, {}, ok=201),
+    Row(f"POST {ENDPOINT}/enablement", {**LISTENING, **ADMINISTERING}, {}, ok=201),
     Row(f"POST {ENDPOINT}/rotation", LISTENING, {}, ok=201),
     Row(f"POST {ENDPOINT}/pings", LISTENING, {}, ok=201),
     Row(f"POST {ENDPOINT}/replays", LISTENING, {"event_id": "$event_id"}, ok=201),

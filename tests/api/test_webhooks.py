@@ -18,6 +18,7 @@ from timebank.people.parties import PartyKind, register_parties
 from timebank.people.seals import Seals
 from timebank.people.vault_keys import KeyRing
 from timebank.webhooks.delivery import Worker, deliver_due
+from timebank.webhooks.sending import Sender
 
 BODY = {"url": "https://till.example/hook?key=hidden", "event_types": ["redemption.captured"]}
 
@@ -125,6 +126,7 @@ async def test_no_answer_that_is_stored_holds_a_secret_or_a_url(counter: Counter
     [
         "http://till.example/",
         "https://inside.example/",  # is known to have an address inside
+        "https://unknown.example/",  # and nobody learns that it has none
         "https://10.0.0.7/",
         "https://localhost/",
         "https://ann:secret@till.example/",
@@ -144,8 +146,28 @@ async def test_a_url_inside_is_refused_when_it_is_named(counter: Counter, url: s
     check_problem(changed, "webhook_url_refused")
 
 
-async def test_a_name_that_is_not_known_yet_may_be_named(counter: Counter) -> None:
-    assert (await open_endpoint(counter, url="https://new.example/"))["host"] == "new.example"
+async def test_a_name_inside_is_told_as_one_that_is_unknown(counter: Counter) -> None:
+    """A merchant's attempts are no way to ask which names there are inside."""
+    path = f"/webhook-endpoints/{(await open_endpoint(counter))['endpoint_id']}"
+    told = []
+    for addresses in ([], [("10.0.0.7", 443)]):
+
+        async def resolve(
+            host: str, port: int, found: list[tuple[str, int]] = addresses
+        ) -> list[tuple[str, int]]:
+            return found
+
+        worker = Worker(
+            pool=counter.market.book.pool,
+            seals=Seals(KeyRing(key_file())),
+            sender=Sender(resolve=resolve),
+            retries=(),
+        )
+        ping = (await counter.system.post(f"{path}/pings", {})).json()["event_id"]
+        assert await deliver_due(worker, [counter.market.bank_id]) == 1
+        attempts = (await counter.system.get(f"{path}/events/{ping}/attempts")).json()["data"]
+        told += [(one["number"], one["outcome"], one["status"]) for one in attempts]
+    assert told == [(1, "address_refused", None)] * 2
 
 
 @pytest.mark.parametrize(
@@ -192,6 +214,38 @@ async def test_what_staff_disable_the_merchant_does_not_enable(counter: Counter)
     check_problem(await counter.system.post(f"{path}/replays", since), "webhook_disabled", 409)
 
 
+async def test_a_stop_by_staff_holds_for_every_way_to_be_told_until_staff_lift_it(
+    counter: Counter,
+) -> None:
+    stopped, other = await open_endpoint(counter), await open_endpoint(counter)
+    path, listed = (
+        f"/webhook-endpoints/{stopped['endpoint_id']}",
+        f"/merchants/{counter.market.merchant_id}/webhook-endpoints",
+    )
+    await counter.coordinator.post(f"{path}/disablement", {})
+    for answer in (
+        await counter.system.post(listed, BODY),
+        await counter.system.post(f"{path}/changes", {"url": BODY["url"]}),
+        await counter.system.post(
+            f"/webhook-endpoints/{other['endpoint_id']}/changes", {"url": BODY["url"]}
+        ),
+    ):
+        check_problem(answer, "webhook_stopped", 409)
+    types = {"event_types": ["redemption.held"]}
+    assert (await counter.system.post(f"{path}/changes", types)).status_code == 201
+    lifted = await counter.coordinator.post(f"{path}/enablement", {})
+    assert (lifted.status_code, lifted.json()["disabled_at"]) == (201, None)
+    assert (await counter.system.post(f"{path}/changes", {"url": BODY["url"]})).status_code == 201
+    await open_endpoint(counter)
+
+
+async def test_staff_do_not_enable_what_the_merchant_disabled(counter: Counter) -> None:
+    path = f"/webhook-endpoints/{(await open_endpoint(counter))['endpoint_id']}"
+    await counter.system.post(f"{path}/disablement", {})
+    check_problem(await counter.coordinator.post(f"{path}/enablement", {}), "webhook_disabled", 409)
+    assert (await counter.system.post(f"{path}/enablement", {})).status_code == 201
+
+
 async def test_a_rotation_shows_a_new_secret_and_until_when_the_old_signs(
     counter: Counter,
 ) -> None:
@@ -223,7 +277,9 @@ async def test_a_key_without_the_scope_does_none_of_it(counter: Counter) -> None
 
 async def scoped_key(counter: Counter, scopes: list[Action]) -> Caller:
     """Return the merchant's system with a key of these scopes."""
-    book, system = counter.api.book, new_id()
+    book, system, runs_it = counter.api.book, new_id(), new_id()
+    merchant_id = counter.market.merchant_id
+    await token_for(book, Role.MERCHANT, runs_it, merchant_id=merchant_id)
     async with book.pool.acquire() as connection:
         await register_parties(connection, book.bank_id, PartyKind.SYSTEM, [system])
         grant_id = await grant_role(
@@ -234,7 +290,7 @@ async def scoped_key(counter: Counter, scopes: list[Action]) -> Caller:
             book.bank.root_id,
             granted_by=OPERATOR_ID,
             approved_by=OPERATOR_ID,
-            merchant_id=counter.market.merchant_id,
+            merchant_id=merchant_id,
         )
         grant = await get_system_grant(connection, book.bank_id, grant_id)
         _, session = await issue_key(
@@ -243,7 +299,7 @@ async def scoped_key(counter: Counter, scopes: list[Action]) -> Caller:
             grant,
             scopes=scopes,
             lifetime_days=1,
-            issued_by=OPERATOR_ID,
+            issued_by=runs_it,
         )
     return Caller(counter.api.http, session.token)
 

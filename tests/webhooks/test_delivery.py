@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from tests.people.test_seals import seals_in
@@ -17,6 +18,7 @@ from tests.webhooks.receiver import Got, answering, verify
 from timebank.domain.webhooks import DeliveryState, EndpointEnd, EventType, Outcome
 from timebank.ledger.ids import new_id
 from timebank.people.seals import Seals
+from timebank.webhooks import delivery
 from timebank.webhooks.endpoints import (
     change_endpoint,
     disable_endpoint,
@@ -340,22 +342,38 @@ async def test_a_ping_goes_to_its_endpoint_alone_and_one_at_a_time(
     assert await market.run(ping_endpoint, listening.endpoint_id) not in pings
 
 
-async def test_a_secret_of_another_key_is_no_failure_of_the_receiver(
+async def test_a_secret_of_another_key_is_no_try_and_no_failure_of_the_receiver(
     alone: Listening, superuser: asyncpg.Connection, tmp_path: Path
 ) -> None:
     """A worker without that key leaves the event to another, and tells the operator."""
-    await happen(alone)
-    with capture_logs() as logged:
-        assert await alone.deliver(seals=seals_in(tmp_path)) == 1
-    assert [line["event"] for line in logged] == ["webhook_not_noted"]
+    (event_id,) = await happen(alone)
+    due = "UPDATE webhook_delivery SET next_at = now()"
+    for _ in range(len(NONE) + 1):
+        with capture_logs() as logged:
+            assert await alone.deliver(seals=seals_in(tmp_path)) == 1
+        assert [line["event"] for line in logged] == ["webhook_not_signed"]
+        (event,) = await alone.events()
+        assert event.next_at
+        waits = event.next_at - datetime.now(UTC)
+        assert timedelta(minutes=4) < waits < timedelta(minutes=6)
+        await superuser.execute(due)
+    assert await alone.attempts(event_id) == []
     endpoint = await alone.market.run(get_endpoint, alone.endpoint_id)
     assert endpoint.failing_since is None
-    await end_claims(superuser)
+    alone.receiver.answer = answering("500 Oh")
     assert await alone.deliver() == 1
-    assert len(alone.receiver.got) == 1
+    assert await states(alone) == {DeliveryState.WAITING: 1}
+    await superuser.execute(due)
+    alone.receiver.answer = answering("200 OK")
+    assert await alone.deliver() == 1
 
 
-async def test_no_log_has_the_url_or_the_secret(listening: Listening) -> None:
+async def test_no_log_has_the_url_or_the_secret(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_level = structlog.make_filtering_bound_logger(0)  # whatever an app before us set up
+    log = structlog.wrap_logger(structlog.PrintLogger(), wrapper_class=every_level)
+    monkeypatch.setattr(delivery, "log", log)
     await happen(listening)
     listening.receiver.answer = answering("302 Found", "Location: https://other.example/x")
     with capture_logs() as logged:

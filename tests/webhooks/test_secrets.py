@@ -12,10 +12,10 @@ from tests.people.desk import Desk
 from tests.redemption.market import Market
 from tests.webhooks.listening import Listening
 from tests.webhooks.receiver import Authority
-from timebank.domain.webhooks import Outcome
+from timebank.domain.webhooks import DeliveryState, Outcome
 from timebank.people.seals import Seals
 from timebank.people.vault_rotation import rotate_keys
-from timebank.webhooks.endpoints import ping_endpoint, rotate_secret
+from timebank.webhooks.endpoints import get_endpoint, ping_endpoint, rotate_secret
 
 DOCS = Path(__file__).parents[2] / "docs" / "webhooks.md"
 
@@ -52,6 +52,9 @@ async def test_a_secret_that_was_altered_signs_nothing(
     assert alone.receiver.got == []
     (attempt,) = await alone.attempts(event_id)
     assert (attempt.outcome, attempt.status) == (Outcome.NOT_SIGNED, None)
+    assert (await alone.events())[0].state is DeliveryState.WAITING
+    endpoint = await alone.market.run(get_endpoint, alone.endpoint_id)
+    assert endpoint.failing_since is None  # it is our damage
 
 
 async def test_nothing_in_the_database_tells_a_secret(listening: Listening) -> None:

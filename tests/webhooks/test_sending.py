@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import os
+import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from unittest.mock import patch
 
@@ -118,9 +119,10 @@ async def test_a_name_with_any_address_inside_is_not_called(inside: str) -> None
             await check_public(URL, resolve)  # type: ignore[arg-type]
 
 
-async def test_a_name_that_is_unknown_may_be_named_and_is_not_called() -> None:
+async def test_a_name_that_is_unknown_is_refused_as_one_inside() -> None:
     _, resolve = resolving([])
-    await check_public(URL, resolve)  # type: ignore[arg-type]
+    with pytest.raises(WebhookUrlRefusedError):
+        await check_public(URL, resolve)  # type: ignore[arg-type]
     sender = Sender(resolve=resolve)  # type: ignore[arg-type]
     assert await sender.send(URL, {}, b"") == Sent(Outcome.NAME_UNKNOWN)
     assert await resolve_name("no-such-name.invalid", 443) == []
@@ -172,6 +174,39 @@ async def test_the_next_address_is_tried(tls: Authority, receiver: Receiver) -> 
         return [("127.0.0.1", 1), ("127.0.0.1", receiver.port)]
 
     assert (await send(tls, receiver, resolve=resolve)).outcome is Outcome.DELIVERED
+
+
+@contextlib.contextmanager
+def blackhole() -> Iterator[int]:
+    """A port of loopback where nobody answers: the queue of connections is full."""
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+async def test_an_address_that_does_not_answer_is_passed_over(
+    tls: Authority, receiver: Receiver
+) -> None:
+    ports: list[int] = []
+
+    async def resolve(host: str, wanted: int) -> list[tuple[str, int]]:
+        return [("127.0.0.1", port) for port in ports]
+
+    with blackhole() as silent:
+        for second, outcome in (
+            (receiver.port, Outcome.DELIVERED),
+            (silent, Outcome.TIMED_OUT),
+            (1, Outcome.NOT_CONNECTED),
+        ):
+            ports[:] = [silent, second]
+            sent = await send(tls, receiver, resolve=resolve, patience=timedelta(seconds=4))
+            assert sent.outcome is outcome
 
 
 async def test_proxies_of_the_environment_are_not_asked(tls: Authority, receiver: Receiver) -> None:

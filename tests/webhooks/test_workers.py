@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 from uuid import UUID
+
+import asyncpg
 
 from tests.api.service import key_file, serving
 from tests.book import Book
@@ -100,3 +103,36 @@ async def test_the_command_delivers_what_is_due(
         assert (process.returncode, told) == (0, (f"{attempts} attempts\n".encode(), b""))
     (event,) = await market.run(list_events, endpoint.endpoint_id)
     assert (event.state, event.attempts) == (DeliveryState.WAITING, 1)
+
+
+async def test_the_command_goes_on_when_the_database_failed_for_a_moment(
+    server: Server, own_database: str, own_book: Book, superuser: asyncpg.Connection
+) -> None:
+    market = await Market.open(own_book)
+    endpoint, _ = await open_at(market, Seals(KeyRing(key_file())), "https://no-such.invalid/")
+    event_id = await market.run(ping_endpoint, endpoint.endpoint_id)
+    await superuser.execute("REVOKE EXECUTE ON FUNCTION claim_deliveries FROM timebank_app")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "timebank", "webhooks", "deliver", "--forever"),
+        env={
+            **os.environ,
+            "TIMEBANK_DATABASE_URL": server.dsn(own_database, "timebank_app"),
+            "TIMEBANK_MASTER_KEY_FILE": str(key_file()),
+        },
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr
+    try:
+        async with asyncio.timeout(60):
+            await process.stderr.readuntil(b"deliveries_failed")
+            await superuser.execute("GRANT EXECUTE ON FUNCTION claim_deliveries TO timebank_app")
+            while not await market.run(  # noqa: ASYNC110 - of a process
+                list_attempts, endpoint.endpoint_id, event_id
+            ):
+                await asyncio.sleep(0.1)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+        await process.communicate()
+    assert process.returncode == 130

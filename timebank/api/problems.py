@@ -168,6 +168,9 @@ PROBLEM_KINDS: Mapping[str, ProblemKind] = {
     "webhook_disabled": ProblemKind(
         409, "推送地址已停用", "推送位址已停用", "The webhook endpoint is disabled"
     ),
+    "webhook_stopped": ProblemKind(
+        409, "推送已被工作人员停用", "推送已被工作人員停用", "Staff disabled an endpoint here"
+    ),
     "too_many_webhooks": ProblemKind(
         409, "推送地址过多", "推送位址過多", "There are too many webhook endpoints"
     ),

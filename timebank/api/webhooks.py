@@ -2,7 +2,7 @@
 
 A secret is shown once. No answer that is stored holds one, nor a URL, which may hold one too: an
 endpoint that is answered again is without, and asking for a new secret takes no key. Staff see that
-there is an endpoint, and stop it.
+there is an endpoint, stop it, and lift the stop.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from timebank.api.accounts import Cursor, Limit
 from timebank.api.call import Call, IdempotencyKey
-from timebank.api.cursors import make_cursor, read_cursor
+from timebank.api.cursors import cut_page, read_cursor
 from timebank.api.logins import NO_STORE
 from timebank.api.merchants import check_reaches_merchant
 from timebank.api.once import Deed, do_once, note_deed, once, was_answered
@@ -38,7 +38,7 @@ from timebank.api.wire_webhooks import (
 )
 from timebank.db import Connection, repeat_on_conflict, transaction
 from timebank.domain.errors import InvalidInputError
-from timebank.domain.webhooks import EndpointEnd, check_event_types, read_url
+from timebank.domain.webhooks import EndpointEnd, Outcome, check_event_types, read_url
 from timebank.people.access import Action, Principal, Role
 from timebank.people.seals import Seals
 from timebank.webhooks import endpoints, events
@@ -148,7 +148,10 @@ async def disable_endpoint(
     data: JSONBody[EmptyBody],
     idempotency_key: IdempotencyKey,
 ) -> Response[EndpointView]:
-    """Tell nothing more there; what staff disable, the merchant cannot enable again."""
+    """Tell nothing more there; what staff disable, staff alone enable.
+
+    Until they do, the merchant opens no endpoint and changes no URL.
+    """
     is_own = request.user.role is Role.MERCHANT
 
     async def work(connection: Connection) -> Deed[EndpointView]:
@@ -162,7 +165,7 @@ async def disable_endpoint(
 
 @post(
     "/webhook-endpoints/{endpoint_id:uuid}/enablement",
-    opt={"action": Action.MANAGE_WEBHOOKS},
+    opt={"action": Action.ENABLE_WEBHOOK},
     operation_id="enable_webhook_endpoint",
 )
 async def enable_endpoint(
@@ -171,11 +174,16 @@ async def enable_endpoint(
     data: JSONBody[EmptyBody],
     idempotency_key: IdempotencyKey,
 ) -> Response[EndpointView]:
-    """Tell again, also what waits; what happened in between is told by a replay."""
+    """Tell again, also what waits; what happened in between is told by a replay.
+
+    Staff enable what staff disabled, and nothing that the merchant does not want told.
+    """
+    by_staff = request.user.role is not Role.MERCHANT
 
     async def work(connection: Connection) -> Deed[EndpointView]:
         await _reached(connection, request, endpoint_id)
-        await endpoints.enable_endpoint(connection, request.user.bank_id, endpoint_id)
+        bank_id = request.user.bank_id
+        await endpoints.enable_endpoint(connection, bank_id, endpoint_id, by_staff=by_staff)
         return await _deed(connection, request, endpoint_id)
 
     return await do_once(request, EndpointView, work)
@@ -278,8 +286,9 @@ async def list_events(
         found = await events.list_events(
             connection, bank.bank_id, endpoint_id, before=before, limit=limit + 1
         )
-    page, more = found[:limit], len(found) > limit
-    next_cursor = make_cursor(bank.cursor_key, listed, str(page[-1].number)) if more else None
+    page, next_cursor, more = cut_page(
+        found, limit, bank.cursor_key, listed, lambda event: str(event.number)
+    )
     return EventPage([_event_view(event) for event in page], next_cursor, more)
 
 
@@ -297,7 +306,7 @@ async def list_attempts(
         await _reached(connection, request, endpoint_id)
         await events.get_event(connection, bank_id, endpoint_id, event_id)
         found = await events.list_attempts(connection, bank_id, endpoint_id, event_id)
-    return AttemptList([msgspec.convert(one, AttemptView, from_attributes=True) for one in found])
+    return AttemptList([_attempt_view(one) for one in found])
 
 
 async def _check_url(request: Call, url: str) -> None:
@@ -337,6 +346,13 @@ def _view(endpoint: Endpoint) -> EndpointView:
         disabled_because=endpoint.disabled_because,
         previous_secret_until=endpoint.previous_until,
     )
+
+
+def _attempt_view(attempt: events.Attempt) -> AttemptView:
+    """Return the attempt, and not whether a name is unknown or leads inside."""
+    view = msgspec.convert(attempt, AttemptView, from_attributes=True)
+    is_unknown = attempt.outcome is Outcome.NAME_UNKNOWN
+    return replace(view, outcome=Outcome.ADDRESS_REFUSED) if is_unknown else view
 
 
 def _event_view(event: events.Event) -> EventView:

@@ -92,7 +92,10 @@ class EventPage(Struct, frozen=True):
 
 
 class AttemptView(Struct, frozen=True, kw_only=True):
-    """How an attempt ended; a number that is missing was cut off on our side."""
+    """How an attempt ended; a number that is missing was cut off on our side.
+
+    `address_refused`: the name has no public address, or others beside it.
+    """
 
     number: int
     attempted_at: datetime

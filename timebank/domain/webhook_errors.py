@@ -14,9 +14,15 @@ class WebhookUrlRefusedError(InvalidInputError):
 
 
 class WebhookDisabledError(TimebankError):
-    """The endpoint is disabled. Enable it first; what staff disabled, ask the programme about."""
+    """The endpoint is disabled. Enable it first: what staff disabled staff enable, and no more."""
 
     code = "webhook_disabled"
+
+
+class WebhookStoppedError(TimebankError):
+    """Staff disabled an endpoint here. Until they enable it there is no new one and no new URL."""
+
+    code = "webhook_stopped"
 
 
 class TooManyWebhooksError(TimebankError):

@@ -101,6 +101,7 @@ class Action(StrEnum):
     READ_WEBHOOK_EVENTS = "read_webhook_events"
     MANAGE_WEBHOOKS = "manage_webhooks"
     DISABLE_WEBHOOK = "disable_webhook"
+    ENABLE_WEBHOOK = "enable_webhook"
     ISSUE_SLIP = "issue_slip"
     READ_SLIP = "read_slip"
     PRINT_SLIP = "print_slip"
@@ -191,6 +192,7 @@ _SEEN_AT_TILLS = {**_SEEN_BY_STAFF, **_BY_TILLS}
 _SEEN_BY_MERCHANT = {**_SEEN_BY_STAFF, Role.MERCHANT: Reach.MERCHANT}
 _KIN_AND_COORDINATORS = {**_BY_COORDINATORS, Role.RESIDENT: Reach.KIN}
 _BY_MERCHANTS = {Role.MERCHANT: Reach.MERCHANT}
+_STOPPED_BY = {**_BY_COORDINATORS, **_BY_ADMINISTRATORS, **_BY_MERCHANTS}
 _PERSONS = frozenset(Role) - {Role.INTEGRATOR}
 
 POLICY: Mapping[Action, Mapping[Role, Reach]] = {
@@ -282,11 +284,8 @@ POLICY: Mapping[Action, Mapping[Role, Reach]] = {
     Action.READ_WEBHOOKS: _SEEN_BY_MERCHANT,
     Action.READ_WEBHOOK_EVENTS: {Role.MERCHANT: Reach.MERCHANT},
     Action.MANAGE_WEBHOOKS: {Role.MERCHANT: Reach.MERCHANT},
-    Action.DISABLE_WEBHOOK: {
-        **_BY_COORDINATORS,
-        **_BY_ADMINISTRATORS,
-        Role.MERCHANT: Reach.MERCHANT,
-    },
+    Action.DISABLE_WEBHOOK: _STOPPED_BY,
+    Action.ENABLE_WEBHOOK: _STOPPED_BY,
     Action.ISSUE_SLIP: _KIN_AND_COORDINATORS,
     Action.READ_SLIP: {**_KIN_AND_COORDINATORS, Role.AUDITOR: Reach.BRANCH},
     # Whoever reads a slip can spend it: nobody who only looks, and no till before it is shown one.

@@ -14,7 +14,7 @@ import structlog
 from msgspec import Struct
 
 from timebank.db import Pool, as_struct, load_queries, transaction
-from timebank.domain.errors import SealBrokenError
+from timebank.domain.errors import SealBrokenError, UnsafeKeyFileError, VaultKeyMissingError
 from timebank.domain.webhooks import RETRIES, EventType, Outcome, make_body, next_wait, sign
 from timebank.ledger.banks import list_banks
 from timebank.people.seals import Seals
@@ -32,6 +32,9 @@ AT_ONE_ENDPOINT = 4
 
 LEASE = PATIENCE * 3
 """How long a claim counts: longer than anything that is sent takes."""
+
+KEY_WAIT = timedelta(minutes=5)
+"""How long an event is left to workers that have the key for it."""
 
 _LOOK_AGAIN = 1.0
 
@@ -108,7 +111,12 @@ async def _deliver(worker: Worker, bank_id: int, one: Claimed) -> None:
     """Send one event and note how it ended; if that fails, it is sent again when the claim ends."""
     attempted_at, began = datetime.now(UTC), time.monotonic()
     try:
-        sent = await _send(worker, bank_id, one)
+        try:
+            secrets = _open_secrets(worker, bank_id, one)
+        except (VaultKeyMissingError, UnsafeKeyFileError) as error:
+            await _put_off(worker, bank_id, one, error)
+            return
+        sent = await _send(worker, one, secrets) if secrets else Sent(Outcome.NOT_SIGNED)
         wait = None
         if sent.outcome is not Outcome.DELIVERED:
             jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
@@ -143,13 +151,31 @@ async def _deliver(worker: Worker, bank_id: int, one: Claimed) -> None:
         )
 
 
-async def _send(worker: Worker, bank_id: int, one: Claimed) -> Sent:
+async def _put_off(worker: Worker, bank_id: int, one: Claimed, error: Exception) -> None:
+    """Leave the event to a worker whose key file holds the key; ours is to be looked at."""
+    log.error("webhook_not_signed", bank_id=bank_id, exc_info=error)
+    async with transaction(worker.pool) as connection:
+        await connection.execute(
+            _QUERIES["put_off_delivery"],
+            bank_id,
+            one.endpoint_id,
+            one.event_id,
+            one.claim,
+            KEY_WAIT,
+        )
+
+
+def _open_secrets(worker: Worker, bank_id: int, one: Claimed) -> list[bytes]:
+    """Return the secrets that sign; none if one was altered. VaultKeyMissingError."""
     place = place_of_secret(bank_id, one.endpoint_id)
     try:
-        secrets = [worker.seals.open(sealed, place) for sealed in one.sealed_secrets]
-    except SealBrokenError as error:  # a key that is not in our file may be in another worker's
+        return [worker.seals.open(sealed, place) for sealed in one.sealed_secrets]
+    except SealBrokenError as error:
         log.error("webhook_not_signed", bank_id=bank_id, exc_info=error)
-        return Sent(Outcome.NOT_SIGNED)
+        return []
+
+
+async def _send(worker: Worker, one: Claimed, secrets: Sequence[bytes]) -> Sent:
     body, timestamp = make_body(one.type, one.occurred_at, one.data), int(time.time())
     headers = {
         "Content-Type": "application/json",

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from timebank.db import Connection, as_struct, load_queries
 from timebank.domain.errors import NotFoundError
-from timebank.domain.webhook_errors import WebhookDisabledError
+from timebank.domain.webhook_errors import WebhookDisabledError, WebhookStoppedError
 from timebank.domain.webhooks import (
     EndpointEnd,
     EventType,
@@ -57,7 +57,8 @@ async def open_endpoint(
 ) -> tuple[Endpoint, str]:
     """Return a new endpoint and its secret, `whsec_…`, which cannot be read again.
 
-    WebhookUrlRefusedError, InvalidInputError, TooManyWebhooksError. Locks the merchant's row.
+    WebhookUrlRefusedError, InvalidInputError, TooManyWebhooksError, WebhookStoppedError. Locks the
+    merchant's row.
     """
     read_url(url)
     check_event_types(event_types)
@@ -100,13 +101,18 @@ async def change_endpoint(
 ) -> None:
     """Send elsewhere from now on, also what waits already, or tell of other types.
 
-    WebhookUrlRefusedError, InvalidInputError.
+    WebhookUrlRefusedError, InvalidInputError; WebhookStoppedError for a URL while staff disabled
+    one of the merchant's endpoints.
     """
     if url is not None:
         read_url(url)
     if event_types is not None:
         check_event_types(event_types)
-    await connection.execute(_QUERIES["change_endpoint"], bank_id, endpoint_id, url, event_types)
+    changed = await connection.fetchval(
+        _QUERIES["change_endpoint"], bank_id, endpoint_id, url, event_types
+    )
+    if not changed:
+        raise WebhookStoppedError
 
 
 async def rotate_secret(
@@ -131,9 +137,15 @@ async def disable_endpoint(
     await connection.execute(_QUERIES["disable_endpoint"], bank_id, endpoint_id, because)
 
 
-async def enable_endpoint(connection: Connection, bank_id: int, endpoint_id: UUID) -> None:
-    """Send again, also what waits; WebhookDisabledError for what staff disabled."""
-    if not await connection.fetchval(_QUERIES["enable_endpoint"], bank_id, endpoint_id):
+async def enable_endpoint(
+    connection: Connection, bank_id: int, endpoint_id: UUID, *, by_staff: bool = False
+) -> None:
+    """Send again, also what waits.
+
+    WebhookDisabledError: staff enable what staff disabled, the merchant all else.
+    """
+    enabled = await connection.fetchval(_QUERIES["enable_endpoint"], bank_id, endpoint_id, by_staff)
+    if not enabled:
         raise WebhookDisabledError
 
 

@@ -18,7 +18,12 @@ ORDER BY e.endpoint_id;
 -- name: change_endpoint
 UPDATE webhook_endpoint
 SET url = coalesce($3, url), event_types = coalesce($4::webhook_event_type[], event_types)
-WHERE bank_id = $1 AND endpoint_id = $2;
+WHERE bank_id = $1 AND endpoint_id = $2
+  AND ($3::text IS NULL OR NOT EXISTS (
+      SELECT FROM webhook_endpoint s
+      WHERE s.bank_id = $1 AND s.merchant_id = webhook_endpoint.merchant_id
+        AND s.disabled_because = 'staff'))
+RETURNING true;
 
 -- name: rotate_secret
 SELECT rotate_webhook_secret($1, $2, $3, $4, $5);
@@ -33,7 +38,8 @@ WHERE bank_id = $1 AND endpoint_id = $2;
 -- name: enable_endpoint
 UPDATE webhook_endpoint
 SET disabled_at = NULL, disabled_because = NULL, failing_since = NULL
-WHERE bank_id = $1 AND endpoint_id = $2 AND disabled_because IS DISTINCT FROM 'staff'
+WHERE bank_id = $1 AND endpoint_id = $2
+  AND (disabled_at IS NULL OR (disabled_because = 'staff') = $3)
 RETURNING true;
 
 -- name: ping_endpoint
@@ -81,6 +87,9 @@ SELECT forget_events($1, $2, $3);
 SELECT endpoint_id, event_id, type, occurred_at, data, url, sealed_secrets, attempt,
        tries, claim
 FROM claim_deliveries($1, $2, $3, $4);
+
+-- name: put_off_delivery
+SELECT put_off_delivery($1, $2, $3, $4, $5);
 
 -- name: finish_attempt
 SELECT finish_attempt($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);

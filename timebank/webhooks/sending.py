@@ -32,6 +32,9 @@ PATIENCE: Final = timedelta(seconds=20)
 _PATIENCE_FOR_NAMES = 5.0
 _ADDRESSES_TRIED = 2
 
+_PARTS_TO_CONNECT = 4
+"""One of so many parts of the patience is for a connection, so that there is time for the next."""
+
 # Apart from the threads that all else waits in: who answers for a name may take their time.
 _resolvers = ThreadPoolExecutor(32, "timebank-names")
 
@@ -60,10 +63,11 @@ async def resolve_name(host: str, port: int) -> list[Address]:
 async def check_public(url: str, resolve: Resolve = resolve_name) -> None:
     """Raise WebhookUrlRefusedError if the URL is none we call, or its name is not public now.
 
-    A name that is not known yet may pass: each delivery looks again.
+    A name that is unknown is refused as one inside is: nobody learns which names there are inside.
     """
     place = read_url(url)
-    if not all(is_public(address) for address, _ in await resolve(place.host, place.port)):
+    addresses = await resolve(place.host, place.port)
+    if not addresses or not all(is_public(address) for address, _ in addresses):
         raise WebhookUrlRefusedError
 
 
@@ -105,14 +109,20 @@ class Sender:
     async def _send_to(
         self, place: Place, addresses: Sequence[Address], headers: Mapping[str, str], body: bytes
     ) -> Sent:
-        """Send to the first of these addresses that takes the connection."""
+        """Send to the first of these addresses that takes the connection.
+
+        One that does not answer at all is passed over as one that refuses.
+        """
         failed = Sent(Outcome.NOT_CONNECTED)
         for address in dict.fromkeys(addresses[:_ADDRESSES_TRIED]):
             try:
                 return await self._send_once(place, address, headers, body)
+            except httpx.ConnectTimeout:
+                failed = Sent(Outcome.TIMED_OUT)
             except httpx.ConnectError as error:
                 if _is_of_tls(error):
                     return Sent(Outcome.NOT_TRUSTED)
+                failed = Sent(Outcome.NOT_CONNECTED)
         return failed
 
     async def _send_once(
@@ -122,6 +132,7 @@ class Sender:
         url = httpx.URL(
             scheme="https", host=address[0], port=address[1], raw_path=place.target.encode()
         )
+        patience = self._patience.total_seconds()
         transport = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, retries=0)
         # A client for each request: a connection proven for one name serves no other.
         async with (
@@ -129,7 +140,7 @@ class Sender:
                 transport=transport,
                 trust_env=False,
                 follow_redirects=False,
-                timeout=self._patience.total_seconds(),
+                timeout=httpx.Timeout(patience, connect=patience / _PARTS_TO_CONNECT),
             ) as http,
             http.stream(
                 "POST",
