@@ -2283,6 +2283,17 @@ COMMENT ON TABLE sheet IS
     'Append-only.';
 COMMENT ON COLUMN sheet.subject_id IS 'What was recorded from it: a record, a hold, a consent.';
 
+CREATE FUNCTION is_sheet_cited(p_bank integer, p_number integer) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM service_record
+                   WHERE bank_id = p_bank AND sheet_number >= p_number || '00'
+                     AND sheet_number <= p_number || '99' AND sheet_number ~ '^[0-9]{9}$');
+END $$;
+COMMENT ON FUNCTION is_sheet_cited IS
+    'Whether service was recorded from a sheet of attendance: it has lines of many, so each record '
+    'names it, and it is not entered for one member.';
+
 CREATE FUNCTION check_sheet() RETURNS trigger LANGUAGE plpgsql
 SET search_path = timebank, pg_temp AS $$
 BEGIN
@@ -2290,6 +2301,10 @@ BEGIN
                    AND NEW.number BETWEEN first_number AND last_number) THEN
         RAISE EXCEPTION 'no sheet of this number was issued'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'sheet_was_issued';
+    END IF;
+    IF NEW.fate = 'voided' AND is_sheet_cited(NEW.bank_id, NEW.number) THEN
+        RAISE EXCEPTION 'service was recorded from this sheet'
+            USING ERRCODE = 'unique_violation', CONSTRAINT = 'sheet_used_once';
     END IF;
     IF NEW.fate = 'entered' THEN
         PERFORM check_person(NEW.bank_id, NEW.operator_id);
@@ -2329,6 +2344,7 @@ SELECT make_append_only('sheet_run'), make_append_only('sheet');
 
 GRANT INSERT ON sheet TO timebank_app;
 GRANT EXECUTE ON FUNCTION issue_sheets TO timebank_app;
+GRANT EXECUTE ON FUNCTION is_sheet_cited TO timebank_app, timebank_auditor;
 
 
 -- ── Seals: what must be read back, and not by who has the database alone ────────────────────────

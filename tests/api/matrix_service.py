@@ -141,7 +141,7 @@ CLAIM = {
     "shift_id": "$past_shift_id",
     "started_at": "$started_at",
     "ended_at": "$ended_at",
-    "evidence": {"sheet_number": "S-1"},
+    "evidence": {"sheet_number": "$first_number"},
 }
 
 RECORDS = [

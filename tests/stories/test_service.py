@@ -256,12 +256,23 @@ async def test_a_sheet_of_paper_is_entered_once_and_counts_whole_or_not(api: Api
     here = await Community.open(api)
     people = [await here.resident() for _ in range(3)]
     [shift] = await here.plan(first_friday(api))
-    lines = [claim(shift, one, 90, sheet_number="2026-0117") for one in people]
+    run = {"count": 3, "kind": "attendance", "issued_to": str(here.branch_id)}
+    first = made(await here.maker.post("/sheet-runs", run))["first_number"]
+    missing = f"/sheet-runs/{first}/missing"
+    sheet, spoilt, unused = (await here.maker.get(missing)).json()["data"]
+    made(await here.maker.post("/sheets/voids", {"sheets": [spoilt], "reason": "spoilt"}))
+    for number, code in ((spoilt, "sheet_used"), ("999999999", "number_mistyped")):
+        line = claim(shift, people[0], 90, sheet_number=number)
+        check_problem(await here.maker.post("/service-records", {"claims": [line]}), code)
+    lines = [claim(shift, one, 90, sheet_number=sheet) for one in people]
     drafts = await here.claim(*lines)
     assert {draft["source"] for draft in drafts} == {"paper"}
     check_problem(
         await here.maker.post("/service-records", {"claims": lines[:1]}), "recorded_already"
     )
+    assert (await here.maker.get(missing)).json()["data"] == [unused]
+    voided = {"sheets": [sheet], "reason": "lost"}
+    check_problem(await here.maker.post("/sheets/voids", voided), "sheet_used")
     body = await here.submit(drafts)
     # One of the three overlaps with something that counts already: then none of them counts.
     [other] = await here.plan(first_friday(api), title="同一时间的活动")

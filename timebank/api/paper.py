@@ -10,8 +10,9 @@ from timebank.api.request_ids import name_request
 from timebank.db import Connection
 from timebank.domain.errors import InvalidInputError, NotFoundError, SheetNotIssuedError
 from timebank.domain.numbers import parse_sheet_number
+from timebank.domain.service import Evidence
 from timebank.people.access import Role
-from timebank.people.sheets import SheetKind, enter_sheet, list_holders
+from timebank.people.sheets import SheetKind, check_sheets, enter_sheet, list_holders
 from timebank.people.vault import Access, Purpose
 
 
@@ -48,6 +49,18 @@ async def check_were_issued(connection: Connection, request: Call, numbers: Sequ
         await check_reaches_sheets(connection, request, numbers)
     except NotFoundError as error:
         raise SheetNotIssuedError from error
+
+
+async def check_attendance_sheets(
+    connection: Connection, request: Call, evidence: Sequence[Evidence]
+) -> None:
+    """Check the sheets that records of service name; each has lines of many, so none is used up.
+
+    SheetNotIssuedError, also for sheets of a branch out of reach; SheetUsedError for a voided one.
+    """
+    numbers = {int(one.sheet_number) // 100 for one in evidence if one.sheet_number}
+    await check_were_issued(connection, request, sorted(numbers))
+    await check_sheets(connection, request.user.bank_id, sorted(numbers), SheetKind.ATTENDANCE)
 
 
 async def use_paper(

@@ -12,6 +12,7 @@ from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import cut_page, read_cursor, read_day_and_id
 from timebank.api.once import Deed, do_once
 from timebank.api.operations import get, post
+from timebank.api.paper import check_attendance_sheets
 from timebank.api.reaching import check_reach, records_reached, shift_reached
 from timebank.api.wire import as_utc
 from timebank.api.wire_service import (
@@ -97,6 +98,7 @@ async def claim_service(
     async def step(connection: Connection) -> Iterable[ServiceRecord]:
         for shift_id in {claim.shift_id for claim in claims}:
             await shift_reached(connection, request, shift_id)
+        await check_attendance_sheets(connection, request, [claim.evidence for claim in claims])
         return await records.claim_service(
             connection, request.user.bank_id, request.user.principal_id, claims
         )

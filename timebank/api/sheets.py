@@ -57,7 +57,7 @@ class SheetRunList(Struct, frozen=True):
 
 
 class MissingList(Struct, frozen=True):
-    """Numbers that were neither entered nor voided."""
+    """Numbers that were neither entered, named by a record of service, nor voided."""
 
     data: list[str]
 
@@ -130,7 +130,7 @@ async def read_runs(request: Call, issued_to: FromQuery[UUID | None] = None) -> 
     operation_id="list_missing_sheets",
 )
 async def read_missing(request: Call, first_number: FromPath[str]) -> MissingList:
-    """List the numbers of a run that were neither entered nor voided."""
+    """List the numbers of a run that were neither entered, named by a record, nor voided."""
     number, principal = parse_sheet_number(first_number), request.user
     async with transaction(request.desk.pool) as connection:
         await check_reaches_sheets(connection, request, [number])

@@ -3,7 +3,6 @@
 Local times of an activity's plan are times on the wall; everything else is an instant.
 """
 
-import re
 from datetime import date, datetime
 from typing import Annotated
 from uuid import UUID
@@ -13,6 +12,7 @@ from msgspec import Meta, Struct
 from timebank.api.wire import END, LINE, Instant
 from timebank.domain.errors import InvalidInputError
 from timebank.domain.ledger import ReversalReason, SpentPolicy
+from timebank.domain.numbers import add_check, parse_sheet_number
 from timebank.domain.schedule import LONGEST_SHIFT_MINUTES
 from timebank.domain.service import (
     CancelReason,
@@ -30,7 +30,6 @@ LocalMinute = Annotated[
         description="By the clock on the wall, as 2026-01-02T09:00: it has no offset",
     ),
 ]
-_LONG_NUMBER = re.compile(r"(?:\d[\s-]*){10}")
 Title = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]
 Short = Annotated[str, Meta(min_length=1, max_length=80, pattern=LINE)]
 CategoryCode = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}" + END)]
@@ -158,11 +157,10 @@ class EvidenceBody(Struct, forbid_unknown_fields=True, kw_only=True):
     sheet_number: Annotated[str, Meta(min_length=1, max_length=64, pattern=LINE)] | None = None
 
     def as_evidence(self) -> Evidence:
-        """Return the evidence; InvalidInputError for a telephone where a sheet's number belongs."""
-        if self.sheet_number and _LONG_NUMBER.search(self.sheet_number):
-            raise InvalidInputError("A sheet's number has 9 digits.", pointer="/sheet_number")
+        """Return the evidence, the sheet's number in nine digits; NumberMistypedError."""
         sha256 = bytes.fromhex(self.sha256) if self.sha256 else None
-        return Evidence(sha256=sha256, note=self.note, sheet_number=self.sheet_number)
+        sheet = add_check(parse_sheet_number(self.sheet_number)) if self.sheet_number else None
+        return Evidence(sha256=sha256, note=self.note, sheet_number=sheet)
 
 
 class ClaimBody(Struct, forbid_unknown_fields=True, kw_only=True):

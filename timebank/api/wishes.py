@@ -12,6 +12,7 @@ from timebank.api.call import Call, IdempotencyKey
 from timebank.api.cursors import cut_page, read_cursor
 from timebank.api.once import Deed, do_once
 from timebank.api.operations import get, post
+from timebank.api.paper import check_attendance_sheets
 from timebank.api.reaching import named_branch, wish_reached
 from timebank.api.wire import as_utc
 from timebank.api.wire_service import (
@@ -146,8 +147,10 @@ async def finish_a_wish(
     """Write down that a wish was granted, and when: a record for somebody else to decide."""
     started_at = as_utc(data.started_at, "/started_at")
     ended_at = as_utc(data.ended_at, "/ended_at")
+    evidence = data.evidence.as_evidence()
 
     async def step(connection: Connection) -> Wish:
+        await check_attendance_sheets(connection, request, [evidence])
         return await wishes.finish_wish(
             connection,
             request.user.bank_id,
@@ -155,7 +158,7 @@ async def finish_a_wish(
             wish_id,
             started_at=started_at,
             ended_at=ended_at,
-            evidence=data.evidence.as_evidence(),
+            evidence=evidence,
         )
 
     return await _care(request, wish_id, step)

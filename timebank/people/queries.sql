@@ -377,6 +377,14 @@ INSERT INTO sheet (bank_id, number, fate, operator_id, void_reason)
 SELECT $1, number, 'voided', $3, $4
 FROM unnest($2::integer[]) WITH ORDINALITY AS r(number, place) ORDER BY place;
 
+-- name: find_unfit_sheets
+SELECT coalesce(bool_or(run.kind IS NULL), false) AS not_issued,
+       coalesce(bool_or(s.fate = 'voided'), false) AS voided
+FROM unnest($2::integer[]) AS cited (number)
+LEFT JOIN sheet_run run ON run.bank_id = $1 AND run.kind = $3
+                       AND cited.number BETWEEN run.first_number AND run.last_number
+LEFT JOIN sheet s ON s.bank_id = $1 AND s.number = cited.number;
+
 -- name: find_sheet
 SELECT number, fate, operator_id, witness_id, member_id, subject_id, void_reason, recorded_at
 FROM sheet WHERE bank_id = $1 AND number = $2;
@@ -391,6 +399,7 @@ ORDER BY first_number;
 SELECT array(SELECT number FROM generate_series(first_number, last_number) AS number
              WHERE NOT EXISTS (SELECT FROM sheet s
                                WHERE s.bank_id = $1 AND s.number = number.number)
+               AND NOT is_sheet_cited($1, number.number)
              ORDER BY number) AS numbers
 FROM sheet_run WHERE bank_id = $1 AND first_number = $2;
 

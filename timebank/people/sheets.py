@@ -12,7 +12,12 @@ from uuid import UUID
 from msgspec import Struct
 
 from timebank.db import Connection, as_struct, load_queries
-from timebank.domain.errors import InvalidInputError, NotFoundError, SheetNotIssuedError
+from timebank.domain.errors import (
+    InvalidInputError,
+    NotFoundError,
+    SheetNotIssuedError,
+    SheetUsedError,
+)
 
 _QUERIES = load_queries(__package__)
 
@@ -110,6 +115,17 @@ async def enter_sheet(
         raise SheetNotIssuedError
 
 
+async def check_sheets(
+    connection: Connection, bank_id: int, numbers: Sequence[int], kind: SheetKind
+) -> None:
+    """Raise unless these may be named: SheetNotIssuedError, SheetUsedError for a voided one."""
+    unfit = await connection.fetchrow(_QUERIES["find_unfit_sheets"], bank_id, list(numbers), kind)
+    if unfit["not_issued"]:
+        raise SheetNotIssuedError
+    if unfit["voided"]:
+        raise SheetUsedError
+
+
 async def void_sheets(
     connection: Connection,
     bank_id: int,
@@ -149,7 +165,7 @@ async def list_holders(connection: Connection, bank_id: int, numbers: Sequence[i
 
 
 async def list_missing(connection: Connection, bank_id: int, first_number: int) -> list[int]:
-    """Return the numbers of a run that were neither entered nor voided; NotFoundError."""
+    """Return the numbers of a run that were neither entered, cited nor voided; NotFoundError."""
     record = await connection.fetchrow(_QUERIES["list_missing"], bank_id, first_number)
     if record is None:
         raise NotFoundError
