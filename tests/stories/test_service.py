@@ -11,9 +11,11 @@ from tests.people.desk import Desk
 from tests.places import open_branch, place
 from timebank.audit.reconcile import reconcile
 from timebank.audit.snapshot import open_snapshot
+from timebank.domain.numbers import add_check
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
 from timebank.people.cards import issue_card
+from timebank.people.sheets import SheetKind, issue_sheets
 
 POINTS_PER_HOUR = 25
 
@@ -261,7 +263,14 @@ async def test_a_sheet_of_paper_is_entered_once_and_counts_whole_or_not(api: Api
     missing = f"/sheet-runs/{first}/missing"
     sheet, spoilt, unused = (await here.maker.get(missing)).json()["data"]
     made(await here.maker.post("/sheets/voids", {"sheets": [spoilt], "reason": "spoilt"}))
-    for number, code in ((spoilt, "sheet_used"), ("999999999", "number_mistyped")):
+    refused = {
+        spoilt: "sheet_used",
+        "999999999": "number_mistyped",
+        await print_a_sheet(api, SheetKind.CONSENT, here.branch_id): "sheet_not_issued",
+        await print_a_sheet(api, SheetKind.ATTENDANCE, await open_branch(api.book)):
+            "sheet_not_issued",
+    }  # fmt: skip
+    for number, code in refused.items():
         line = claim(shift, people[0], 90, sheet_number=number)
         check_problem(await here.maker.post("/service-records", {"claims": [line]}), code)
     lines = [claim(shift, one, 90, sheet_number=sheet) for one in people]
@@ -290,6 +299,15 @@ async def test_a_sheet_of_paper_is_entered_once_and_counts_whole_or_not(api: Api
     assert [await here.has(one) for one in people] == [(90, 37)] * 3
     await check_what_if(here)
     await here.check_books()
+
+
+async def print_a_sheet(api: Api, kind: SheetKind, branch_id: UUID) -> str:
+    """Issue a sheet to a branch; its number."""
+    async with api.book.pool.acquire() as connection:
+        run = await issue_sheets(
+            connection, api.book.bank_id, 1, kind, issued_to=branch_id, issued_by=new_id()
+        )
+    return add_check(run.first_number)
 
 
 async def check_what_if(here: Community) -> None:
