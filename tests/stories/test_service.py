@@ -263,16 +263,7 @@ async def test_a_sheet_of_paper_is_entered_once_and_counts_whole_or_not(api: Api
     missing = f"/sheet-runs/{first}/missing"
     sheet, spoilt, unused = (await here.maker.get(missing)).json()["data"]
     made(await here.maker.post("/sheets/voids", {"sheets": [spoilt], "reason": "spoilt"}))
-    refused = {
-        spoilt: "sheet_used",
-        "999999999": "number_mistyped",
-        await print_a_sheet(api, SheetKind.CONSENT, here.branch_id): "sheet_not_issued",
-        await print_a_sheet(api, SheetKind.ATTENDANCE, await open_branch(api.book)):
-            "sheet_not_issued",
-    }  # fmt: skip
-    for number, code in refused.items():
-        line = claim(shift, people[0], 90, sheet_number=number)
-        check_problem(await here.maker.post("/service-records", {"claims": [line]}), code)
+    await check_sheets_are_fit(here, shift, people[0], spoilt)
     lines = [claim(shift, one, 90, sheet_number=sheet) for one in people]
     drafts = await here.claim(*lines)
     assert {draft["source"] for draft in drafts} == {"paper"}
@@ -299,6 +290,22 @@ async def test_a_sheet_of_paper_is_entered_once_and_counts_whole_or_not(api: Api
     assert [await here.has(one) for one in people] == [(90, 37)] * 3
     await check_what_if(here)
     await here.check_books()
+
+
+async def check_sheets_are_fit(
+    here: Community, shift: dict[str, Any], person: Resident, voided: str
+) -> None:
+    """A sheet that was voided, mistyped, printed for something else or for others is refused."""
+    elsewhere = await open_branch(here.api.book)
+    refused = {
+        voided: "sheet_used",
+        "999999999": "number_mistyped",
+        await print_a_sheet(here.api, SheetKind.CONSENT, here.branch_id): "sheet_not_issued",
+        await print_a_sheet(here.api, SheetKind.ATTENDANCE, elsewhere): "sheet_not_issued",
+    }
+    for number, code in refused.items():
+        line = claim(shift, person, 90, sheet_number=number)
+        check_problem(await here.maker.post("/service-records", {"claims": [line]}), code)
 
 
 async def print_a_sheet(api: Api, kind: SheetKind, branch_id: UUID) -> str:
