@@ -6,8 +6,9 @@ from hashlib import sha256
 
 from tests.api.client import Caller, check_problem, new_key
 from tests.api.counter import Counter, clerk_of
+from tests.api.service import PUBLIC_URL
 from tests.redemption.market import open_merchant
-from timebank.domain.redemption import COUNTER_LIFETIME, CapScope, Channel, Code, CodeKind
+from timebank.domain.redemption import COUNTER_LIFETIME, CapScope, Channel, CodeKind
 from timebank.redemption.codes import digest_typed
 
 
@@ -67,8 +68,8 @@ async def test_a_new_payment_code_ends_the_one_before(counter: Counter) -> None:
 async def test_an_address_from_a_qr_and_spoken_digits_are_codes_too(counter: Counter) -> None:
     resident = await counter.api.resident(points=30)
     shown = (await resident.caller.post("/payment-codes", {})).json()
-    code = Code(CodeKind.PAYMENT, shown["digits"], shown["token"])
-    scanned = {"code": code.address("https://example.org"), "points": 1}
+    assert shown["qr"] == f"{PUBLIC_URL}/pay#{shown['token']}"
+    scanned = {"code": shown["qr"], "points": 1}
     assert (await counter.system.post("/charges", scanned)).status_code == 201
     digits = await counter.payment_code(resident)
     spoken = {"code": f"{digits[:4]} {digits[4:]}", "points": 1}

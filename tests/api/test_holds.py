@@ -7,6 +7,7 @@ from tests.api.client import Caller, check_only_fault, check_problem, new_key, t
 from tests.api.counter import Counter, clerk_of
 from tests.api.counter_desk import CounterDesk
 from tests.api.logins import Door
+from tests.api.service import PUBLIC_URL
 from tests.families import open_family
 from tests.people.desk import person
 from tests.places import open_branch, place
@@ -30,6 +31,7 @@ async def test_a_hold_is_placed_once_for_a_key_and_its_code_shown_once(counter: 
     assert first.headers["cache-control"] == "no-store"
     pickup = shown.pop("pickup")
     assert (len(pickup["digits"]), pickup["token"][0]) == (6, "h")
+    assert pickup["qr"] == f"{PUBLIC_URL}/pickup#{pickup['token']}"
     assert shown == repeated
     assert again.headers["idempotent-replayed"] == "true"
     assert await counter.api.book.balance(resident.wallet) == 15

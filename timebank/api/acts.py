@@ -122,9 +122,10 @@ async def _find_masked_name(request: Call, resident_id: UUID) -> str | UnsetType
     return UNSET if data is None or data.name is UNSET else mask_name(data.name)
 
 
-def view_code(code: Code) -> CodeView:
+def view_code(request: Call, code: Code) -> CodeView:
     """Return a code as it is shown, once."""
-    return CodeView(code.digits, code.token)
+    public_url = request.desk.settings.public_url
+    return CodeView(code.digits, code.token, code.address(public_url) if public_url else code.token)
 
 
 def _view_act(answer: Answer, hold: HoldView | None) -> ActView:

@@ -131,7 +131,7 @@ async def place_hold(
     answer = await answer_act(request, act, hold_id)
     if pickup is None:
         return answer
-    view = replace(answer.content, pickup=view_code(pickup))
+    view = replace(answer.content, pickup=view_code(request, pickup))
     return Response(view, status_code=201, headers=NO_STORE)
 
 
@@ -261,7 +261,7 @@ async def renew_pickup_code(
         return code
 
     code = await repeat_on_conflict(request.desk.pool, work)
-    return Response(view_code(code), status_code=201, headers=NO_STORE)
+    return Response(view_code(request, code), status_code=201, headers=NO_STORE)
 
 
 @post(
@@ -285,8 +285,9 @@ async def issue_payment_code(request: Call, data: JSONBody[EmptyBody]) -> Respon
         return issued
 
     issued = await repeat_on_conflict(request.desk.pool, work)
+    shown = view_code(request, issued.code)
     view = PaymentCodeView(
-        digits=issued.code.digits, token=issued.code.token, expires_at=issued.expires_at
+        digits=shown.digits, token=shown.token, qr=shown.qr, expires_at=issued.expires_at
     )
     return Response(view, status_code=201, headers=NO_STORE)
 

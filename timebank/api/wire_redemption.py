@@ -267,17 +267,23 @@ class HoldPage(Struct, frozen=True):
 
 
 class CodeView(Struct, frozen=True):
-    """Digits to type, and the token for a QR (`<our address>/pickup#<token>`); shown once."""
+    """Digits to type, the token, and the text for a QR code; shown once.
+
+    `qr` is an https address that a phone's camera opens, `<our address>/pickup#<token>`; the token
+    alone where the service does not know its address.
+    """
 
     digits: str
     token: str
+    qr: str
 
 
 class PaymentCodeView(Struct, frozen=True, kw_only=True):
-    """A code that pays once; its QR says `<our address>/pay#<token>`."""
+    """A code that pays once; its `qr` is `<our address>/pay#<token>`."""
 
     digits: str
     token: str
+    qr: str
     expires_at: datetime
 
 
