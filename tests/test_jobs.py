@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from tests.api.service import serving
@@ -137,6 +138,7 @@ async def test_a_job_that_fails_is_logged_and_the_others_run(
 
     market, hold_id = await overdue_hold(own_book)
     monkeypatch.setattr(jobs, "JOBS", {"fails": fail, **jobs.JOBS})
+    monkeypatch.setattr(jobs, "log", structlog.get_logger())  # no app before us has cached this one
     with capture_logs() as logged:
         assert (await run_jobs(own_book.pool, lambda: ring))["end_overdue_holds"] == 1
     assert [(line["event"], line["job"]) for line in logged] == [("job_failed", "fails")]

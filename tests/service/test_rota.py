@@ -45,7 +45,9 @@ async def faults(book: Book, extract: Extract) -> list[tuple[int, str]]:
 async def open_book(pool: asyncpg.Pool, time_zone: str = "Asia/Shanghai", rate: int = 10) -> Book:
     code = f"t{secrets.token_hex(8)}"
     async with pool.acquire() as connection:
-        bank = await ensure_bank(connection, code, code, time_zone=time_zone, points_per_hour=rate)
+        bank = await ensure_bank(
+            connection, code, "测试", time_zone=time_zone, points_per_hour=rate
+        )
         return Book(pool, bank, await ensure_issuance(connection, bank.bank_id))
 
 

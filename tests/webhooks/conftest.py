@@ -5,6 +5,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 
 from tests.book import Book
 from tests.people.desk import Desk
@@ -13,6 +14,15 @@ from tests.webhooks.listening import Listening
 from tests.webhooks.receiver import Authority, authority
 from timebank.people.seals import Seals
 from timebank.people.vault_keys import KeyRing, ensure_key_file
+from timebank.webhooks import delivery
+
+
+@pytest.fixture(autouse=True)
+def fresh_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that tells everything, whatever an app before us set up for good."""
+    every_level = structlog.make_filtering_bound_logger(0)
+    log = structlog.wrap_logger(structlog.PrintLogger(), wrapper_class=every_level)
+    monkeypatch.setattr(delivery, "log", log)
 
 
 @pytest.fixture(scope="session")

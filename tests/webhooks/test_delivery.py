@@ -9,7 +9,6 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from tests.people.test_seals import seals_in
@@ -18,7 +17,6 @@ from tests.webhooks.receiver import Got, answering, verify
 from timebank.domain.webhooks import DeliveryState, EndpointEnd, EventType, Outcome
 from timebank.ledger.ids import new_id
 from timebank.people.seals import Seals
-from timebank.webhooks import delivery
 from timebank.webhooks.endpoints import (
     change_endpoint,
     disable_endpoint,
@@ -368,12 +366,7 @@ async def test_a_secret_of_another_key_is_no_try_and_no_failure_of_the_receiver(
     assert await alone.deliver() == 1
 
 
-async def test_no_log_has_the_url_or_the_secret(
-    listening: Listening, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    every_level = structlog.make_filtering_bound_logger(0)  # whatever an app before us set up
-    log = structlog.wrap_logger(structlog.PrintLogger(), wrapper_class=every_level)
-    monkeypatch.setattr(delivery, "log", log)
+async def test_no_log_has_the_url_or_the_secret(listening: Listening) -> None:
     await happen(listening)
     listening.receiver.answer = answering("302 Found", "Location: https://other.example/x")
     with capture_logs() as logged:
