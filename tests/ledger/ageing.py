@@ -19,6 +19,10 @@ TIMES = {
     "expiry_rule": ("starts_on",),
 }
 
+FAR = 100_000
+"""Days: one rule moves onto the day of the next while that one still stands there, so all go there
+and back."""
+
 
 async def pass_days(superuser: asyncpg.Connection, book: Book, days: int) -> None:
     """Make all that this bank has recorded so many days older."""
@@ -32,9 +36,10 @@ async def pass_days(superuser: asyncpg.Connection, book: Book, days: int) -> Non
             await superuser.execute(f"ALTER TABLE {table} DISABLE TRIGGER {guard}")
         for table, columns in TIMES.items():
             older = ", ".join(f"{name} = {name} - make_interval(days => $2)" for name in columns)
-            await superuser.execute(
-                f"UPDATE {table} SET {older} WHERE bank_id = $1", book.bank_id, days
-            )
+            for step in (days + FAR, -FAR) if table == "expiry_rule" else (days,):
+                await superuser.execute(
+                    f"UPDATE {table} SET {older} WHERE bank_id = $1", book.bank_id, step
+                )
         for table, guard in guards:
             await superuser.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {guard}")
 
