@@ -14,7 +14,8 @@ from tests.families import open_family
 from tests.redemption.checks import check_market
 from tests.redemption.market import CLERK, Market, noon_zone
 from tests.redemption.test_caps import approve, hardship
-from tests.redemption.test_settlements import earn, settle
+from tests.redemption.test_settlements import approve as approve_settlement
+from tests.redemption.test_settlements import close, draft, earn, settle
 from timebank.domain.errors import ForbiddenError, NotFoundError
 from timebank.domain.ledger import AccountKind
 from timebank.domain.redemption import Answer, CapScope
@@ -207,6 +208,17 @@ async def test_a_merchant_gives_on_what_it_took_in(market: Market) -> None:
     await market.cap(CapScope.REISSUE_DAY, None)
     assert (await reissue(market, resident[1], 1)).status == "merchant_lacks_points"
     await check_market(market)
+
+
+async def test_what_was_given_on_is_not_paid_for_whatever_came_in_since(market: Market) -> None:
+    await earn(market, 30)
+    await market.cap(CapScope.REISSUE_DAY, 20)
+    await reissue(market, (await market.resident())[1], 12)
+    drafted = await draft(market)
+    await earn(market, 30)
+    closed = await close(market, await approve_settlement(market, drafted))
+    assert (closed.paid, closed.carried_out) == (18, 0)
+    assert await market.book.balance(market.till) == 30
 
 
 async def test_a_pool_helps_a_household(market: Market) -> None:
