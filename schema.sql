@@ -2450,7 +2450,11 @@ GRANT EXECUTE ON FUNCTION count_sealed, list_to_reseal, reseal TO timebank_app;
 -- try a million PINs. What counts once (a code, a time step) is
 -- spent by a function in one statement: of two at once, one finds nothing left.
 
-CREATE TYPE secret_kind AS ENUM ('pin', 'password');
+CREATE TYPE secret_kind AS ENUM (
+    'pin',
+    'password',
+    'new_password'  -- of an enrolment that waits for its confirmation
+);
 
 CREATE TABLE login_secret (
     bank_id      integer     NOT NULL,
@@ -2460,9 +2464,10 @@ CREATE TABLE login_secret (
     set_by       uuid        NOT NULL,
     set_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (bank_id, party_id, kind),
-    CONSTRAINT password_set_by_oneself CHECK (kind <> 'password' OR set_by = party_id)
+    CONSTRAINT password_set_by_oneself CHECK (kind = 'pin' OR set_by = party_id)
 );
-COMMENT ON TABLE login_secret IS 'The PIN and the password in force, as sealed Argon2id hashes.';
+COMMENT ON TABLE login_secret IS
+    'The PIN and the password in force, and one that waits, as sealed Argon2id hashes.';
 COMMENT ON COLUMN login_secret.set_by IS 'Its person, or who typed in a PIN for them.';
 
 CREATE TABLE one_time_code (
@@ -2495,7 +2500,7 @@ CREATE TABLE enrolment (
 COMMENT ON TABLE enrolment IS
     'Invitations to set a password and a second factor, by the SHA-256 of 128 random bits.';
 COMMENT ON COLUMN enrolment.sealed_secret IS
-    'The second factor that was shown; it comes into force with the first number made from it.';
+    'The second factor that was shown last, another each time: who saw an earlier one has none.';
 CREATE INDEX enrolment_of_party ON enrolment (bank_id, party_id) WHERE used_at IS NULL;
 
 CREATE TABLE staff_login (
@@ -2508,7 +2513,8 @@ CREATE TABLE staff_login (
     enrolled_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     invited_by     uuid        NOT NULL,
     confirmed_by   uuid,
-    PRIMARY KEY (bank_id, party_id),
+    is_waiting     boolean     NOT NULL,
+    PRIMARY KEY (bank_id, party_id, is_waiting),
     CONSTRAINT staff_number_unique UNIQUE (bank_id, staff_number),
     CONSTRAINT enrolment_confirmed_by_another CHECK (
         confirmed_by NOT IN (party_id, invited_by))
@@ -2518,7 +2524,9 @@ COMMENT ON TABLE staff_login IS
 COMMENT ON COLUMN staff_login.last_step IS 'The last time step that counted; no earlier one will.';
 COMMENT ON COLUMN staff_login.confirmed_by IS
     'Who heard the number from its person: another than invited them, who could have enrolled in '
-    'their place (see check_session); null again after a new enrolment.';
+    'their place (see check_session).';
+COMMENT ON COLUMN staff_login.is_waiting IS
+    'It waits for its confirmation, beside the login in force if there is one.';
 
 CREATE TABLE login_failure (
     bank_id         integer        NOT NULL,
@@ -2658,7 +2666,8 @@ CREATE FUNCTION use_time_step(p_bank integer, p_party uuid, p_step bigint) RETUR
 LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
     WITH used AS (
         UPDATE staff_login SET last_step = p_step
-        WHERE bank_id = p_bank AND party_id = p_party AND last_step < p_step
+        WHERE bank_id = p_bank AND party_id = p_party AND NOT is_waiting
+          AND last_step < p_step
         RETURNING 1
     )
     SELECT EXISTS (SELECT FROM used);
@@ -2667,57 +2676,95 @@ COMMENT ON FUNCTION use_time_step IS
     'Spends a time step of a second factor and all before it; false if it was spent.';
 
 CREATE FUNCTION complete_enrolment(
-    p_bank integer, p_code_hash bytea, p_staff_number text, p_step bigint, p_sealed_hash bytea
+    p_bank integer, p_code_hash bytea, p_sealed_secret bytea, p_staff_number text, p_step bigint,
+    p_sealed_hash bytea
 ) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 DECLARE
     spent enrolment;
     number text;
+    waits  boolean;
 BEGIN
     UPDATE enrolment SET used_at = clock_timestamp()
     WHERE bank_id = p_bank AND code_hash = p_code_hash
-      AND used_at IS NULL AND expires_at > clock_timestamp() AND sealed_secret IS NOT NULL
+      AND used_at IS NULL AND expires_at > clock_timestamp() AND sealed_secret = p_sealed_secret
     RETURNING * INTO spent;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
     UPDATE enrolment SET used_at = clock_timestamp()
     WHERE bank_id = p_bank AND party_id = spent.party_id AND used_at IS NULL;
+    waits := EXISTS (
+        SELECT FROM party WHERE (bank_id, party_id) = (p_bank, spent.invited_by));
+    DELETE FROM staff_login
+    WHERE bank_id = p_bank AND party_id = spent.party_id AND is_waiting;
+    DELETE FROM login_secret
+    WHERE bank_id = p_bank AND party_id = spent.party_id AND kind = 'new_password';
     INSERT INTO staff_login AS s (bank_id, party_id, staff_number, sealed_secret, last_step,
-                                  invited_by)
-    VALUES (p_bank, spent.party_id, p_staff_number, spent.sealed_secret, p_step, spent.invited_by)
-    ON CONFLICT (bank_id, party_id) DO UPDATE
+                                  invited_by, is_waiting)
+    VALUES (p_bank, spent.party_id, p_staff_number, spent.sealed_secret, p_step,
+            spent.invited_by, waits)
+    ON CONFLICT (bank_id, party_id, is_waiting) DO UPDATE
     SET sealed_secret = excluded.sealed_secret, last_step = excluded.last_step,
         enrolled_at = clock_timestamp(), invited_by = excluded.invited_by, confirmed_by = NULL
     RETURNING s.staff_number INTO number;
     INSERT INTO login_secret
-    VALUES (p_bank, spent.party_id, 'password', p_sealed_hash, spent.party_id)
+    VALUES (p_bank, spent.party_id, CASE WHEN waits THEN 'new_password' ELSE 'password' END
+            ::secret_kind, p_sealed_hash, spent.party_id)
     ON CONFLICT (bank_id, party_id, kind) DO UPDATE
     SET sealed_hash = excluded.sealed_hash, set_at = clock_timestamp();
+    IF NOT waits THEN
+        UPDATE session SET revoked_at = clock_timestamp()
+        WHERE bank_id = p_bank AND party_id = spent.party_id AND revoked_at IS NULL;
+    END IF;
     RETURN number;
 END $$;
 COMMENT ON FUNCTION complete_enrolment IS
-    'Spends an invitation (and all others of that person) and puts password and second factor in '
-    'force. Returns the staff number, the earlier one where there is one; null if it was spent.';
+    'Spends an invitation (and all others of that person) with the second factor that it showed '
+    'last. Whom a person invited has a new number, and waits until somebody hears it; a login that '
+    'is in force stays so meanwhile. Whom the operator invited keeps their number, and password '
+    'and second factor are in force: all sessions end. Returns the number; null if the invitation '
+    'was spent.';
 
-CREATE FUNCTION confirm_enrolment(p_bank integer, p_party uuid, p_by uuid) RETURNS boolean
+CREATE FUNCTION confirm_enrolment(p_bank integer, p_staff_number text, p_by uuid) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    found staff_login;
 BEGIN
-    UPDATE staff_login SET confirmed_by = p_by
-    WHERE bank_id = p_bank AND party_id = p_party AND confirmed_by IS NULL;
-    RETURN FOUND;
+    SELECT * INTO found FROM staff_login
+    WHERE (bank_id, staff_number) = (p_bank, p_staff_number) FOR UPDATE;
+    IF found.party_id IS NULL OR found.confirmed_by IS NOT NULL THEN
+        RETURN found.party_id IS NOT NULL;
+    END IF;
+    IF found.is_waiting THEN
+        DELETE FROM staff_login
+        WHERE bank_id = p_bank AND party_id = found.party_id AND NOT is_waiting;
+        DELETE FROM login_secret
+        WHERE bank_id = p_bank AND party_id = found.party_id AND kind = 'password';
+        UPDATE login_secret SET kind = 'password'
+        WHERE bank_id = p_bank AND party_id = found.party_id AND kind = 'new_password';
+        UPDATE session SET revoked_at = clock_timestamp()
+        WHERE bank_id = p_bank AND party_id = found.party_id AND revoked_at IS NULL;
+    END IF;
+    UPDATE staff_login SET confirmed_by = p_by, is_waiting = false
+    WHERE (bank_id, staff_number) = (p_bank, p_staff_number);
+    RETURN true;
 END $$;
 COMMENT ON FUNCTION confirm_enrolment IS
-    'Lets a merchant''s person log in from now on; false if they may, or were never enrolled.';
+    'Puts the login of this number in force, in the place of the one before, all sessions of which '
+    'end: its person may log in from now on. False if nobody has the number (any more).';
 
 CREATE FUNCTION check_session() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = timebank, pg_temp AS $$
+DECLARE
+    login staff_login;
 BEGIN
-    IF EXISTS (SELECT FROM staff_login s
-               WHERE s.bank_id = NEW.bank_id AND s.party_id = NEW.party_id
-                 AND confirmed_by IS NULL
-                 AND (NEW.role IN ('clerk', 'merchant')
-                      OR EXISTS (SELECT FROM party p
-                                 WHERE (p.bank_id, p.party_id) = (s.bank_id, s.invited_by)))) THEN
+    SELECT * INTO login FROM staff_login
+    WHERE bank_id = NEW.bank_id AND party_id = NEW.party_id
+    ORDER BY is_waiting LIMIT 1;
+    IF FOUND AND login.confirmed_by IS NULL
+            AND (NEW.role IN ('clerk', 'merchant')
+                 OR EXISTS (SELECT FROM party WHERE (bank_id, party_id)
+                            = (login.bank_id, login.invited_by))) THEN
         PERFORM refuse('enrolment_is_confirmed', 'nobody else has seen who enrolled');
     END IF;
     RETURN NEW;
@@ -2777,7 +2824,8 @@ COMMENT ON FUNCTION rotate_api_key IS
     'the older of two: one that leaked makes no new ones.';
 
 SELECT make_sealed('login_secret', 'sealed_hash',
-                   $$format('timebank login|%s|%s|%s', bank_id, party_id, kind)$$),
+                   $$format('timebank login|%s|%s|%s', bank_id, party_id,
+                            CASE WHEN kind = 'pin' THEN 'pin' ELSE 'password' END)$$),
        make_sealed('one_time_code', 'sealed_hash',
                    $$format('timebank login|%s|%s|%s', bank_id, party_id, code_id)$$),
        make_sealed('enrolment', 'sealed_secret',
