@@ -2557,12 +2557,15 @@ CREATE TABLE api_key (
     issued_by            uuid        NOT NULL,
     issued_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
     rotated_at           timestamptz,
+    rotated_by           uuid,
     revoked_at           timestamptz,
     PRIMARY KEY (bank_id, api_key_id),
     CONSTRAINT api_key_has_scopes CHECK (cardinality(scopes) > 0)
 );
 COMMENT ON TABLE api_key IS
     'Keys of systems. A key is a session; a rotated one has two that count, for a while.';
+COMMENT ON COLUMN api_key.rotated_by IS
+    'The last person who changed it, and so holds it; a key that changes itself leaves it.';
 
 CREATE FUNCTION count_failures(p_row login_failure) RETURNS integer
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
@@ -2775,38 +2778,104 @@ COMMENT ON FUNCTION check_session IS
 CREATE TRIGGER session_by_password_is_lawful BEFORE INSERT ON session FOR EACH ROW
     WHEN (NEW.method = 'password') EXECUTE FUNCTION check_session();
 
-CREATE FUNCTION check_api_key() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = timebank, pg_temp AS $$
+CREATE FUNCTION may_hold_key(p_bank integer, p_grant uuid, p_person uuid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM role_grant s
+        JOIN role_grant m ON m.bank_id = s.bank_id AND m.merchant_id = s.merchant_id
+            AND m.role = 'merchant' AND m.revoked_at IS NULL AND m.party_id = p_person
+        JOIN party p ON p.bank_id = m.bank_id AND p.party_id = m.party_id AND p.kind = 'person'
+        WHERE s.bank_id = p_bank AND s.grant_id = p_grant AND s.role = 'merchant'
+          AND s.revoked_at IS NULL
+    ) AND NOT EXISTS (
+        SELECT FROM role_grant WHERE bank_id = p_bank AND party_id = p_person
+        AND role IN ('coordinator', 'auditor', 'administrator') AND revoked_at IS NULL);
+$$;
+COMMENT ON FUNCTION may_hold_key IS
+    'A key redeems, and who issues or changes it holds it: so that is a person of the same '
+    'merchant, and nobody who works for the programme as well.';
+
+CREATE FUNCTION check_key_holder(p_bank integer, p_grant uuid, p_person uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 BEGIN
     PERFORM FROM role_grant s
     JOIN role_grant m ON m.bank_id = s.bank_id AND m.merchant_id = s.merchant_id
-        AND m.role = 'merchant' AND m.revoked_at IS NULL AND m.party_id = NEW.issued_by
-    JOIN party p ON p.bank_id = m.bank_id AND p.party_id = m.party_id AND p.kind = 'person'
-    WHERE s.bank_id = NEW.bank_id AND s.grant_id = NEW.grant_id AND s.role = 'merchant'
+        AND m.role = 'merchant' AND m.revoked_at IS NULL AND m.party_id = p_person
+    WHERE s.bank_id = p_bank AND s.grant_id = p_grant AND s.role = 'merchant'
       AND s.revoked_at IS NULL
     FOR SHARE OF s, m;
-    IF NOT FOUND OR EXISTS (
-            SELECT FROM role_grant WHERE bank_id = NEW.bank_id AND party_id = NEW.issued_by
-            AND role IN ('coordinator', 'auditor', 'administrator') AND revoked_at IS NULL) THEN
+    IF NOT may_hold_key(p_bank, p_grant, p_person) THEN
         PERFORM refuse('api_key_issued_by_its_merchant', 'whoever issues a key has seen it');
     END IF;
+END $$;
+COMMENT ON FUNCTION check_key_holder IS
+    'Refuses who may not hold a key on this grant. Locks it and the person''s own for share.';
+
+CREATE FUNCTION check_api_key() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_key_holder(NEW.bank_id, NEW.grant_id, NEW.issued_by);
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION check_api_key IS
-    'A key redeems, and who issues it holds it: so that is a person of the same merchant, and '
-    'nobody who works for the programme as well. Locks both grants for share.';
+COMMENT ON FUNCTION check_api_key IS 'Who issues a key may hold it, whoever writes it.';
 CREATE TRIGGER api_key_is_lawful BEFORE INSERT ON api_key
     FOR EACH ROW EXECUTE FUNCTION check_api_key();
 
-CREATE FUNCTION rotate_api_key(
-    p_bank integer, p_key uuid, p_session uuid, p_asking uuid, p_overlap interval
-) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+CREATE FUNCTION end_keys_of_holder() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
 DECLARE
     key api_key;
 BEGIN
+    IF TG_OP = 'INSERT' THEN
+        PERFORM FROM role_grant WHERE bank_id = NEW.bank_id AND party_id = NEW.party_id
+            AND role = 'merchant' AND revoked_at IS NULL
+        ORDER BY grant_id FOR NO KEY UPDATE;
+    END IF;
+    FOR key IN
+        SELECT * FROM api_key
+        WHERE bank_id = NEW.bank_id AND revoked_at IS NULL
+          AND coalesce(rotated_by, issued_by) = NEW.party_id
+          AND NOT may_hold_key(bank_id, grant_id, NEW.party_id)
+        ORDER BY api_key_id FOR UPDATE
+    LOOP
+        UPDATE session SET expires_at = least(expires_at, clock_timestamp() + interval '1 day')
+        WHERE bank_id = NEW.bank_id
+          AND session_id IN (key.session_id, key.previous_session_id) AND revoked_at IS NULL;
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION end_keys_of_holder IS
+    'Whose last role at a merchant ends, or who works for the programme from now on, holds its '
+    'keys for a day more: time for another of its people to change them. Locks their grants, which '
+    'who issues a key holds for share, then the keys.';
+CREATE TRIGGER keys_end_with_their_holder AFTER UPDATE OF revoked_at ON role_grant FOR EACH ROW
+    WHEN (NEW.role = 'merchant' AND OLD.revoked_at IS NULL AND NEW.revoked_at IS NOT NULL)
+    EXECUTE FUNCTION end_keys_of_holder();
+CREATE TRIGGER keys_end_with_a_role_of_staff AFTER INSERT ON role_grant FOR EACH ROW
+    WHEN (NEW.role IN ('coordinator', 'auditor', 'administrator'))
+    EXECUTE FUNCTION end_keys_of_holder();
+
+CREATE FUNCTION rotate_api_key(
+    p_bank integer, p_key uuid, p_session uuid, p_asking uuid, p_overlap interval, p_by uuid
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    key       api_key;
+    by_itself boolean;
+BEGIN
+    SELECT * INTO key FROM api_key WHERE bank_id = p_bank AND api_key_id = p_key;
+    by_itself := EXISTS (SELECT FROM role_grant WHERE (bank_id, grant_id) = (p_bank, key.grant_id)
+                         AND party_id = p_by);
+    IF key.api_key_id IS NOT NULL THEN
+        PERFORM check_key_holder(p_bank, key.grant_id, CASE
+            WHEN by_itself THEN coalesce(key.rotated_by, key.issued_by) ELSE p_by END);
+    END IF;
     SELECT * INTO key FROM api_key
     WHERE bank_id = p_bank AND api_key_id = p_key AND revoked_at IS NULL FOR UPDATE;
-    IF NOT FOUND OR key.previous_session_id = p_asking THEN
+    IF NOT FOUND OR key.previous_session_id = p_asking
+            OR by_itself AND key.session_id IS DISTINCT FROM p_asking
+            OR NOT EXISTS (SELECT FROM session
+                           WHERE bank_id = p_bank AND session_id = key.session_id
+                             AND revoked_at IS NULL AND expires_at > clock_timestamp()) THEN
         RETURN false;
     END IF;
     UPDATE session SET expires_at = least(expires_at, clock_timestamp() + p_overlap)
@@ -2814,14 +2883,17 @@ BEGIN
     UPDATE session SET revoked_at = clock_timestamp()
     WHERE bank_id = p_bank AND session_id = key.previous_session_id AND revoked_at IS NULL;
     UPDATE api_key SET session_id = p_session, previous_session_id = key.session_id,
-                       rotated_at = clock_timestamp()
+                       rotated_at = clock_timestamp(),
+                       rotated_by = CASE WHEN by_itself THEN rotated_by ELSE p_by END
     WHERE bank_id = p_bank AND api_key_id = p_key;
     RETURN true;
 END $$;
 COMMENT ON FUNCTION rotate_api_key IS
     'Puts a new session in the place of a key''s newest, which counts for p_overlap more; with the '
-    'new one there are two. False, and nothing is done, for a key that is none any more and for '
-    'the older of two: one that leaked makes no new ones.';
+    'new one there are two. p_by is a person who may hold it, or its system, which does so by the '
+    'newest session alone and while whoever holds the key may. False, and nothing is done, for a '
+    'key that is none any more and for the older of two: one that leaked makes no new ones. Locks '
+    'the grants for share, then the key.';
 
 SELECT make_sealed('login_secret', 'sealed_hash',
                    $$format('timebank login|%s|%s|%s', bank_id, party_id,
@@ -2833,7 +2905,9 @@ SELECT make_sealed('login_secret', 'sealed_hash',
        make_sealed('staff_login', 'sealed_secret',
                    $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$);
 
-GRANT INSERT ON enrolment, api_key TO timebank_app;
+GRANT INSERT ON enrolment TO timebank_app;
+GRANT INSERT (bank_id, api_key_id, grant_id, scopes, lifetime_days, session_id, issued_by)
+    ON api_key TO timebank_app;
 GRANT UPDATE (set_at) ON login_secret TO timebank_app;  -- what holding a row in force asks for
 GRANT UPDATE (sealed_secret) ON enrolment TO timebank_app;
 GRANT UPDATE (revoked_at) ON api_key TO timebank_app;

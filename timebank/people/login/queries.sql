@@ -96,25 +96,26 @@ VALUES ($1, $2, $3, $4, $5, $6, $7);
 -- name: find_api_key
 SELECT k.api_key_id, k.grant_id, g.branch_id, g.merchant_id, g.party_id, k.scopes,
        k.lifetime_days, k.session_id, k.previous_session_id, k.issued_by, k.issued_at,
-       k.rotated_at, s.expires_at
+       k.rotated_at, k.rotated_by, s.expires_at
 FROM api_key k JOIN role_grant g USING (bank_id, grant_id)
 JOIN session s USING (bank_id, session_id)
-WHERE k.bank_id = $1 AND k.api_key_id = $2 AND k.revoked_at IS NULL;
+WHERE k.bank_id = $1 AND k.api_key_id = $2 AND k.revoked_at IS NULL AND g.revoked_at IS NULL
+  AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp();
 
 -- name: list_api_keys
 SELECT k.api_key_id, k.grant_id, g.branch_id, g.merchant_id, g.party_id, k.scopes,
        k.lifetime_days, k.session_id, k.previous_session_id, k.issued_by, k.issued_at,
-       k.rotated_at, s.expires_at
+       k.rotated_at, k.rotated_by, s.expires_at
 FROM api_key k JOIN role_grant g USING (bank_id, grant_id)
 JOIN session s USING (bank_id, session_id)
 WHERE k.bank_id = $1 AND k.revoked_at IS NULL AND g.revoked_at IS NULL
-  AND s.expires_at > clock_timestamp()
+  AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
   AND ($2::uuid IS NULL OR g.merchant_id = $2)
   AND ($3::uuid IS NULL OR is_within($1, g.branch_id, $3))
 ORDER BY k.issued_at, k.api_key_id;
 
 -- name: rotate_api_key
-SELECT rotate_api_key($1, $2, $3, $4, $5);
+SELECT rotate_api_key($1, $2, $3, $4, $5, $6);
 
 -- name: revoke_api_key
 UPDATE api_key SET revoked_at = clock_timestamp()
