@@ -1823,6 +1823,7 @@ CREATE TABLE guardianship (
     sheet        integer,
     named_by     uuid        NOT NULL,
     named_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    let_in_at    timestamptz,
     ended_at     timestamptz,
     PRIMARY KEY (bank_id, minor_id, guardian_id, named_at),
     CONSTRAINT guardian_is_another CHECK (guardian_id <> minor_id),
@@ -1830,6 +1831,9 @@ CREATE TABLE guardianship (
 );
 COMMENT ON TABLE guardianship IS 'Who acts for a minor; it ends with the minority.';
 COMMENT ON COLUMN guardianship.sheet IS 'The paper that shows it.';
+COMMENT ON COLUMN guardianship.let_in_at IS
+    'Since when they act for the minor: at once for a member; one named for who applies only '
+    'consents, until another person approves the membership (see check_membership).';
 CREATE UNIQUE INDEX guardian_named_once ON guardianship (bank_id, minor_id, guardian_id)
     WHERE ended_at IS NULL;
 CREATE INDEX guardianship_of_guardian ON guardianship (bank_id, guardian_id)
@@ -1937,11 +1941,24 @@ CREATE FUNCTION is_guardian(
 ) RETURNS boolean LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
     SELECT EXISTS (SELECT FROM guardianship
                    WHERE bank_id = p_bank AND minor_id = p_minor AND guardian_id = p_guardian
-                     AND ended_at IS NULL)
+                     AND ended_at IS NULL AND let_in_at IS NOT NULL)
        AND is_known_minor(p_bank, p_minor, p_at);
 $$;
 COMMENT ON FUNCTION is_guardian IS
-    'Whether somebody is a minor''s guardian now, or at an instant to come if nothing ends it.';
+    'Whether somebody acts for a minor as a guardian now, or at an instant to come if nothing ends '
+    'it.';
+
+CREATE FUNCTION may_consent_for(
+    p_bank integer, p_guardian uuid, p_minor uuid, p_kind consent_kind
+) RETURNS boolean LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM guardianship
+                   WHERE bank_id = p_bank AND minor_id = p_minor AND guardian_id = p_guardian
+                     AND ended_at IS NULL AND (let_in_at IS NOT NULL OR p_kind <> 'helper'))
+       AND is_known_minor(p_bank, p_minor, clock_timestamp());
+$$;
+COMMENT ON FUNCTION may_consent_for IS
+    'Whether somebody consents for a minor now: also a guardian who is not let in yet, without '
+    'whom there is no membership, but not to a helper, who is let in.';
 
 CREATE FUNCTION may_help(
     p_bank integer, p_helper uuid, p_resident uuid, p_at timestamptz DEFAULT clock_timestamp()
@@ -1989,7 +2006,11 @@ BEGIN
             USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_step_is_lawful';
     END IF;
     IF NEW.state IN ('approved', 'rejected')
-            AND NEW.actor_id IN (last.actor_id, NEW.resident_id) THEN
+            AND NEW.actor_id IN (last.actor_id, NEW.resident_id)
+       OR NEW.state = 'approved' AND EXISTS (
+            SELECT FROM guardianship WHERE bank_id = NEW.bank_id AND minor_id = NEW.resident_id
+            AND ended_at IS NULL AND let_in_at IS NULL
+            AND NEW.actor_id IN (guardian_id, named_by)) THEN
         RAISE EXCEPTION 'a membership is decided by another person than applied for it'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_decided_by_another';
     END IF;
@@ -2004,6 +2025,11 @@ BEGIN
         RAISE EXCEPTION 'a membership needs consent'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_is_consented_to';
     END IF;
+    UPDATE guardianship
+    SET let_in_at = CASE WHEN NEW.state = 'approved' THEN clock_timestamp() END,
+        ended_at = CASE WHEN NEW.state <> 'approved' THEN clock_timestamp() END
+    WHERE bank_id = NEW.bank_id AND minor_id = NEW.resident_id
+      AND ended_at IS NULL AND let_in_at IS NULL AND NEW.state <> 'applied';
     IF NEW.state = 'left' THEN
         PERFORM revoke_card(NEW.bank_id, NEW.resident_id);
         UPDATE session SET revoked_at = clock_timestamp()
@@ -2013,14 +2039,17 @@ BEGIN
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION check_membership IS
-    'Keeps the steps lawful, whoever writes them; sets step. Who leaves has no card and no session '
-    'from then on. Locks the resident''s row.';
+    'Keeps the steps lawful, whoever writes them; sets step. A guardian who was named for who '
+    'applies is let in when another approves the membership, neither of whom they are, and goes '
+    'with an application that comes to nothing. Who leaves has no card and no session from then '
+    'on. Locks the resident''s row.';
 CREATE TRIGGER membership_is_lawful BEFORE INSERT ON membership
     FOR EACH ROW EXECUTE FUNCTION check_membership();
 
 CREATE FUNCTION check_guardianship() RETURNS trigger LANGUAGE plpgsql
 SET search_path = timebank, pg_temp AS $$
 BEGIN
+    PERFORM lock_resident(NEW.bank_id, NEW.minor_id);
     PERFORM check_person(NEW.bank_id, NEW.guardian_id);
     IF NOT EXISTS (SELECT FROM resident WHERE bank_id = NEW.bank_id AND is_minor
                    AND resident_id = NEW.minor_id)
@@ -2034,10 +2063,13 @@ BEGIN
         RAISE EXCEPTION 'who saw the paper signed does not gain by it'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
     END IF;
+    NEW.let_in_at := CASE WHEN find_membership(NEW.bank_id, NEW.minor_id) = 'approved'
+                          THEN clock_timestamp() END;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION check_guardianship IS
-    'An adult guards a minor, whoever writes it, and witnessed no paper that makes them one.';
+    'An adult guards a minor, whoever writes it, and witnessed no paper that makes them one; sets '
+    'let_in_at. Locks the minor''s row.';
 CREATE TRIGGER guardianship_is_lawful BEFORE INSERT ON guardianship
     FOR EACH ROW EXECUTE FUNCTION check_guardianship();
 
@@ -2048,7 +2080,7 @@ DECLARE
                              AND resident_id = NEW.party_id);
 BEGIN
     PERFORM check_person(NEW.bank_id, NEW.party_id);
-    IF NOT is_guardian(NEW.bank_id, NEW.by_id, NEW.party_id)
+    IF NOT may_consent_for(NEW.bank_id, NEW.by_id, NEW.party_id, NEW.kind)
             AND (NEW.by_id <> NEW.party_id OR minor AND NEW.given) THEN
         RAISE EXCEPTION 'consent is the person''s own, or a guardian''s for a minor'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'consent_by_self_or_guardian';
@@ -2226,7 +2258,8 @@ GRANT INSERT ON resident, membership, guardianship, consent, minor_cap, family_h
     TO timebank_app;
 GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
 GRANT EXECUTE ON FUNCTION
-    find_membership, has_consent, is_known_minor, is_guardian, may_help, check_person
+    find_membership, has_consent, is_known_minor, is_guardian, may_consent_for, may_help,
+    check_person
     TO timebank_app, timebank_auditor;
 GRANT EXECUTE ON FUNCTION register_residents, lock_resident, claim_minors, prolong_minority,
     end_minority, issue_card, revoke_card, hold_card
