@@ -412,8 +412,6 @@ BEGIN
         leg := base + 2 * i;
         debit := last_legs[p_debits[i]];
         credit := last_legs[p_credits[i]];
-        left_d := balances[debit] - p_amounts[i];
-        left_c := balances[credit] + p_amounts[i];
         IF p_reverses[i] IS NOT NULL AND statuses[i] IS NULL AND p_repeats[i] IS NULL THEN
             statuses[i] := find_reversal_fault_here(i, p_originals[i], p_kinds, p_reverses,
                                                     p_debits, p_credits, p_amounts, statuses);
@@ -422,27 +420,31 @@ BEGIN
             NULL;  -- decided before: nothing new happens, and a chain around it is broken
         ELSIF broken THEN
             statuses[i] := 'chain_broken';
-        ELSIF left_d < floors[p_debits[i]] THEN
-            statuses[i] := 'insufficient_balance';
-        ELSIF left_d < p_blocked[i] THEN
-            statuses[i] := 'points_blocked';
-        ELSIF left_c > ceils[p_credits[i]] THEN
-            statuses[i] := 'ceiling_exceeded';
         ELSE
-            statuses[i] := 'posted';
-            IF chain IS NOT NULL THEN
-                before[leg - 1] := debit;
-                before[leg] := credit;
+            left_d := balances[debit] - p_amounts[i];  -- not before: the amount may have been any
+            left_c := balances[credit] + p_amounts[i];
+            IF left_d < floors[p_debits[i]] THEN
+                statuses[i] := 'insufficient_balance';
+            ELSIF left_d < p_blocked[i] THEN
+                statuses[i] := 'points_blocked';
+            ELSIF left_c > ceils[p_credits[i]] THEN
+                statuses[i] := 'ceiling_exceeded';
+            ELSE
+                statuses[i] := 'posted';
+                IF chain IS NOT NULL THEN
+                    before[leg - 1] := debit;
+                    before[leg] := credit;
+                END IF;
+                balances[leg - 1] := left_d;
+                balances[leg] := left_c;
+                seqs[leg - 1] := seqs[debit] + 1;
+                seqs[leg] := seqs[credit] + 1;
+                latests[leg - 1] := greatest(latests[debit], p_occurred[i]);
+                latests[leg] := greatest(latests[credit], p_occurred[i]);
+                last_legs[p_debits[i]] := leg - 1;
+                last_legs[p_credits[i]] := leg;
+                CONTINUE;
             END IF;
-            balances[leg - 1] := left_d;
-            balances[leg] := left_c;
-            seqs[leg - 1] := seqs[debit] + 1;
-            seqs[leg] := seqs[credit] + 1;
-            latests[leg - 1] := greatest(latests[debit], p_occurred[i]);
-            latests[leg] := greatest(latests[credit], p_occurred[i]);
-            last_legs[p_debits[i]] := leg - 1;
-            last_legs[p_credits[i]] := leg;
-            CONTINUE;
         END IF;
         IF chain IS NOT NULL AND NOT broken THEN
             broken := true;
