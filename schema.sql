@@ -361,9 +361,10 @@ COMMENT ON FUNCTION lock_balances IS
     'Locks balance rows in the order of account_id and reads them.';
 
 CREATE FUNCTION find_reversal_fault_here(
-    p_place integer, p_original integer, p_kinds transfer_kind[], p_reverses uuid[],
-    p_debits integer[], p_credits integer[], p_amounts bigint[], p_statuses transfer_status[]
-) RETURNS transfer_status LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
+    p_place integer, p_original integer, p_rival integer, p_kinds transfer_kind[],
+    p_reverses uuid[], p_debits integer[], p_credits integer[], p_amounts bigint[],
+    p_statuses transfer_status[]
+) RETURNS transfer_status LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
         WHEN p_original IS NOT NULL AND p_statuses[p_original] IS DISTINCT FROM 'posted'
             THEN 'original_not_found'::transfer_status
@@ -371,32 +372,29 @@ CREATE FUNCTION find_reversal_fault_here(
         WHEN NOT is_reversible(p_kinds[p_original]) THEN 'original_not_reversible'
         WHEN (p_credits[p_original], p_debits[p_original], p_amounts[p_original])
              <> (p_debits[p_place], p_credits[p_place], p_amounts[p_place]) THEN 'original_differs'
-        WHEN EXISTS (SELECT FROM unnest(p_reverses[:p_place - 1], p_statuses[:p_place - 1])
-                         AS earlier(reverses, status)
-                     WHERE reverses = p_reverses[p_place] AND status = 'posted')
-            THEN 'already_reversed'
+        WHEN p_statuses[p_rival] = 'posted' THEN 'already_reversed'
     END;
 $$;
 COMMENT ON FUNCTION find_reversal_fault_here IS
     'Why this cannot be a reversal, or null, by what was decided before it in the same call; '
-    'p_original is the place of its original if that is of this call too.';
+    'p_original is the place of its original if that is of this call too, p_rival of the last '
+    'reversal of the same original that could be one.';
 
 CREATE FUNCTION decide_transfers(
     p_ids uuid[], p_kinds transfer_kind[], p_chain_ids uuid[], p_verdicts transfer_status[],
     p_repeats integer[], p_debits integer[], p_credits integer[], p_amounts bigint[],
-    p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_state locked_balances,
-    p_blocked bigint[],
+    p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_firsts integer[],
+    p_state locked_balances, p_blocked bigint[],
     OUT statuses transfer_status[], OUT last_legs integer[], OUT balances bigint[],
     OUT seqs bigint[], OUT latests timestamptz[]
 ) LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
     base    integer := coalesce(cardinality(p_state.balances), 0);
     before  integer[] := array_fill(NULL::integer, ARRAY[base + 2 * cardinality(p_ids)]);
-    floors  bigint[] := p_state.floors;
-    ceils   bigint[] := p_state.ceilings;
-    chain   uuid;    head integer;  broken boolean;
-    debit   integer; credit integer;
-    left_d  bigint;  left_c bigint;   leg integer;
+    rivals  integer[] := p_firsts;
+    floors  bigint[] := p_state.floors;  ceils bigint[] := p_state.ceilings;
+    chain   uuid;    head   integer;  broken boolean;  leg integer;
+    debit   integer; credit integer;  left_d bigint;   left_c bigint;
 BEGIN
     statuses := p_verdicts;
     last_legs := array(SELECT generate_series(1, base));
@@ -406,15 +404,18 @@ BEGIN
     FOR i IN 1 .. cardinality(p_ids) LOOP
         IF p_chain_ids[i] = p_ids[i] OR p_chain_ids[i] IS DISTINCT FROM chain THEN
             chain := p_chain_ids[i];
-            head := i;
-            broken := chain <> p_ids[i];
+            head := i;  broken := chain <> p_ids[i];
         END IF;
         leg := base + 2 * i;
         debit := last_legs[p_debits[i]];
         credit := last_legs[p_credits[i]];
         IF p_reverses[i] IS NOT NULL AND statuses[i] IS NULL AND p_repeats[i] IS NULL THEN
-            statuses[i] := find_reversal_fault_here(i, p_originals[i], p_kinds, p_reverses,
-                                                    p_debits, p_credits, p_amounts, statuses);
+            statuses[i] := find_reversal_fault_here(
+                i, p_originals[i], rivals[p_firsts[i]], p_kinds, p_reverses, p_debits, p_credits,
+                p_amounts, statuses);
+            IF statuses[i] IS NULL THEN
+                rivals[p_firsts[i]] := i;  -- while one of them stands, no other comes here
+            END IF;
         END IF;
         IF statuses[i] IS NOT NULL OR p_repeats[i] IS NOT NULL THEN
             NULL;  -- decided before: nothing new happens, and a chain around it is broken
@@ -432,8 +433,7 @@ BEGIN
             ELSE
                 statuses[i] := 'posted';
                 IF chain IS NOT NULL THEN
-                    before[leg - 1] := debit;
-                    before[leg] := credit;
+                    before[leg - 1] := debit;  before[leg] := credit;
                 END IF;
                 balances[leg - 1] := left_d;
                 balances[leg] := left_c;
@@ -533,37 +533,51 @@ CREATE FUNCTION examine_transfers(
     p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
     p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[], p_state locked_balances,
     p_stamp timestamptz, OUT verdicts transfer_status[], OUT repeats integer[],
-    OUT debits integer[], OUT credits integer[], OUT originals integer[], OUT is_new boolean[],
-    OUT recorded_ats timestamptz[]
+    OUT debits integer[], OUT credits integer[], OUT originals integer[], OUT firsts integer[],
+    OUT is_new boolean[], OUT recorded_ats timestamptz[]
 ) LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
 DECLARE
     recalled record;
 BEGIN
-    SELECT array_agg(CASE WHEN original IS NULL THEN fault END), array_agg(d), array_agg(c),
-           array_agg(original)
-    INTO verdicts, debits, credits, originals
-    FROM (SELECT *, CASE WHEN fault = 'original_not_found'
-                         THEN array_position(p_ids[:], reverses) END AS original
-          FROM (SELECT n, reverses, d, c, CASE
-                    WHEN amount NOT BETWEEN 1 AND (1::bigint << 53) - 1
-                        THEN 'amount_out_of_range'::transfer_status
-                    WHEN (p_state.account_ids[d] = debit AND p_state.account_ids[c] = credit)
-                        IS NOT TRUE THEN 'account_not_found'
-                    WHEN d = c THEN 'same_account'
-                    WHEN p_state.units[d] <> p_state.units[c] THEN 'unit_mismatch'
-                    WHEN occurred > p_stamp THEN 'occurred_in_future'
-                    WHEN kind = 'reversal' THEN
-                        find_reversal_fault(p_bank, reverses, debit, credit, amount)
-                    WHEN NOT may_move(kind, p_state.kinds[d], p_state.kinds[c])
-                        THEN 'account_kind_mismatch'
-                END AS fault
-                FROM (SELECT *, width_bucket(debit, p_state.account_ids) AS d,
-                             width_bucket(credit, p_state.account_ids) AS c
-                      FROM unnest(p_kinds, p_debits, p_credits, p_amounts, p_occurred, p_reverses)
-                           WITH ORDINALITY
-                           AS u(kind, debit, credit, amount, occurred, reverses, n)
-                      OFFSET 0) AS r
-                ORDER BY n) AS judged) AS traced;
+    SELECT array_agg(fault), array_agg(d), array_agg(c)
+    INTO verdicts, debits, credits
+    FROM (SELECT d, c, CASE
+              WHEN amount NOT BETWEEN 1 AND (1::bigint << 53) - 1
+                  THEN 'amount_out_of_range'::transfer_status
+              WHEN (p_state.account_ids[d] = debit AND p_state.account_ids[c] = credit)
+                  IS NOT TRUE THEN 'account_not_found'
+              WHEN d = c THEN 'same_account'
+              WHEN p_state.units[d] <> p_state.units[c] THEN 'unit_mismatch'
+              WHEN occurred > p_stamp THEN 'occurred_in_future'
+              WHEN kind = 'reversal' THEN
+                  find_reversal_fault(p_bank, reverses, debit, credit, amount)
+              WHEN NOT may_move(kind, p_state.kinds[d], p_state.kinds[c])
+                  THEN 'account_kind_mismatch'
+          END AS fault
+          FROM (SELECT *, width_bucket(debit, p_state.account_ids) AS d,
+                       width_bucket(credit, p_state.account_ids) AS c
+                FROM unnest(p_kinds, p_debits, p_credits, p_amounts, p_occurred, p_reverses)
+                     WITH ORDINALITY
+                     AS u(kind, debit, credit, amount, occurred, reverses, n)
+                OFFSET 0) AS r
+          ORDER BY n) AS judged;
+    IF p_reverses IS NOT NULL THEN
+        SELECT array_agg(CASE WHEN verdicts[n] = 'original_not_found' THEN place END ORDER BY n),
+               array_agg(first ORDER BY n)
+        INTO originals, firsts
+        FROM (SELECT n, is_id, min(n) FILTER (WHERE is_id) OVER met AS place,
+                     min(n) FILTER (WHERE NOT is_id) OVER met AS first
+              FROM (SELECT id, n::integer, true
+                    FROM unnest(p_ids) WITH ORDINALITY AS u(id, n)
+                    UNION ALL
+                    SELECT id, n::integer, false
+                    FROM unnest(p_reverses) WITH ORDINALITY AS u(id, n)) AS named(id, n, is_id)
+              WINDOW met AS (PARTITION BY id)) AS traced
+        WHERE NOT is_id;
+        verdicts := array(SELECT CASE WHEN place IS NULL THEN verdict END
+                          FROM unnest(verdicts, originals) WITH ORDINALITY AS u(verdict, place, n)
+                          ORDER BY n);
+    END IF;
     repeats := array_fill(NULL::integer, ARRAY[cardinality(p_ids)]);
     is_new := array_fill(true, ARRAY[cardinality(p_ids)]);
     recorded_ats := array_fill(p_stamp, ARRAY[cardinality(p_ids)]);
@@ -583,7 +597,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION examine_transfers IS
     'What can be said of each transfer before its turn: known from an earlier call, a repeat '
-    'within this one, or faulty in itself whatever the balances are.';
+    'within this one, or faulty in itself whatever the balances are; originals are the places of '
+    'those that are reversed in the call that posts them, firsts of who first names the same.';
 
 CREATE FUNCTION for_each(p_column anyarray, p_size integer) RETURNS anyarray
 LANGUAGE sql IMMUTABLE AS $$
@@ -641,8 +656,8 @@ BEGIN
         p_subjects, p_reverses, p_reasons, state, stamp);
     SELECT * INTO statuses, last_legs, balances, seqs, latests
     FROM decide_transfers(p_ids, p_kinds, p_chain_ids, seen.verdicts, seen.repeats, seen.debits,
-                          seen.credits, p_amounts, dated, p_reverses, seen.originals, state,
-                          list_blocked(p_bank, p_kinds, p_debits));
+                          seen.credits, p_amounts, dated, p_reverses, seen.originals, seen.firsts,
+                          state, list_blocked(p_bank, p_kinds, p_debits));
     recorded_ats := seen.recorded_ats;
     is_new := seen.is_new;
     base := coalesce(cardinality(state.places), 0);
