@@ -40,6 +40,20 @@ UNSORTED_LOCKS = Edit(
           ORDER BY account_id) AS locked;
 """,
 )
+STAMP_BEFORE_THE_LOCKS = Edit(
+    """\
+    state := lock_balances(p_bank, p_debits || p_credits);
+    stamp := greatest(clock_timestamp(), state.recorded_at);
+""",
+    """\
+    stamp := clock_timestamp();
+    state := lock_balances(p_bank, p_debits || p_credits);
+    stamp := greatest(stamp, state.recorded_at);
+""",
+)
+STAMP_OF_THE_CLOCK_ALONE = Edit(
+    "stamp := greatest(clock_timestamp(), state.recorded_at);", "stamp := clock_timestamp();"
+)
 NO_TURNS = Edit("IF size >= 500 AND", "IF false AND")
 TURN_AFTER_A_LOCK = Edit(
     "IF size >= 500 AND pg_current_xact_id_if_assigned() IS NULL", "IF size >= 500"
