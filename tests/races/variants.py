@@ -72,8 +72,8 @@ NO_LOOK_BACK = Edit(
     "IF false",
 )
 NO_LOOK_AROUND = Edit("(SELECT count(DISTINCT id) FROM unnest(p_ids) AS id)", "cardinality(p_ids)")
-FLOOR_NEVER_REACHED = Edit("ELSIF left_d < floors", "ELSIF left_d <= floors")
-FLOOR_ONE_TOO_LOW = Edit("ELSIF left_d < floors", "ELSIF left_d + 1 < floors")
+FLOOR_NEVER_REACHED = Edit("IF left_d < floors", "IF left_d <= floors")
+FLOOR_ONE_TOO_LOW = Edit("IF left_d < floors", "IF left_d + 1 < floors")
 PLACES_OF_THE_CALLER = Edit("p_amounts := p_amounts[:];", "")
 NO_FLOOR_CONSTRAINT = Edit("    CONSTRAINT balance_not_below_floor CHECK (balance >= floor),\n", "")
 NO_PASSBOOK_KEY = Edit(
