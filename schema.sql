@@ -829,6 +829,16 @@ COMMENT ON FUNCTION find_last_seq IS
     'The last line up to which everything was recorded and had occurred by these instants, or 0. '
     'Both columns never decrease along seq: bisection, O(log n) probes of the primary key.';
 
+CREATE FUNCTION await_poster(p_bank integer, p_account uuid) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM balance WHERE (bank_id, account_id) = (p_bank, p_account) FOR SHARE;
+    RAISE EXCEPTION USING ERRCODE = 'TB000';
+EXCEPTION WHEN SQLSTATE 'TB000' THEN
+    NULL;  -- the lock is gone with what took it
+END $$;
+COMMENT ON FUNCTION await_poster IS
+    'Waits until nobody posts on the account, and holds nobody up from then on.';
+
 CREATE FUNCTION read_balance_as_of(
     p_bank integer, p_account uuid, p_recorded_by timestamptz,
     p_occurred_by timestamptz DEFAULT 'infinity'
@@ -838,10 +848,13 @@ DECLARE
     last_recorded  bigint;
     last_in_order  bigint;
 BEGIN
-    PERFORM FROM balance WHERE (bank_id, account_id) = (p_bank, p_account) FOR SHARE;
-    IF p_recorded_by > clock_timestamp() THEN
+    IF p_recorded_by > clock_timestamp() THEN  -- asked before the wait: later stamps are later
         RAISE EXCEPTION 'the balance at % is not known yet', p_recorded_by
             USING ERRCODE = '22008', CONSTRAINT = 'as_of_not_in_future';
+    END IF;
+    IF EXISTS (SELECT FROM balance WHERE (bank_id, account_id) = (p_bank, p_account)
+               AND recorded_at <= p_recorded_by) THEN  -- else every later stamp is later too
+        PERFORM await_poster(p_bank, p_account);
     END IF;
     last_recorded := find_last_seq(p_bank, p_account, p_recorded_by, 'infinity');
     last_in_order := find_last_seq(p_bank, p_account, p_recorded_by, p_occurred_by);
@@ -853,9 +866,10 @@ BEGIN
                        AND seq > last_in_order AND seq <= last_recorded), 0);
 END $$;
 COMMENT ON FUNCTION read_balance_as_of IS
-    'What the book said at recorded_by of what had occurred by occurred_by. The lock waits for a '
-    'posting under way on this account, so the answer for a past instant never changes. O(log n) '
-    'for lines in order, plus one index entry for each back-dated line after them.';
+    'What the book said at recorded_by of what had occurred by occurred_by. A posting under way on '
+    'this account is waited for if it may bear that instant, so the answer for a past instant never '
+    'changes. O(log n) for lines in order, plus one index entry for each back-dated line after '
+    'them, while others post.';
 
 CREATE VIEW passbook AS
     SELECT p.bank_id, p.account_id, p.seq, p.amount, p.balance_after, p.occurred_at, p.recorded_at,
