@@ -867,9 +867,9 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION read_balance_as_of IS
     'What the book said at recorded_by of what had occurred by occurred_by. A posting under way on '
-    'this account is waited for if it may bear that instant, so the answer for a past instant never '
-    'changes. O(log n) for lines in order, plus one index entry for each back-dated line after '
-    'them, while others post.';
+    'this account is waited for if it may bear that instant, so the answer for a past instant '
+    'never changes. O(log n) for lines in order, plus one index entry for each back-dated line '
+    'after them, while others post.';
 
 CREATE VIEW passbook AS
     SELECT p.bank_id, p.account_id, p.seq, p.amount, p.balance_after, p.occurred_at, p.recorded_at,
