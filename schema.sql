@@ -1429,16 +1429,17 @@ CREATE FUNCTION await_writers(p_at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 DECLARE
     deadline timestamptz := clock_timestamp() + interval '2 s';
-    writers  text[] := array(
-        SELECT virtualtransaction FROM pg_locks
-        WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
-          AND relation = ANY (array['balance', 'branch_move', 'placement']::regclass[])
-          AND mode IN ('RowShareLock', 'RowExclusiveLock') AND pid <> pg_backend_pid());
+    writers  text[];
 BEGIN
     IF p_at > clock_timestamp() THEN
         RAISE EXCEPTION 'the totals at % are not known yet', p_at
             USING ERRCODE = '22008', CONSTRAINT = 'as_of_not_in_future';
     END IF;
+    writers := array(  -- after the clock: who is not among them yet stamps a later instant
+        SELECT virtualtransaction FROM pg_locks
+        WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND relation = ANY (array['balance', 'branch_move', 'placement']::regclass[])
+          AND mode IN ('RowShareLock', 'RowExclusiveLock') AND pid <> pg_backend_pid());
     WHILE EXISTS (SELECT FROM pg_locks WHERE virtualtransaction = ANY (writers)) LOOP
         IF clock_timestamp() > deadline THEN
             RAISE EXCEPTION 'others have been writing for too long' USING ERRCODE = '55P03';

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import UUID
@@ -23,6 +24,7 @@ from timebank.ledger.ids import new_id
 from timebank.ledger.passbook import get_balance_as_of, read_clock
 from timebank.ledger.requests import PostingRequest, RequestKey, post_requests
 from timebank.ledger.transfers import lock_balances, post
+from timebank.people.totals import list_totals
 
 T = TypeVar("T")
 
@@ -277,6 +279,16 @@ async def check_a_stamp_is_later_than_every_answer(book: Book) -> None:
         expect(await get_balance_as_of(reader, book.bank_id, other, clock), told)
     assert outcome.recorded_at > clock, f"{outcome.recorded_at} is not after {clock}"
     await check_books(book)
+
+
+async def check_the_clock_is_asked_before_who_writes(book: Book) -> None:
+    """Totals of half a second from now are refused, however long it takes to see who writes."""
+    async with connections(book, 1) as (asker,):
+        at = await read_clock(asker) + timedelta(seconds=0.5)
+        [answer] = await answers_of(
+            asyncio.create_task(list_totals(asker, book.bank_id, book.bank.root_id, at))
+        )
+    expect(answer, "DatetimeFieldOverflowError: as_of_not_in_future")
 
 
 async def check_large_calls_take_turns(book: Book) -> None:

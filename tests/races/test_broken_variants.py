@@ -50,6 +50,11 @@ CASES: dict[str, tuple[list[Edit], Check, str]] = {
         checks.check_a_stamp_is_later_than_every_answer,
         "11 instead of 10",
     ),
+    "who writes before the clock": (
+        [variants.WRITERS_BEFORE_THE_CLOCK],
+        checks.check_the_clock_is_asked_before_who_writes,
+        "instead of DatetimeFieldOverflowError: as_of_not_in_future",
+    ),
     "no turns of large calls": (
         [variants.NO_TURNS],
         checks.check_large_calls_take_turns,

@@ -54,6 +54,16 @@ STAMP_BEFORE_THE_LOCKS = Edit(
 STAMP_OF_THE_CLOCK_ALONE = Edit(
     "stamp := greatest(clock_timestamp(), state.recorded_at);", "stamp := clock_timestamp();"
 )
+WRITERS_BEFORE_THE_CLOCK = Edit(
+    """\
+    IF p_at > clock_timestamp() THEN
+        RAISE EXCEPTION 'the totals""",
+    """\
+    writers := array(SELECT virtualtransaction FROM pg_locks);
+    PERFORM pg_sleep(1);
+    IF p_at > clock_timestamp() THEN
+        RAISE EXCEPTION 'the totals""",
+)
 NO_TURNS = Edit("IF size >= 500 AND", "IF false AND")
 TURN_AFTER_A_LOCK = Edit(
     "IF size >= 500 AND pg_current_xact_id_if_assigned() IS NULL", "IF size >= 500"
