@@ -969,20 +969,33 @@ SELECT make_append_only('blocked_points');
 
 CREATE FUNCTION count_blocked(p_bank integer, p_account uuid) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
+    WITH stands AS MATERIALIZED (
+        SELECT p.hold_id, p.behind, p.points, p.since_seq
+        FROM blocked_points p
+        JOIN block b USING (bank_id, block_id)
+        WHERE p.bank_id = p_bank AND p.account_id = p_account AND b.lifted_at IS NULL
+          AND NOT EXISTS (SELECT FROM transfer undone
+                          WHERE undone.bank_id = p_bank AND undone.reverses_id = p.origin_id
+                            AND undone.status = 'posted')
+    ), line AS MATERIALIZED (  -- once, and none if nothing is blocked of a redemption
+        SELECT t.subject_id, p.seq, p.amount
+        FROM posting p
+        CROSS JOIN LATERAL (
+            SELECT kind, subject_id FROM transfer
+            WHERE (bank_id, transfer_id) = (p_bank, p.transfer_id) LIMIT 1) AS t
+        WHERE p.bank_id = p_bank AND p.account_id = p_account
+          AND p.seq > (SELECT min(since_seq) FROM stands WHERE hold_id IS NOT NULL)
+          AND t.kind IN ('release', 'refund') AND t.subject_id IS NOT NULL
+    ), back AS (
+        SELECT hold_id, since_seq, sum(line.amount) AS points
+        FROM (SELECT DISTINCT hold_id, since_seq FROM stands) AS asked
+        JOIN line ON line.subject_id = hold_id AND line.seq > since_seq
+        GROUP BY hold_id, since_seq
+    )
     SELECT coalesce(sum(CASE WHEN p.hold_id IS NULL THEN p.points
-                             ELSE greatest(0, least(p.points, back.points - p.behind)) END),
+                             ELSE greatest(0, least(p.points, coalesce(back.points, 0) - p.behind)) END),
                     0)::bigint
-    FROM blocked_points p
-    JOIN block b USING (bank_id, block_id)
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(line.amount), 0) AS points
-        FROM posting line JOIN transfer t USING (bank_id, transfer_id)
-        WHERE line.bank_id = p_bank AND line.account_id = p_account AND line.seq > p.since_seq
-          AND t.kind IN ('release', 'refund') AND t.subject_id = p.hold_id) AS back
-    WHERE p.bank_id = p_bank AND p.account_id = p_account AND b.lifted_at IS NULL
-      AND NOT EXISTS (SELECT FROM transfer undone
-                      WHERE undone.bank_id = p_bank AND undone.reverses_id = p.origin_id
-                        AND undone.status = 'posted');
+    FROM stands p LEFT JOIN back USING (hold_id, since_seq);
 $$;
 COMMENT ON FUNCTION count_blocked IS 'What is blocked of a wallet now, 0 if nothing is.';
 
