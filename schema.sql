@@ -5974,7 +5974,7 @@ CREATE TYPE attempt_outcome AS ENUM (
 
 CREATE TYPE endpoint_end AS ENUM (
     'merchant',  -- by itself
-    'staff',     -- who alone enable it again
+    'staff',     -- said of one that staff stopped; stopped_at keeps it, beside all else
     'gone',      -- it answered 410
     'failing'    -- nothing was delivered for days
 );
@@ -5992,7 +5992,9 @@ CREATE TABLE webhook_endpoint (
     created_at       timestamptz          NOT NULL DEFAULT clock_timestamp(),
     failing_since    timestamptz,
     disabled_at      timestamptz,
-    disabled_because endpoint_end,
+    disabled_because endpoint_end         CONSTRAINT endpoint_stopped_beside_the_rest
+                                          CHECK (disabled_because <> 'staff'),
+    stopped_at       timestamptz,
     PRIMARY KEY (bank_id, endpoint_id),
     CONSTRAINT endpoint_disabled_for_a_reason
         CHECK ((disabled_at IS NULL) = (disabled_because IS NULL))
@@ -6001,6 +6003,9 @@ CREATE INDEX webhook_endpoint_of_merchant ON webhook_endpoint (bank_id, merchant
 COMMENT ON TABLE webhook_endpoint IS 'Where a merchant''s system wants to be told, and of what.';
 COMMENT ON COLUMN webhook_endpoint.url IS 'May hold a secret of the merchant''s: it is in no log.';
 COMMENT ON COLUMN webhook_endpoint.failing_since IS 'First failure since the last delivery.';
+COMMENT ON COLUMN webhook_endpoint.stopped_at IS
+    'Since when staff have it stopped, who alone lift that. Nothing is told while it is stopped or '
+    'disabled: neither ends the other.';
 
 CREATE TABLE webhook_secret (
     bank_id        integer     NOT NULL,
@@ -6100,7 +6105,8 @@ BEGIN
                     AND p_type = ANY (event_types));
     INSERT INTO webhook_delivery (bank_id, endpoint_id, event_id)
     SELECT p_bank, endpoint_id, event FROM webhook_endpoint
-    WHERE FOUND AND bank_id = p_bank AND merchant_id = p_merchant AND disabled_at IS NULL
+    WHERE FOUND AND bank_id = p_bank AND merchant_id = p_merchant
+      AND coalesce(stopped_at, disabled_at) IS NULL
       AND p_type = ANY (event_types);
 END $$;
 COMMENT ON FUNCTION note_event IS
@@ -6166,7 +6172,7 @@ BEGIN
         PERFORM refuse('endpoints_are_few', 'a merchant has ten endpoints at most');
     END IF;
     IF EXISTS (SELECT FROM webhook_endpoint WHERE bank_id = p_bank AND merchant_id = p_merchant
-                                              AND disabled_because = 'staff') THEN
+                                              AND stopped_at IS NOT NULL) THEN
         PERFORM refuse('no_endpoint_is_stopped', 'staff disabled an endpoint of the merchant');
     END IF;
     INSERT INTO webhook_endpoint (bank_id, endpoint_id, merchant_id, url, event_types, created_by)
@@ -6208,7 +6214,7 @@ DECLARE
 BEGIN
     SELECT * INTO told FROM webhook_endpoint
     WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint) FOR NO KEY UPDATE;
-    IF told.disabled_at IS NOT NULL THEN
+    IF coalesce(told.stopped_at, told.disabled_at) IS NOT NULL THEN
         PERFORM refuse('endpoint_is_enabled', 'the endpoint is disabled');
     END IF;
     SELECT d.event_id INTO before
@@ -6238,7 +6244,7 @@ DECLARE
 BEGIN
     SELECT * INTO told FROM webhook_endpoint
     WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint);
-    IF told.disabled_at IS NOT NULL THEN
+    IF coalesce(told.stopped_at, told.disabled_at) IS NOT NULL THEN
         PERFORM refuse('endpoint_is_enabled', 'the endpoint is disabled');
     END IF;
     INSERT INTO webhook_delivery AS d (bank_id, endpoint_id, event_id)
@@ -6279,7 +6285,7 @@ DECLARE
 BEGIN
     FOR told IN
         SELECT * FROM webhook_endpoint e
-        WHERE bank_id = p_bank AND disabled_at IS NULL AND EXISTS (
+        WHERE bank_id = p_bank AND coalesce(stopped_at, disabled_at) IS NULL AND EXISTS (
             SELECT FROM webhook_delivery d
             WHERE d.bank_id = p_bank AND d.endpoint_id = e.endpoint_id
               AND d.state = 'waiting' AND d.next_at <= stamp)
@@ -6386,7 +6392,8 @@ DECLARE
           AND NOT EXISTS (SELECT FROM webhook_delivery d JOIN webhook_endpoint
                           USING (bank_id, endpoint_id)
                           WHERE d.bank_id = p_bank AND d.event_id = e.event_id
-                            AND d.state = 'waiting' AND disabled_at IS NULL)
+                            AND d.state = 'waiting'
+                            AND coalesce(stopped_at, disabled_at) IS NULL)
         ORDER BY occurred_at LIMIT p_limit FOR UPDATE SKIP LOCKED);
     many    bigint;
 BEGIN
@@ -6402,8 +6409,8 @@ COMMENT ON FUNCTION forget_events IS
     'Forgets events of before an instant, never of the last 7 days, with their deliveries and '
     'attempts, but for those that still wait at an enabled endpoint. Returns how many.';
 
-GRANT UPDATE (url, event_types, disabled_at, disabled_because, failing_since) ON webhook_endpoint
-    TO timebank_app;
+GRANT UPDATE (url, event_types, disabled_at, disabled_because, stopped_at, failing_since)
+    ON webhook_endpoint TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     open_endpoint, rotate_webhook_secret, ping_endpoint, replay_deliveries, claim_deliveries,
     finish_attempt, put_off_delivery, forget_events TO timebank_app;
