@@ -62,6 +62,7 @@ async def import_people(
     path: Path,
     *,
     actor_id: UUID,
+    reader_id: UUID | None = None,
     request_id: str,
     dry_run: bool = False,
     progress: Progress = lambda done, total: None,
@@ -70,7 +71,8 @@ async def import_people(
     """Register who is on the list, in one commit; a repeat registers nobody.
 
     They have applied when this returns: a person other than `actor_id` approves. A dry run does the
-    same and takes it back; `then` is done in the same commit. BankNotFoundError, InvalidInputError
+    same and takes it back; `then` is done in the same commit. `reader_id` runs it, the actor
+    unless another is named: the access log says so. BankNotFoundError, InvalidInputError
     for a file that cannot be read, ImportRefusedError with all faulty rows, AlreadyRegisteredError
     when somebody is registered elsewhere meanwhile.
     """
@@ -88,7 +90,7 @@ async def import_people(
         )
         access = Access(
             bank_id=bank.bank_id,
-            reader_id=actor_id,
+            reader_id=reader_id or actor_id,
             purpose=Purpose.REGISTRATION,
             request_id=request_id,
         )
@@ -97,7 +99,14 @@ async def import_people(
         found = [*find_person_faults(rows, today), *_find_contradictions(rows, known)]
         refuse_if_any([*faults, *(RowFault(str(path), *fault) for fault in found)])
         summary = await _register(
-            connection, ring, access, bank, rows=rows, known=known.ids, progress=progress
+            connection,
+            ring,
+            access,
+            bank,
+            rows=rows,
+            known=known.ids,
+            actor_id=actor_id,
+            progress=progress,
         )
         await (savepoint.rollback() if dry_run else savepoint.commit())
         await then(connection, bank, content, summary)
@@ -159,6 +168,7 @@ async def _register(
     *,
     rows: Mapping[int, PersonRow],
     known: Mapping[str, UUID],
+    actor_id: UUID,
     progress: Progress,
 ) -> PeopleSummary:
     """Register the new, adults before the minors whose guardians they are."""
@@ -172,7 +182,12 @@ async def _register(
         adults = [row for row in part if not row.is_minor_on(today)]
         for group in (adults, part[len(adults) :]):
             registered = await register_residents(
-                connection, ring, access, bank, [_apply(row, ids, today) for row in group]
+                connection,
+                ring,
+                access,
+                bank,
+                [_apply(row, ids, today) for row in group],
+                registrar_id=actor_id,
             )
             for row, one in zip(group, registered, strict=True):
                 ids[row.ref] = one.resident_id

@@ -433,11 +433,13 @@ ORDER BY approval_id DESC LIMIT $5;
 -- name: decide_approval
 SELECT decide_approval($1, $2, $3, $4, $5);
 
--- name: hold_grant_of_maker
-SELECT g.grant_id
-FROM role_grant g JOIN approval a ON a.bank_id = g.bank_id AND a.maker_id = g.party_id
+-- name: hold_grants_of_both
+SELECT g.party_id
+FROM role_grant g JOIN approval a ON a.bank_id = g.bank_id
+                                 AND g.party_id IN (a.maker_id, a.checker_id)
 WHERE g.bank_id = $1 AND a.approval_id = $2 AND g.role = ANY ($3::role[])
   AND g.revoked_at IS NULL AND is_within($1, a.branch_id, g.branch_id)
+ORDER BY g.grant_id
 FOR SHARE OF g;
 
 -- name: lock_people_imports
