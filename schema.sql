@@ -1859,6 +1859,7 @@ COMMENT ON TABLE consent IS
     'is in force. Append-only.';
 COMMENT ON COLUMN consent.sheet IS 'The paper that was signed.';
 CREATE INDEX consent_of_party ON consent (bank_id, party_id, kind, recorded_at);
+CREATE INDEX consent_of_sheet ON consent (bank_id, sheet) WHERE sheet IS NOT NULL;
 
 CREATE TABLE minor_cap (
     bank_id         integer     NOT NULL,
@@ -1999,8 +2000,12 @@ BEGIN
         RAISE EXCEPTION 'a minor needs a guardian'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'minor_has_guardian';
     END IF;
-    IF NEW.state = 'approved'
-            AND NOT has_consent(NEW.bank_id, NEW.resident_id, 'membership') THEN
+    IF NEW.state = 'approved' AND (
+            NOT has_consent(NEW.bank_id, NEW.resident_id, 'membership')
+            OR (SELECT max(made_at) FROM membership WHERE bank_id = NEW.bank_id
+                AND resident_id = NEW.resident_id AND state = 'left')
+             > (SELECT max(recorded_at) FROM consent WHERE bank_id = NEW.bank_id
+                AND party_id = NEW.resident_id AND kind = 'membership')) THEN
         RAISE EXCEPTION 'a membership needs consent'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_is_consented_to';
     END IF;
@@ -2014,7 +2019,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION check_membership IS
     'Keeps the steps lawful, whoever writes them; sets step. Who leaves has no card and no session '
-    'from then on. Locks the resident''s row.';
+    'from then on, and is a member again only by a consent given since. Locks the resident''s row.';
 CREATE TRIGGER membership_is_lawful BEFORE INSERT ON membership
     FOR EACH ROW EXECUTE FUNCTION check_membership();
 
@@ -2053,10 +2058,16 @@ BEGIN
         RAISE EXCEPTION 'consent is the person''s own, or a guardian''s for a minor'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'consent_by_self_or_guardian';
     END IF;
+    IF EXISTS (SELECT FROM sheet WHERE bank_id = NEW.bank_id AND number = NEW.sheet
+               AND NEW.by_id IN (operator_id, witness_id)) THEN
+        RAISE EXCEPTION 'who saw the paper signed did not sign it'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
+    END IF;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION check_consent IS
-    'For a minor the guardian consents; the minor, too, may withdraw.';
+    'For a minor the guardian consents; the minor, too, may withdraw. Nobody witnesses what they '
+    'sign.';
 CREATE TRIGGER consent_is_lawful BEFORE INSERT ON consent
     FOR EACH ROW EXECUTE FUNCTION check_consent();
 
@@ -2311,7 +2322,9 @@ BEGIN
         PERFORM check_person(NEW.bank_id, NEW.witness_id);
         PERFORM check_person(NEW.bank_id, NEW.member_id);
         IF EXISTS (SELECT FROM guardianship WHERE bank_id = NEW.bank_id AND sheet = NEW.number
-                   AND guardian_id IN (NEW.operator_id, NEW.witness_id)) THEN
+                   AND guardian_id IN (NEW.operator_id, NEW.witness_id))
+           OR EXISTS (SELECT FROM consent WHERE bank_id = NEW.bank_id AND sheet = NEW.number
+                      AND by_id IN (NEW.operator_id, NEW.witness_id)) THEN
             RAISE EXCEPTION 'who saw the paper signed does not gain by it'
                 USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
         END IF;
@@ -2320,7 +2333,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION check_sheet IS
     'Only printed sheets are used, by persons of the bank; at a registration, which is written '
-    'before its sheet, the guardian is not among them.';
+    'before its sheet, neither the guardian nor who consents is among them.';
 CREATE TRIGGER sheet_is_lawful BEFORE INSERT ON sheet
     FOR EACH ROW EXECUTE FUNCTION check_sheet();
 

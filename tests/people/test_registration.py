@@ -92,6 +92,17 @@ async def test_one_who_comes_back_is_decided_on_by_another_than_entered_it_now(d
         await apply_for_membership(connection, desk.bank_id, {resident_id: None}, desk.checker)
     with pytest.raises(SecondPersonNeededError):
         await desk.move(resident_id, APPROVED)
+    with pytest.raises(ConsentMissingError):  # the consent of before they left is spent
+        await desk.move(resident_id, APPROVED, desk.clerk)
+    async with desk.at() as connection:
+        await record_consents(
+            connection,
+            desk.bank_id,
+            resident_id,
+            {ConsentKind.MEMBERSHIP: True},
+            by_id=resident_id,
+            recorded_by=desk.checker,
+        )
     await desk.move(resident_id, APPROVED, desk.clerk)
 
 
@@ -112,10 +123,10 @@ async def test_only_lawful_steps_are_taken(worker_pool: asyncpg.Pool, steps: Any
             resident_id,
         )
         said = {ConsentKind.MEMBERSHIP: True}
-        await record_consents(
-            connection, book.bank_id, resident_id, said, by_id=resident_id, recorded_by=maker
-        )
         for step in steps:
+            await record_consents(
+                connection, book.bank_id, resident_id, said, by_id=resident_id, recorded_by=maker
+            )
             actor_id = maker if step is APPLIED else checker
             move = move_memberships(connection, book.bank_id, [resident_id], step, actor_id)
             if step in LAWFUL[state]:

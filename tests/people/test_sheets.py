@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.book import Book
 from tests.people.desk import Desk
+from tests.people.test_kin import child_of, signed
 from timebank.db import repeat_on_conflict
 from timebank.domain.errors import (
     InvalidInputError,
@@ -20,6 +21,7 @@ from timebank.domain.errors import (
 )
 from timebank.domain.numbers import SHEET_BODIES, add_check, parse_sheet_number
 from timebank.ledger.ids import new_id
+from timebank.people.consents import ConsentKind, record_consents
 from timebank.people.parties import PartyKind, register_parties
 from timebank.people.sheets import (
     LARGEST_RUN,
@@ -180,6 +182,35 @@ async def test_a_voided_sheet_is_accounted_for_and_never_entered(desk: Desk) -> 
         sheet = await find_sheet(connection, desk.bank_id, run.first_number)
     assert sheet
     assert (sheet.fate, sheet.void_reason, sheet.witness_id) == ("voided", VoidReason.SPOILT, None)
+
+
+async def test_who_consents_for_a_minor_does_not_witness_it(desk: Desk) -> None:
+    """Whatever comes first, the consent or its sheet; the guardian was one before."""
+    guardian_id = desk.checker
+    minor_id = await child_of(desk, guardian_id)
+    signed_before = await signed(desk, minor_id)
+    async with desk.at() as connection:
+        run = await issue_sheets(
+            connection, desk.bank_id, 1, SheetKind.CONSENT,
+            issued_to=desk.clerk, issued_by=desk.clerk,
+        )  # fmt: skip
+
+    async def consent(connection: Any, sheet: int) -> None:
+        await record_consents(
+            connection, desk.bank_id, minor_id, {ConsentKind.MEMBERSHIP: True},
+            by_id=guardian_id, recorded_by=desk.clerk, sheet=sheet,
+        )  # fmt: skip
+
+    with pytest.raises(SecondPersonNeededError):
+        async with desk.at() as connection:
+            await consent(connection, signed_before)
+    with pytest.raises(SecondPersonNeededError):
+        async with desk.at() as connection:
+            await consent(connection, run.first_number)
+            await enter_sheet(
+                connection, desk.bank_id, run.first_number, SheetKind.CONSENT,
+                member_id=minor_id, operator_id=desk.clerk, witness_id=guardian_id,
+            )  # fmt: skip
 
 
 @given(used=st.lists(st.tuples(st.integers(0, 19), st.booleans()), max_size=12))
