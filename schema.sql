@@ -2058,6 +2058,9 @@ BEGIN
         RAISE EXCEPTION 'consent is the person''s own, or a guardian''s for a minor'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'consent_by_self_or_guardian';
     END IF;
+    IF NEW.sheet IS NOT NULL THEN
+        PERFORM check_sheet_of(NEW.bank_id, NEW.party_id, NEW.sheet);
+    END IF;
     IF EXISTS (SELECT FROM sheet WHERE bank_id = NEW.bank_id AND number = NEW.sheet
                AND NEW.by_id IN (operator_id, witness_id)) THEN
         RAISE EXCEPTION 'who saw the paper signed did not sign it'
@@ -2067,7 +2070,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION check_consent IS
     'For a minor the guardian consents; the minor, too, may withdraw. Nobody witnesses what they '
-    'sign.';
+    'sign; the sheet is theirs.';
 CREATE TRIGGER consent_is_lawful BEFORE INSERT ON consent
     FOR EACH ROW EXECUTE FUNCTION check_consent();
 
@@ -2299,13 +2302,67 @@ LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
 BEGIN
     RETURN EXISTS (SELECT FROM service_record
                    WHERE bank_id = p_bank AND sheet_number >= p_number || '00'
-                     AND sheet_number <= p_number || '99' AND sheet_number ~ '^[0-9]{9}$');
+                     AND sheet_number <= p_number || '99' AND sheet_number ~ '^[0-9]{9}$')
+        OR EXISTS (SELECT FROM consent WHERE bank_id = p_bank AND sheet = p_number);
 END $$;
 COMMENT ON FUNCTION is_sheet_cited IS
-    'Whether service was recorded from a sheet of attendance: it has lines of many, so each record '
-    'names it, and it is not entered for one member.';
+    'Whether service was recorded from a sheet of attendance (it has lines of many, so each record '
+    'names it, and it is not entered for one member), or a consent names it, as one imported does '
+    'that nobody entered.';
 
-CREATE FUNCTION check_sheet() RETURNS trigger LANGUAGE plpgsql
+CREATE FUNCTION hold_sheets(p_bank integer, p_numbers integer[], p_alone boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_alone THEN
+        PERFORM FROM sheet_run WHERE bank_id = p_bank AND EXISTS (
+            SELECT FROM unnest(p_numbers) AS n WHERE n BETWEEN first_number AND last_number)
+        ORDER BY first_number FOR NO KEY UPDATE;
+    ELSE
+        PERFORM FROM sheet_run WHERE bank_id = p_bank AND EXISTS (
+            SELECT FROM unnest(p_numbers) AS n WHERE n BETWEEN first_number AND last_number)
+        ORDER BY first_number FOR SHARE;
+    END IF;
+END $$;
+COMMENT ON FUNCTION hold_sheets IS
+    'Before sheets are named (together with others) or voided (alone): locks their runs, in the '
+    'order of their numbers, so that what is looked at afterwards stays true.';
+
+CREATE FUNCTION check_sheet_of(p_bank integer, p_party uuid, p_number integer) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM hold_sheets(p_bank, ARRAY[p_number], false);
+    IF NOT EXISTS (SELECT FROM sheet_run WHERE bank_id = p_bank
+                   AND kind IN ('registration', 'consent')
+                   AND p_number BETWEEN first_number AND last_number) THEN
+        PERFORM refuse('sheet_was_issued', 'no sheet of this number was issued for this');
+    END IF;
+    IF EXISTS (SELECT FROM sheet WHERE bank_id = p_bank AND number = p_number
+               AND member_id IS DISTINCT FROM p_party)
+       OR EXISTS (SELECT FROM consent WHERE bank_id = p_bank AND sheet = p_number
+                  AND party_id <> p_party) THEN
+        PERFORM refuse('sheet_used_once', 'the sheet was voided, or is another''s');
+    END IF;
+END $$;
+COMMENT ON FUNCTION check_sheet_of IS
+    'Refuses what a person did not sign: a sheet that was not printed for it, was voided, or is '
+    'another''s.';
+
+CREATE FUNCTION check_record_sheet() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+DECLARE
+    named integer := left(NEW.sheet_number, 7)::integer;
+BEGIN
+    PERFORM hold_sheets(NEW.bank_id, ARRAY[named], false);
+    IF EXISTS (SELECT FROM sheet WHERE bank_id = NEW.bank_id AND number = named) THEN
+        PERFORM refuse('sheet_used_once', 'the sheet was voided or entered');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_record_sheet IS
+    'No service is recorded from a sheet that was voided, or is one member''s. A rota has its own '
+    'references, which are no numbers of sheets.';
+
+CREATE FUNCTION check_sheet() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = timebank, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM sheet_run WHERE bank_id = NEW.bank_id
@@ -2313,11 +2370,22 @@ BEGIN
         RAISE EXCEPTION 'no sheet of this number was issued'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'sheet_was_issued';
     END IF;
-    IF NEW.fate = 'voided' AND is_sheet_cited(NEW.bank_id, NEW.number) THEN
-        RAISE EXCEPTION 'service was recorded from this sheet'
-            USING ERRCODE = 'unique_violation', CONSTRAINT = 'sheet_used_once';
+    IF NEW.fate = 'voided' THEN
+        PERFORM hold_sheets(NEW.bank_id, ARRAY[NEW.number], true);
+        IF is_sheet_cited(NEW.bank_id, NEW.number) THEN
+            RAISE EXCEPTION 'something was recorded from this sheet'
+                USING ERRCODE = 'unique_violation', CONSTRAINT = 'sheet_used_once';
+        END IF;
     END IF;
     IF NEW.fate = 'entered' THEN
+        IF EXISTS (SELECT FROM sheet_run WHERE bank_id = NEW.bank_id AND kind = 'attendance'
+                   AND NEW.number BETWEEN first_number AND last_number) THEN
+            PERFORM refuse('sheet_was_issued', 'a sheet of attendance has lines of many');
+        END IF;
+        IF EXISTS (SELECT FROM consent WHERE bank_id = NEW.bank_id AND sheet = NEW.number
+                   AND party_id <> NEW.member_id) THEN
+            PERFORM refuse('sheet_used_once', 'another signed this sheet');
+        END IF;
         PERFORM check_person(NEW.bank_id, NEW.operator_id);
         PERFORM check_person(NEW.bank_id, NEW.witness_id);
         PERFORM check_person(NEW.bank_id, NEW.member_id);
@@ -2356,7 +2424,7 @@ COMMENT ON FUNCTION issue_sheets IS 'The next run of numbers; they never overlap
 SELECT make_append_only('sheet_run'), make_append_only('sheet');
 
 GRANT INSERT ON sheet TO timebank_app;
-GRANT EXECUTE ON FUNCTION issue_sheets TO timebank_app;
+GRANT EXECUTE ON FUNCTION issue_sheets, hold_sheets, check_sheet_of TO timebank_app;
 GRANT EXECUTE ON FUNCTION is_sheet_cited TO timebank_app, timebank_auditor;
 
 
@@ -3200,6 +3268,8 @@ CREATE TRIGGER record_step BEFORE INSERT OR UPDATE OF status ON service_record F
     EXECUTE FUNCTION check_step('>draft', '>submitted', 'draft>submitted', 'submitted>confirmed',
                                 'submitted>rejected', 'confirmed>reversed');
 ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_step;
+CREATE TRIGGER record_sheet_is_lawful BEFORE INSERT ON service_record FOR EACH ROW
+    WHEN (NEW.sheet_number ~ '^[1-9][0-9]{8}$') EXECUTE FUNCTION check_record_sheet();
 COMMENT ON TABLE service_record IS
     'Time that somebody served: written by one, confirmed by another, about a third. Only what is '
     'confirmed counts.';

@@ -58,8 +58,8 @@ async def state_of(desk: Desk, resident_id: Any) -> MembershipState | None:
 
 
 async def test_a_resident_applies_and_another_person_approves(desk: Desk) -> None:
-    data = person()
-    registered = await desk.apply(data, sheet=1_000_000)
+    data, sheet = person(), await desk.sheet()
+    registered = await desk.apply(data, sheet=sheet)
     async with desk.at() as connection:
         found = await get_membership(connection, desk.bank_id, registered.resident_id)
         by_number = await find_resident_by_number(
@@ -69,7 +69,7 @@ async def test_a_resident_applies_and_another_person_approves(desk: Desk) -> Non
     assert by_number == registered.resident_id
     assert (found.state, found.actor_id, found.is_minor) == (APPLIED, desk.clerk, False)
     assert (consent.kind, consent.given, consent.sheet, consent.by_id) == (
-        ConsentKind.MEMBERSHIP, True, 1_000_000, registered.resident_id,
+        ConsentKind.MEMBERSHIP, True, sheet, registered.resident_id,
     )  # fmt: skip
     await desk.move(registered.resident_id, APPROVED)
     assert await state_of(desk, registered.resident_id) is APPROVED

@@ -36,10 +36,10 @@ from timebank.people.sheets import (
     void_sheets,
 )
 
-ATTENDANCE = SheetKind.ATTENDANCE
+CONSENT = SheetKind.CONSENT
 
 
-async def issue(desk: Desk, count: int = 10, kind: SheetKind = ATTENDANCE) -> SheetRun:
+async def issue(desk: Desk, count: int = 10, kind: SheetKind = CONSENT) -> SheetRun:
     async with desk.at() as connection:
         return await issue_sheets(
             connection, desk.bank_id, count, kind, issued_to=desk.clerk, issued_by=desk.checker
@@ -48,7 +48,7 @@ async def issue(desk: Desk, count: int = 10, kind: SheetKind = ATTENDANCE) -> Sh
 
 async def enter(desk: Desk, number: int, member_id: Any, **rest: Any) -> None:
     said = {"operator_id": desk.clerk, "witness_id": desk.checker} | rest
-    kind = said.pop("kind", ATTENDANCE)
+    kind = said.pop("kind", CONSENT)
     async with desk.at() as connection:
         await enter_sheet(connection, desk.bank_id, number, kind, member_id=member_id, **said)
 
@@ -123,7 +123,7 @@ async def test_a_sheet_entered_by_ten_at_once_counts_once(desk: Desk) -> None:
             connection,
             desk.bank_id,
             run.first_number,
-            ATTENDANCE,
+            CONSENT,
             member_id=member_id,
             operator_id=desk.clerk,
             witness_id=desk.checker,
@@ -165,7 +165,10 @@ async def test_only_printed_sheets_of_the_right_kind_are_entered(desk: Desk) -> 
         await enter(desk, run.first_number, member_id, kind=SheetKind.REDEMPTION)
     with pytest.raises(SheetNotIssuedError):
         await void(desk, run.first_number, run.last_number + 1)
-    assert len(await missing(desk, run)) == 10
+    lines = await issue(desk, kind=SheetKind.ATTENDANCE)  # which has lines of many
+    with pytest.raises(SheetNotIssuedError):
+        await enter(desk, lines.first_number, member_id, kind=SheetKind.ATTENDANCE)
+    assert len(await missing(desk, run)) == len(await missing(desk, lines)) == 10
     other = await Book.open(desk.book.pool)
     async with desk.at() as connection:
         with pytest.raises(NotFoundError):
@@ -213,6 +216,43 @@ async def test_who_consents_for_a_minor_does_not_witness_it(desk: Desk) -> None:
             )  # fmt: skip
 
 
+async def test_a_consent_names_a_sheet_that_is_nobody_elses(desk: Desk) -> None:
+    run, lines = await issue(desk), await issue(desk, kind=SheetKind.ATTENDANCE)
+    person_id, other_id = await desk.person(), await desk.person()
+    signed_by_other, voided = run.first_number, run.first_number + 1
+    await enter(desk, signed_by_other, other_id)
+    await void(desk, voided)
+
+    async def consent(party_id: Any, sheet: int) -> None:
+        async with desk.at() as connection:
+            await record_consents(
+                connection,
+                desk.bank_id,
+                party_id,
+                {ConsentKind.PUBLICATION: True},
+                by_id=party_id,
+                recorded_by=desk.clerk,
+                sheet=sheet,
+            )
+
+    for sheet, error in (
+        (signed_by_other, SheetUsedError),
+        (voided, SheetUsedError),
+        (lines.first_number, SheetNotIssuedError),
+        (lines.last_number + 1, SheetNotIssuedError),
+    ):
+        with pytest.raises(error):
+            await consent(person_id, sheet)
+    named = run.last_number
+    await consent(person_id, named)
+    assert named not in await missing(desk, run)
+    for attempt in (void(desk, named), consent(other_id, named), enter(desk, named, other_id)):
+        with pytest.raises(SheetUsedError):
+            await attempt
+    await consent(person_id, named)
+    await enter(desk, named, person_id)
+
+
 @given(used=st.lists(st.tuples(st.integers(0, 19), st.booleans()), max_size=12))
 async def test_what_is_missing_is_what_was_neither_entered_nor_voided(
     worker_pool: asyncpg.Pool, used: list[tuple[int, bool]]
@@ -222,7 +262,7 @@ async def test_what_is_missing_is_what_was_neither_entered_nor_voided(
     async with book.pool.acquire() as connection:
         await register_parties(connection, book.bank_id, PartyKind.PERSON, people)
         run = await issue_sheets(
-            connection, book.bank_id, 20, ATTENDANCE, issued_to=operator_id, issued_by=witness_id
+            connection, book.bank_id, 20, CONSENT, issued_to=operator_id, issued_by=witness_id
         )
         left = set(range(run.first_number, run.last_number + 1))
         for place, entered in used:
@@ -232,7 +272,7 @@ async def test_what_is_missing_is_what_was_neither_entered_nor_voided(
             left.discard(number)
             if entered:
                 await enter_sheet(
-                    connection, book.bank_id, number, ATTENDANCE, member_id=member_id,
+                    connection, book.bank_id, number, CONSENT, member_id=member_id,
                     operator_id=operator_id, witness_id=witness_id,
                 )  # fmt: skip
             else:

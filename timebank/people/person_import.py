@@ -1,11 +1,12 @@
 """Importing a list of people from another programme: all of them apply for membership, or none.
 
-Lock order: the bank's imports of people (advisory), then as registering does. Who was imported
-before is found by the blind index of their `ref`; messages name lines, never what stands in them.
+Lock order: the bank's imports of people (advisory), the runs of sheets, then as registering does.
+Who was imported before is found by the blind index of their `ref`; messages name lines, never what
+stands in them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +23,7 @@ from timebank.files import read_file
 from timebank.ledger.banks import Bank, get_bank
 from timebank.people.consents import ConsentKind
 from timebank.people.registration import Application, local_today, register_residents
+from timebank.people.sheets import SheetKind, list_fit_sheets
 from timebank.people.vault import Access, Purpose, find_each, read_persons
 from timebank.people.vault_keys import KeyRing
 
@@ -96,7 +98,8 @@ async def import_people(
         )
         today = local_today(bank)
         known = await _find_known(pool, ring, access, rows)
-        found = [*find_person_faults(rows, today), *_find_contradictions(rows, known)]
+        fit = await _list_fit_sheets(connection, bank, rows, known)
+        found = [*find_person_faults(rows, today), *_find_contradictions(rows, known, fit)]
         refuse_if_any([*faults, *(RowFault(str(path), *fault) for fault in found)])
         summary = await _register(
             connection,
@@ -148,7 +151,17 @@ async def _find_known(
     return _Known(ids, stored, frozenset(taken))
 
 
-def _find_contradictions(rows: Mapping[int, PersonRow], known: _Known) -> Iterator[tuple[int, str]]:
+async def _list_fit_sheets(
+    connection: Connection, bank: Bank, rows: Mapping[int, PersonRow], known: _Known
+) -> set[int]:
+    """Return which sheets of those who are new may be named."""
+    sheets = [row.sheet for row in rows.values() if row.sheet and row.ref not in known.ids]
+    return await list_fit_sheets(connection, bank.bank_id, sheets, SheetKind.REGISTRATION)
+
+
+def _find_contradictions(
+    rows: Mapping[int, PersonRow], known: _Known, fit: Set[int]
+) -> Iterator[tuple[int, str]]:
     refs = {row.ref for row in rows.values()} | known.ids.keys()
     for line, row in rows.items():
         person_id = known.ids.get(row.ref)
@@ -156,6 +169,8 @@ def _find_contradictions(rows: Mapping[int, PersonRow], known: _Known) -> Iterat
             yield line, "somebody with this id_number is registered already"
         if person_id and known.stored.get(person_id, row.data) != row.data:
             yield line, "this ref was imported before with other content"
+        if row.sheet and person_id is None and row.sheet not in fit:
+            yield line, "sheet was not printed as a registration, or is used or voided already"
         if row.guardian_ref and row.guardian_ref not in refs:
             yield line, "guardian_ref is nobody's ref, here or imported before"
 

@@ -377,6 +377,16 @@ INSERT INTO sheet (bank_id, number, fate, operator_id, void_reason)
 SELECT $1, number, 'voided', $3, $4
 FROM unnest($2::integer[]) WITH ORDINALITY AS r(number, place) ORDER BY place;
 
+-- name: hold_sheets
+SELECT hold_sheets($1, $2, $3);
+
+-- name: list_fit_sheets
+SELECT number FROM unnest($2::integer[]) AS named (number)
+WHERE EXISTS (SELECT FROM sheet_run run WHERE run.bank_id = $1 AND run.kind = $3
+              AND named.number BETWEEN run.first_number AND run.last_number)
+  AND NOT EXISTS (SELECT FROM sheet s WHERE s.bank_id = $1 AND s.number = named.number)
+  AND NOT is_sheet_cited($1, named.number);
+
 -- name: find_unfit_sheets
 SELECT coalesce(bool_or(run.kind IS NULL), false) AS not_issued,
        coalesce(bool_or(s.fate = 'voided'), false) AS voided
