@@ -1766,7 +1766,8 @@ GRANT EXECUTE ON FUNCTION decide_approval TO timebank_app;
 -- ── People ──────────────────────────────────────────────────────────────────────────────────────
 --
 -- Random ids and what rules ask for. Names, birthdays and the like stand in the vault, below.
--- lock order   A resident's row before anything that belongs to it; several by resident_id. A hold
+-- lock order   A resident's row before anything that belongs to it, and the party before it where
+--              both are locked; several by resident_id. A hold
 --              of a minor's points locks it before all that redemption locks (see below).
 
 CREATE TABLE resident (
@@ -1977,6 +1978,7 @@ DECLARE
     minor boolean;
     last  membership;
 BEGIN
+    PERFORM FROM party WHERE (bank_id, party_id) = (NEW.bank_id, NEW.resident_id) FOR SHARE;
     SELECT is_minor INTO minor FROM resident
     WHERE (bank_id, resident_id) = (NEW.bank_id, NEW.resident_id) FOR NO KEY UPDATE;
     SELECT * INTO last FROM membership
@@ -1988,6 +1990,9 @@ BEGIN
             ELSE NEW.state = 'applied' END) IS NOT TRUE THEN
         RAISE EXCEPTION 'membership cannot go from % to %', last.state, NEW.state
             USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_step_is_lawful';
+    END IF;
+    IF NEW.state IN ('applied', 'approved') THEN
+        PERFORM check_person(NEW.bank_id, NEW.resident_id);
     END IF;
     IF NEW.state IN ('approved', 'rejected')
             AND NEW.actor_id IN (last.actor_id, NEW.resident_id) THEN
@@ -2019,7 +2024,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION check_membership IS
     'Keeps the steps lawful, whoever writes them; sets step. Who leaves has no card and no session '
-    'from then on, and is a member again only by a consent given since. Locks the resident''s row.';
+    'from then on, and is a member again only by a consent given since. Nobody is who was '
+    'erased. Locks the party (shared), as erasure does first, then the resident''s row.';
 CREATE TRIGGER membership_is_lawful BEFORE INSERT ON membership
     FOR EACH ROW EXECUTE FUNCTION check_membership();
 
@@ -2103,6 +2109,8 @@ CREATE FUNCTION register_residents(
     p_actor uuid
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
+    PERFORM FROM party WHERE bank_id = p_bank AND party_id = ANY (p_residents)
+    ORDER BY party_id FOR SHARE;
     INSERT INTO resident (bank_id, resident_id, member_number, is_minor, minor_until)
     SELECT p_bank, id, number, until IS NOT NULL, until
     FROM unnest(p_residents, p_numbers, p_minor_until) AS r(id, number, until)
@@ -2110,12 +2118,16 @@ BEGIN
     ON CONFLICT (bank_id, resident_id) DO UPDATE
     SET member_number = coalesce(resident.member_number, EXCLUDED.member_number),
         is_minor = EXCLUDED.is_minor, minor_until = EXCLUDED.minor_until;
+    UPDATE guardianship g SET ended_at = clock_timestamp()
+    FROM unnest(p_residents, p_minor_until) AS r(id, until)
+    WHERE g.bank_id = p_bank AND g.minor_id = r.id AND r.until IS NULL AND g.ended_at IS NULL;
     INSERT INTO membership (bank_id, resident_id, state, actor_id)
     SELECT p_bank, id, 'applied', p_actor FROM unnest(p_residents) AS id ORDER BY id;
 END $$;
 COMMENT ON FUNCTION register_residents IS
     'Residents who apply for membership; p_minor_until is null for adults. One known by a '
-    'pseudonym, or who comes back, keeps id, accounts and number.';
+    'pseudonym, or who comes back, keeps id, accounts and number; as an adult, they have no '
+    'guardian any more.';
 
 CREATE FUNCTION lock_resident(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -2207,7 +2219,9 @@ COMMENT ON FUNCTION hold_card IS
 CREATE FUNCTION erase_party(p_bank integer, p_party uuid, p_actor uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
-    UPDATE resident SET source_ref = NULL
+    PERFORM FROM party WHERE (bank_id, party_id) = (p_bank, p_party) FOR NO KEY UPDATE;
+    UPDATE resident
+    SET source_ref = NULL, is_minor = false, minor_until = NULL, age_looked_on = NULL
     WHERE (bank_id, resident_id) = (p_bank, p_party);
     IF find_membership(p_bank, p_party) IN ('applied', 'approved') THEN
         INSERT INTO membership (bank_id, resident_id, state, actor_id)
@@ -2232,7 +2246,8 @@ BEGIN
     WHERE (bank_id, party_id) = (p_bank, p_party) AND erased_at IS NULL;
 END $$;
 COMMENT ON FUNCTION erase_party IS
-    'What erasure means outside the vault, which alone may call this, when it destroys the key.';
+    'What erasure means outside the vault, which alone may call this, when it destroys the key. '
+    'Locks the party, then the resident''s row: who applies meanwhile has left, or does not.';
 
 SELECT make_append_only('membership'), make_append_only('consent'), make_append_only('minor_cap');
 

@@ -21,8 +21,19 @@ from timebank.domain.errors import GuardianNeededError, NotFoundError, PersonFro
 from timebank.domain.personal import PersonalData
 from timebank.people.access import Action, Principal, Role
 from timebank.people.consents import ConsentKind, record_consents
-from timebank.people.kin import find_age_band, is_guardian, list_kin, may_help
-from timebank.people.registration import complete_correction, local_today
+from timebank.people.kin import (
+    find_age_band,
+    is_guardian,
+    list_guardianships,
+    list_kin,
+    may_help,
+)
+from timebank.people.registration import (
+    MembershipState,
+    apply_for_membership,
+    complete_correction,
+    local_today,
+)
 from timebank.people.targets import check_reaches_party
 from timebank.people.vault import correct_person, freeze_person
 
@@ -203,6 +214,21 @@ async def consents(ward: Ward, kind: ConsentKind, by_id: UUID) -> None:
             by_id=by_id,
             recorded_by=ward.desk.clerk,
         )
+
+
+async def test_who_comes_back_as_an_adult_has_no_guardian(desk: Desk) -> None:
+    """The job no longer finds them, so the application itself ends the guardian's part."""
+    guardian_id = await desk.person()
+    ward_id = await child_of(desk, guardian_id, years=17)
+    await desk.move(ward_id, MembershipState.LEFT)
+    async with desk.at() as connection:
+        await apply_for_membership(connection, desk.bank_id, {ward_id: None}, desk.clerk)
+        [guardianship] = await list_guardianships(connection, desk.bank_id, ward_id)
+        behind = await connection.fetch(
+            "SELECT list_persons_behind($1, $2) AS party_id", desk.bank_id, ward_id
+        )
+    assert guardianship.ended_at is not None
+    assert [one["party_id"] for one in behind] == [ward_id]
 
 
 async def test_the_clock_of_the_database_decides(desk: Desk) -> None:
