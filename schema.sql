@@ -261,6 +261,22 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION refuse IS 'Refuses as a constraint of this name would; p_why is the detail.';
 
+CREATE FUNCTION refuse_revival() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'what has ended in % stays ended', TG_TABLE_NAME
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'what_ended_stays_ended';
+END $$;
+
+CREATE FUNCTION make_final(p_table text, p_column text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TRIGGER %1$s_stays_ended BEFORE UPDATE OF %2$I ON timebank.%1$I '
+        'FOR EACH ROW WHEN (OLD.%2$I IS NOT NULL AND NEW.%2$I IS DISTINCT FROM OLD.%2$I) '
+        'EXECUTE FUNCTION timebank.refuse_revival()', p_table, p_column);
+END $$;
+COMMENT ON FUNCTION make_final IS
+    'Lets the instant at which a row ended be written once: what was revoked never resumes.';
+
 CREATE FUNCTION make_append_only(p_table text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('CREATE TRIGGER %1$s_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE '
@@ -1651,6 +1667,21 @@ COMMENT ON COLUMN session.scopes IS 'The only actions it is good for; null: all 
 COMMENT ON COLUMN session.last_used_at IS 'To the minute: an older one is moved on at use.';
 CREATE INDEX session_of_party ON session (bank_id, party_id) WHERE revoked_at IS NULL;
 
+CREATE FUNCTION check_session_grant() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM role_grant
+                   WHERE (bank_id, grant_id) = (NEW.bank_id, NEW.grant_id)
+                     AND (party_id, role) = (NEW.party_id, NEW.role) AND revoked_at IS NULL) THEN
+        PERFORM refuse('session_is_of_its_grant', 'nobody was granted this role so');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_session_grant IS
+    'A session is of whom its grant is to, in that role, and of a grant in force.';
+CREATE TRIGGER session_has_its_grant BEFORE INSERT ON session FOR EACH ROW
+    WHEN (NEW.grant_id IS NOT NULL) EXECUTE FUNCTION check_session_grant();
+
 CREATE VIEW live_session AS
     SELECT s.token_hash, s.bank_id, s.session_id, s.party_id, s.role, s.method, s.scopes,
            nullif(g.branch_id, (SELECT root_id FROM bank b WHERE b.bank_id = s.bank_id))
@@ -1755,6 +1786,8 @@ COMMENT ON FUNCTION decide_approval IS
     'Whoever made it or was served by it when it was made cannot: the constraints of the table say '
     'so; nor who is behind a beneficiary now, and nothing is approved that now serves its maker.';
 
+SELECT make_final('role_grant', 'revoked_at'), make_final('session', 'revoked_at');
+
 GRANT INSERT ON role_grant, session, audit_log TO timebank_app;
 GRANT INSERT (bank_id, approval_id, deed, content, content_hash, branch_id, maker_id,
               beneficiaries, lapses_at) ON approval TO timebank_app;
@@ -1797,6 +1830,19 @@ COMMENT ON COLUMN resident.minor_until IS
     'Until when it is known that a minor still is one: a few days after the last look, or the '
     'midnight of the 18th birthday if that comes first. Nobody guards them from then on.';
 CREATE INDEX resident_minor ON resident (bank_id, minor_until) WHERE is_minor;
+
+CREATE FUNCTION check_minor() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NEW.minor_until > clock_timestamp() + interval '8 days' THEN
+        PERFORM refuse('minor_is_looked_at_again', 'nobody knows that for so long');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_minor IS
+    'That somebody is a minor is known for a few days and then looked at again, whoever writes.';
+CREATE TRIGGER resident_minor_for_days BEFORE INSERT OR UPDATE OF minor_until ON resident
+    FOR EACH ROW WHEN (NEW.minor_until IS NOT NULL) EXECUTE FUNCTION check_minor();
 
 CREATE TYPE membership_state AS ENUM (
     'applied',   -- -> approved, rejected, left
@@ -2151,10 +2197,13 @@ COMMENT ON FUNCTION claim_minors IS
 
 CREATE FUNCTION prolong_minority(p_bank integer, p_resident uuid, p_until timestamptz)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
-    UPDATE resident SET minor_until = p_until
+    UPDATE resident
+    SET minor_until = CASE WHEN p_until > clock_timestamp() + interval '8 days'
+                           THEN clock_timestamp() + interval '8 days' ELSE p_until END
     WHERE bank_id = p_bank AND resident_id = p_resident AND is_minor;
 $$;
-COMMENT ON FUNCTION prolong_minority IS 'Until when a minor is known to be one, after a look.';
+COMMENT ON FUNCTION prolong_minority IS
+    'Until when a minor is known to be one, after a look; never for longer than is believed.';
 
 CREATE FUNCTION end_minority(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -2250,6 +2299,9 @@ COMMENT ON FUNCTION erase_party IS
     'Locks the party, then the resident''s row: who applies meanwhile has left, or does not.';
 
 SELECT make_append_only('membership'), make_append_only('consent'), make_append_only('minor_cap');
+
+SELECT make_final('guardianship', 'ended_at'), make_final('family_helper', 'ended_at'),
+       make_final('card', 'revoked_at');
 
 GRANT INSERT ON resident, membership, guardianship, consent, minor_cap, family_helper
     TO timebank_app;
@@ -2526,16 +2578,22 @@ CREATE FUNCTION reseal(
 DECLARE
     one record;
 BEGIN
+    IF NOT vault.is_current_key(p_bank, p_key) THEN
+        RETURN;
+    END IF;
     FOR one IN SELECT c.table_name, c.column_name, r.place, r.sealed
                FROM unnest(p_tables, p_columns, p_places, p_sealed) AS r(tab, col, place, sealed)
                JOIN sealed_column c ON (c.table_name, c.column_name) = (r.tab, r.col)
                WHERE substring(r.sealed FROM 1 FOR 8) = decode(p_key, 'hex') LOOP
-        EXECUTE format('UPDATE %1$I SET %2$I = $1 WHERE bank_id = $2 AND ctid = $3::tid',
+        EXECUTE format('UPDATE %1$I SET %2$I = $1 WHERE bank_id = $2 AND ctid = $3::tid '
+                       'AND substring(%2$I FROM 1 FOR 8) <> decode($4, ''hex'')',
                        one.table_name, one.column_name)
-        USING one.sealed, p_bank, one.place;
+        USING one.sealed, p_bank, one.place, p_key;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION reseal IS 'What list_to_reseal gave in the same transaction, under this key.';
+COMMENT ON FUNCTION reseal IS
+    'What list_to_reseal gave in the same transaction, under this key, which is the current one; a '
+    'value under it already stays, so nobody puts another in its place.';
 
 GRANT EXECUTE ON FUNCTION count_sealed, list_to_reseal, reseal TO timebank_app;
 
@@ -2844,6 +2902,24 @@ END $$;
 COMMENT ON FUNCTION check_api_key IS
     'A key redeems, and who issues it holds it: so that is a person of the same merchant, and '
     'nobody who works for the programme as well. Locks both grants for share.';
+CREATE FUNCTION check_token() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM party WHERE (bank_id, party_id) = (NEW.bank_id, NEW.party_id)
+               AND kind = 'system')
+       AND NOT EXISTS (SELECT FROM api_key
+                       WHERE bank_id = NEW.bank_id AND grant_id = NEW.grant_id
+                         AND NEW.session_id IN (session_id, previous_session_id)) THEN
+        PERFORM refuse('systems_token_is_a_key', 'nobody issued this token as a key');
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION check_token IS
+    'What a merchant''s system shows is a key, by the rules of keys: asked at the commit, since a '
+    'key is written after its session.';
+CREATE CONSTRAINT TRIGGER token_of_system_is_key AFTER INSERT ON session
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (NEW.role = 'merchant' AND NEW.method = 'token') EXECUTE FUNCTION check_token();
 CREATE TRIGGER api_key_is_lawful BEFORE INSERT ON api_key
     FOR EACH ROW EXECUTE FUNCTION check_api_key();
 
@@ -2880,6 +2956,8 @@ SELECT make_sealed('login_secret', 'sealed_hash',
                    $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$),
        make_sealed('staff_login', 'sealed_secret',
                    $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$);
+
+SELECT make_final('api_key', 'revoked_at');
 
 GRANT INSERT ON enrolment, api_key TO timebank_app;
 GRANT UPDATE (set_at) ON login_secret TO timebank_app;  -- what holding a row in force asks for
@@ -5361,6 +5439,9 @@ COMMENT ON FUNCTION grant_override IS
     'Does what four eyes approved as the deed pass_cap, once; false if they did not.';
 
 GRANT INSERT ON merchant, agreement, shop, offer, offer_place, cap_rule TO timebank_app;
+SELECT make_final('agreement', 'ended_at'), make_final('shop', 'closed_at'),
+       make_final('offer', 'withdrawn_at');
+
 GRANT UPDATE (ended_at) ON agreement TO timebank_app;
 GRANT UPDATE (closed_at) ON shop TO timebank_app;
 GRANT UPDATE (withdrawn_at) ON offer TO timebank_app;
@@ -5996,6 +6077,7 @@ GRANT EXECUTE ON FUNCTION list_persons_behind, found_family, confirm_family_memb
 GRANT INSERT (bank_id, family_id, member_id, may_hold) ON family_member TO timebank_app;
 GRANT INSERT ON family_invitation, saturation_rule TO timebank_app;
 GRANT UPDATE (used_by, used_at) ON family_invitation TO timebank_app;
+SELECT make_final('family_member', 'left_at');
 GRANT UPDATE (left_at) ON family_member TO timebank_app;
 GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
 
@@ -6684,6 +6766,13 @@ COMMENT ON FUNCTION hold_seal_key IS
     'Whether the key is in use, and it stays so until the end of the transaction. One that the '
     'bank has never seen, put first in the file by hand, comes into use; a rotation adopts it.';
 
+CREATE FUNCTION is_current_key(p_bank integer, p_key text) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM master_key
+                   WHERE (bank_id, key_id, state) = (p_bank, p_key, 'current'));
+$$;
+COMMENT ON FUNCTION is_current_key IS 'Whether this is the key that the bank seals with now.';
+
 CREATE FUNCTION add_persons(
     p_bank integer, p_persons uuid[], p_key text, p_wrapped bytea[],
     p_owners uuid[], p_fields text[], p_sealed bytea[],
@@ -6973,7 +7062,7 @@ GRANT EXECUTE ON FUNCTION
     set_freeze, erase_person, begin_rotation, list_to_rewrap, rewrap_persons, finish_rotation,
     list_master_keys, count_persons, list_accesses TO timebank_app;
 GRANT USAGE ON SCHEMA vault TO timebank_owner;
-GRANT EXECUTE ON FUNCTION hold_seal_key TO timebank_owner;
+GRANT EXECUTE ON FUNCTION hold_seal_key, is_current_key TO timebank_owner;
 GRANT EXECUTE ON FUNCTION list_accesses, list_master_keys, count_persons TO timebank_auditor;
 
 RESET ROLE;

@@ -296,7 +296,7 @@ async def scoped_key(counter: Counter, scopes: list[Action]) -> Caller:
     book, system, runs_it = counter.api.book, new_id(), new_id()
     merchant_id = counter.market.merchant_id
     await token_for(book, Role.MERCHANT, runs_it, merchant_id=merchant_id)
-    async with book.pool.acquire() as connection:
+    async with book.pool.acquire() as connection, connection.transaction():
         await register_parties(connection, book.bank_id, PartyKind.SYSTEM, [system])
         grant_id = await grant_role(
             connection,
