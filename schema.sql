@@ -6086,28 +6086,34 @@ GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
 
 CREATE FUNCTION holds_persons_number(p_text text) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = timebank, pg_temp AS $$
-    SELECT plain ~ '(^|[^0-9])((\+|00)?86[ -]?)?1[3-9]([ .·-]?[0-9]){9}($|[^0-9])'
-        OR plain ~ ('(^|[^0-9])[1-9][0-9]{5} ?(18|19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]'
-                    '|3[01]) ?[0-9]{3}[0-9Xx]($|[^0-9])')
+    SELECT plain ~ '(^|[^0-9])((\+|00)?86 {0,2})?1[3-9]( {0,2}[0-9]){9}($|[^0-9])'
+        OR plain ~ ('(^|[^0-9])[1-9]( {0,2}[0-9]){5} {0,2}(1 {0,2}[89]|2 {0,2}0)( {0,2}[0-9]){2}'
+                    ' {0,2}(0 {0,2}[1-9]|1 {0,2}[0-2])'
+                    ' {0,2}(0 {0,2}[1-9]|[12] {0,2}[0-9]|3 {0,2}[01])'
+                    '( {0,2}[0-9]){3} {0,2}[0-9Xx]($|[^0-9])')
         OR plain ~ ('(^|[^0-9])[1-9][0-9]{7}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])[0-9]{3}'
                     '($|[^0-9])')
-    FROM translate(p_text, '０１２３４５６７８９Ｘｘ－　', '0123456789Xx- ') AS plain;
+    FROM translate(p_text, '０１２３４５６７８９Ｘｘ－　-.·/,_()\—–‑／，、．（）' || chr(9) || chr(160),
+                   '0123456789Xx' || repeat(' ', 22)) AS plain;
 $$;
 COMMENT ON FUNCTION holds_persons_number IS
-    'Whether a text holds what looks like a mobile number (11 digits from 13 to 19, apart or '
-    'together) or a resident identity number of 18 or 15 digits, in full width or not.';
+    'Whether a text holds what looks like a mobile number (11 digits from 13 to 19) or a resident '
+    'identity number of 18 digits, together or with up to two spaces, dashes, dots and the like '
+    'between digits, or one of 15 digits; in full width or not. Colons part hours, and count not.';
 
 DO $$
 DECLARE
-    label text[];
+    label record;
 BEGIN
-    FOREACH label SLICE 1 IN ARRAY ARRAY[
-        ['bank', 'name'], ['community_type', 'name'], ['branch', 'name'],
-        ['service_point', 'name'], ['category', 'name'], ['activity', 'title'],
-        ['wish', 'title'], ['honour_title', 'name'], ['merchant', 'name'],
-        ['agreement', 'reference'], ['shop', 'name'], ['offer', 'title']] LOOP
+    FOR label IN VALUES
+        ('bank', '{name}'::text[]), ('community_type', '{name}'), ('branch', '{name}'),
+        ('service_point', '{name}'), ('category', '{name}'), ('activity', '{title,insurance_ref}'),
+        ('wish', '{title}'), ('honour_title', '{name}'), ('merchant', '{name}'),
+        ('agreement', '{reference}'), ('shop', '{name}'), ('offer', '{title}') LOOP
         EXECUTE format('ALTER TABLE timebank.%I ADD CONSTRAINT label_holds_no_persons_number '
-            'CHECK (NOT timebank.holds_persons_number(%I))', label[1], label[2]);
+            'CHECK (%s)', label.column1, (
+                SELECT string_agg(format('NOT timebank.holds_persons_number(%I)', one), ' AND ')
+                FROM unnest(label.column2) AS one));
     END LOOP;
 END $$;
 
