@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.book import Book
 from tests.people.desk import Desk
-from tests.people.test_kin import child_of, signed
+from tests.people.test_kin import child_of
 from timebank.db import repeat_on_conflict
 from timebank.domain.errors import (
     InvalidInputError,
@@ -189,14 +189,9 @@ async def test_a_voided_sheet_is_accounted_for_and_never_entered(desk: Desk) -> 
 
 async def test_who_consents_for_a_minor_does_not_witness_it(desk: Desk) -> None:
     """Whatever comes first, the consent or its sheet; the guardian was one before."""
-    guardian_id = desk.checker
-    minor_id = await child_of(desk, guardian_id)
-    signed_before = await signed(desk, minor_id)
-    async with desk.at() as connection:
-        run = await issue_sheets(
-            connection, desk.bank_id, 1, SheetKind.CONSENT,
-            issued_to=desk.clerk, issued_by=desk.clerk,
-        )  # fmt: skip
+    guardian_id = await desk.person()
+    minor_id, run = await child_of(desk, guardian_id), await issue(desk)
+    await enter(desk, run.first_number, minor_id, witness_id=guardian_id)
 
     async def consent(connection: Any, sheet: int) -> None:
         await record_consents(
@@ -206,12 +201,12 @@ async def test_who_consents_for_a_minor_does_not_witness_it(desk: Desk) -> None:
 
     with pytest.raises(SecondPersonNeededError):
         async with desk.at() as connection:
-            await consent(connection, signed_before)
+            await consent(connection, run.first_number)
     with pytest.raises(SecondPersonNeededError):
         async with desk.at() as connection:
-            await consent(connection, run.first_number)
+            await consent(connection, run.last_number)
             await enter_sheet(
-                connection, desk.bank_id, run.first_number, SheetKind.CONSENT,
+                connection, desk.bank_id, run.last_number, SheetKind.CONSENT,
                 member_id=minor_id, operator_id=desk.clerk, witness_id=guardian_id,
             )  # fmt: skip
 
