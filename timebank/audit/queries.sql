@@ -37,7 +37,20 @@ FULL JOIN (
 ORDER BY bank_id, account_id, seq;
 
 -- name: stream_balances_with_lots
-SELECT account_id, balance FROM balance JOIN account a USING (bank_id, account_id)
+SELECT account_id, balance, seq FROM balance JOIN account a USING (bank_id, account_id)
+WHERE bank_id = $1 AND a.unit = 'points' AND a.kind IN ('wallet', 'pool');
+
+-- name: stream_lot_links
+-- Wallets and pools between which points went: the lots of neither can be told without the other.
+SELECT DISTINCT least(d.account_id, c.account_id), greatest(d.account_id, c.account_id)
+FROM transfer t
+JOIN account d ON (d.bank_id, d.account_id) = (t.bank_id, t.debit_account_id)
+JOIN account c ON (c.bank_id, c.account_id) = (t.bank_id, t.credit_account_id)
+WHERE t.bank_id = $1 AND t.status = 'posted' AND d.unit = 'points'
+  AND d.kind IN ('wallet', 'pool') AND c.kind IN ('wallet', 'pool');
+
+-- name: count_lot_lines
+SELECT coalesce(sum(seq), 0)::bigint FROM balance JOIN account a USING (bank_id, account_id)
 WHERE bank_id = $1 AND a.unit = 'points' AND a.kind IN ('wallet', 'pool');
 
 -- name: list_trial_balances
