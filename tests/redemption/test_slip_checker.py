@@ -98,6 +98,20 @@ def test_garbage_tells_the_time_too(path: Path) -> None:
     assert ask(path, now=NOON) is Reason.CLOCK_SET_BACK
 
 
+def test_what_was_taken_stays_taken_when_a_wrong_clock_is_set_right(
+    words: Callable[..., list[str]], path: Path
+) -> None:
+    """The remedy of docs/slips.md: set the clock right, then say so to the same journal."""
+    text, now = fresh(9), int(time.time())
+    assert ask(path, text, now=now) is Reason.ACCEPTED
+    assert ask(path, now=now + 400 * 86_400) is Reason.EXPIRED  # the clock jumped
+    assert ask(path, fresh(10), now=now) is Reason.CLOCK_SET_BACK
+    assert main(words("reset-clock", path)) == 0
+    assert ask(path, text, now=now) is Reason.REPLAYED
+    assert ask(path, fresh(10), now=now) is Reason.ACCEPTED
+    assert ask(path, fresh(11), now=now - SKEW - 60) is Reason.CLOCK_SET_BACK
+
+
 def test_a_torn_last_line_was_never_answered(path: Path) -> None:
     assert ask(path) is Reason.ACCEPTED
     whole = path.read_bytes()

@@ -65,7 +65,7 @@ async def print_keys(code: str) -> None:
 @slip.command("check", context_settings=_CHECKER)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def check(arguments: tuple[str, ...]) -> None:
-    """Run the till's checker, which tills have as a file of its own: accept, export, settle.
+    """Run the till's checker, which tills have as a file of its own; its --help lists more.
 
     \b
     Example:

@@ -3,12 +3,13 @@
     python slip_checker.py accept --keys keys.json --merchant ID --journal till.journal [SLIP]
     python slip_checker.py export --journal till.journal > sync.json
     python slip_checker.py settle --journal till.journal answer.json
+    python slip_checker.py reset-clock --journal till.journal
 
 `accept` takes a slip, or without one reads a slip a line, as a scanner types them. What it says yes
 to is on the disk before; nobody is told yes twice, however many processes use one journal, and
 whenever they are killed. Two journals know nothing of one another: give each till its own, keep it,
 and never copy it. `export` writes the body of POST /api/v1/slips/syncs, `settle` reads its answer.
-Exit code 0 accepted or done, 1 refused, 2 misuse.
+`reset-clock` forgets a time that a wrong clock showed, and no slip. Exit code 0 accepted or done, 1 refused, 2 misuse.
 """
 
 import argparse
@@ -220,6 +221,10 @@ class Journal:
         if now >= self.latest + 60:
             self._append({"seen": [now]})
 
+    def reset_clock(self, now: int) -> None:
+        """Believe the clock again, whatever it showed before; what was taken stays taken."""
+        self._append({"clock": [now]})
+
     def settle(self, acceptance_id: str, result: str) -> None:
         """Remember that the bank was told of this taking, and what it answered."""
         self._append({"settled": [acceptance_id, result]})
@@ -267,7 +272,9 @@ class Journal:
             self.taken[bank, number] = Taken(*taken)
         elif kind == "settled":
             self.settled.add(said[0])
-        if kind != "settled":
+        if kind == "clock":
+            self.latest = said[0]
+        elif kind != "settled":
             self.latest = max(self.latest, said[-1])
 
 
@@ -320,7 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="slip_checker", description=str(__doc__).split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("accept", "export", "settle"):
+    for name in ("accept", "export", "settle", "reset-clock"):
         command = commands.add_parser(name)
         command.add_argument("--journal", type=Path, required=True, help="this till's own file")
         if name == "accept":
@@ -342,6 +349,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with closing(Journal(given.journal)) as journal:
             if given.command == "settle":
                 _settle(journal, json.loads(given.answer.read_text("utf-8")))
+            elif given.command == "reset-clock":
+                journal.reset_clock(now := int(time.time()))
+                _say(f"现在是 it is {datetime.fromtimestamp(now).astimezone():%Y-%m-%d %H:%M:%S}")
             else:
                 told = journal.list_unsettled()[:MOST_EXPORTED]
                 rows = [{"slip": one.slip, "acceptance_id": one.acceptance_id} for one in told]
