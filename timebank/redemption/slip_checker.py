@@ -4,12 +4,14 @@
     python slip_checker.py export --journal till.journal > sync.json
     python slip_checker.py settle --journal till.journal answer.json
     python slip_checker.py reset-clock --journal till.journal
+    python slip_checker.py carry --journal till.journal new.journal
 
 `accept` takes a slip, or without one reads a slip a line, as a scanner types them. What it says yes
 to is on the disk before; nobody is told yes twice, however many processes use one journal, and
 whenever they are killed. Two journals know nothing of one another: give each till its own, keep it,
 and never copy it. `export` writes the body of POST /api/v1/slips/syncs, `settle` reads its answer.
-`reset-clock` forgets a time that a wrong clock showed, and no slip. Exit code 0 accepted or done, 1 refused, 2 misuse.
+`reset-clock` forgets a time that a wrong clock showed, and no slip. `carry` saves what can be read
+of a damaged journal into a new one. Exit code 0 accepted or done, 1 refused, 2 misuse.
 """
 
 import argparse
@@ -22,7 +24,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -48,6 +50,7 @@ _LONGEST_TEXT = 1000
 SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: none is taken for another
 _VALUES = {symbol: value for value, symbol in enumerate(SYMBOLS)}
 _LIKE = str.maketrans("OIL", "011", " -")
+_ENTRY = re.compile(rb'\{"[a-z]+":\[[^][{}]*\]\}')  # wherever in a damaged journal
 
 
 class Reason(StrEnum):
@@ -87,7 +90,7 @@ class RefusedError(Exception):
 
 
 class JournalDamagedError(Exception):
-    """流水文件已损坏，请联系管理员。 The journal is damaged; ask the administrator."""
+    """流水文件已损坏，先 export 再 carry。 The journal is damaged: export, then carry."""
 
 
 # ---- What stands on a slip ---------------------------------------------------------------------
@@ -193,15 +196,19 @@ class Journal:
     A last line without its end was being written when the power went: nobody was told of it.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Wait until no other process has it open, and read it; JournalDamagedError."""
+    def __init__(self, path: Path, *, salvage: bool = False) -> None:
+        """Wait until no other process has it open, and read it; JournalDamagedError.
+
+        `salvage` reads of a damaged one what it can, to tell the bank and to carry: no more.
+        """
+        self.damaged = False
         self.taken: dict[tuple[str, int], Taken] = {}
         self.settled: set[str] = set()
         self.latest = 0
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
-            self._load(path)
+            self._load(path, salvage)
         except BaseException:
             self.close()
             raise
@@ -233,7 +240,7 @@ class Journal:
         """Return what the bank is to be told of, the earliest first."""
         return [one for one in self.taken.values() if one.acceptance_id not in self.settled]
 
-    def _load(self, path: Path) -> None:
+    def _load(self, path: Path, salvage: bool) -> None:
         with open(self._fd, "rb", closefd=False) as file:
             data = file.read()
         whole, newline, torn = data.rpartition(b"\n")
@@ -245,9 +252,30 @@ class Journal:
         for line in whole.split(b"\n") if whole else []:
             checksum, _, entry = line.partition(b" ")
             if checksum != self._checksum(entry):
-                raise JournalDamagedError(JournalDamagedError.__doc__)
+                self.damaged = True
+                break
             self._sum = checksum
             self._apply(json.loads(entry))
+        if self.damaged and not salvage:
+            raise JournalDamagedError(JournalDamagedError.__doc__)
+        for entry in _ENTRY.findall(data) if self.damaged else ():
+            with suppress(ValueError, TypeError, LookupError):
+                self._apply(json.loads(entry))
+
+    def carry(self, path: Path) -> None:
+        """Write all that was read into a new journal, which is there whole or not at all."""
+        if not self.damaged:
+            raise ValueError("流水文件完好，继续使用 this journal is sound: keep it")
+        part = path.with_name(path.name + ".part")
+        part.unlink(missing_ok=True)
+        with closing(Journal(part)) as journal:
+            for (bank, number), one in self.taken.items():
+                journal._append({"taken": [bank, number, *one]})
+            for acceptance_id in self.settled:
+                journal.settle(acceptance_id, "carried")
+            journal.notice(self.latest)
+        os.link(part, path)  # refused where there is one already
+        part.unlink()
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         if self._torn:
@@ -268,8 +296,10 @@ class Journal:
     def _apply(self, entry: Mapping[str, Any]) -> None:
         [(kind, said)] = entry.items()
         if kind == "taken":
-            bank, number, *taken = said
-            self.taken[bank, number] = Taken(*taken)
+            bank, number, taken = *said[:2], Taken(*said[2:])
+            if self.taken.get((bank, number), taken).acceptance_id != taken.acceptance_id:
+                number = -len(self.taken)  # of one of them it was damaged
+            self.taken[bank, number] = taken
         elif kind == "settled":
             self.settled.add(said[0])
         if kind == "clock":
@@ -327,7 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="slip_checker", description=str(__doc__).split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("accept", "export", "settle", "reset-clock"):
+    for name in ("accept", "export", "settle", "reset-clock", "carry"):
         command = commands.add_parser(name)
         command.add_argument("--journal", type=Path, required=True, help="this till's own file")
         if name == "accept":
@@ -336,6 +366,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("slip", nargs="?", help="without it, one a line is read")
         elif name == "settle":
             command.add_argument("answer", type=Path, help="what the bank answered")
+        elif name == "carry":
+            command.add_argument("new", type=Path, help="the journal to use from now on")
     given = parser.parse_args(arguments)
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
@@ -346,16 +378,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             scanned = (line for line in sys.stdin if line.strip())
             lines = scanned if given.slip is None else [given.slip]
             return _accept_all(lines, given.journal, keys, given.merchant)
-        with closing(Journal(given.journal)) as journal:
+        salvage = given.command in {"export", "carry"}
+        with closing(Journal(given.journal, salvage=salvage)) as journal:
             if given.command == "settle":
                 _settle(journal, json.loads(given.answer.read_text("utf-8")))
             elif given.command == "reset-clock":
                 journal.reset_clock(now := int(time.time()))
                 _say(f"现在是 it is {datetime.fromtimestamp(now).astimezone():%Y-%m-%d %H:%M:%S}")
+            elif given.command == "carry":
+                journal.carry(given.new)
             else:
                 told = journal.list_unsettled()[:MOST_EXPORTED]
                 rows = [{"slip": one.slip, "acceptance_id": one.acceptance_id} for one in told]
                 _say(json.dumps({"slips": rows}, indent=1))
+                if journal.damaged:
+                    sys.stderr.write(f"✗ {JournalDamagedError.__doc__}\n")
+                    return 1
             return 0
     except (JournalDamagedError, OSError, ValueError, KeyError, TypeError) as error:
         _say(f"✗ {error}")
