@@ -41,7 +41,9 @@ from timebank.redemption.slip_checker import (
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "till.journal"
+    """A journal that knows nothing yet."""
+    Journal(path := tmp_path / "till.journal", new=True).close()
+    return path
 
 
 def ask(path: Path, text: str = TEXT, now: int = NOON, merchant: UUID = MERCHANT) -> Reason:
@@ -273,6 +275,7 @@ def till(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     lone = tmp_path / "lone"
     lone.mkdir()
     checker = shutil.copy(CHECKER, lone / "slip_checker.py")
+    Journal(lone / "till.journal", new=True).close()
 
     def start(name: str, *arguments: object) -> subprocess.Popen[str]:
         given = spell_command(write_keys(lone), name, lone / "till.journal", *arguments)

@@ -10,14 +10,16 @@ import pytest
 
 from tests.redemption.slip_texts import NOON, numbered
 from tests.redemption.test_slip_checker import ask, spell_command, write_keys
-from timebank.redemption.slip_checker import JournalDamagedError, Reason, main
+from timebank.redemption.slip_checker import Journal, JournalDamagedError, Reason, main
 
 Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "till.journal"
+    """A journal that knows nothing yet."""
+    Journal(path := tmp_path / "till.journal", new=True).close()
+    return path
 
 
 @pytest.fixture
@@ -49,7 +51,8 @@ def test_what_can_be_read_of_a_damaged_journal_is_told(run: Run, path: Path) -> 
     for text in texts:
         assert ask(path, text) is Reason.ACCEPTED
     sound, rows = path.read_bytes(), exported(run, path)
-    first, last = sound.index(b"\n") + 1, sound.rindex(b"\n", 0, -1)
+    ends = [place for place, byte in enumerate(sound) if byte == ord("\n")]
+    first, last = ends[1] + 1, ends[2] + 1  # the second slip
     for place in range(first, last, 3):
         flipped = bytearray(sound)
         flipped[place] ^= 1
@@ -73,7 +76,7 @@ def test_a_damaged_journal_is_carried_into_a_new_one(run: Run, path: Path, tmp_p
     sound, new = path.read_bytes(), tmp_path / "new.journal"
     assert run("carry", path, new)[0] == 2  # a sound one is kept
     lines = sound.splitlines(keepends=True)
-    path.write_bytes(b"".join([*lines[:2], b"#" + lines[2], *lines[3:]]))
+    path.write_bytes(b"".join([*lines[:3], b"#" + lines[3], *lines[4:]]))
     assert exported(run, path, 1) == rows[1:]
     assert run("carry", path, new)[0] == 0
     assert exported(run, new) == rows[1:]
@@ -82,3 +85,44 @@ def test_a_damaged_journal_is_carried_into_a_new_one(run: Run, path: Path, tmp_p
     kept = new.read_bytes()
     assert run("carry", path, new)[0] == 2  # nothing is written over
     assert new.read_bytes() == kept
+
+
+# ---- Missing -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["export", "settle", "accept", "reset-clock", "carry"])
+def test_a_missing_journal_is_not_made_in_silence(run: Run, tmp_path: Path, name: str) -> None:
+    """Or all that the one before knew could be taken again."""
+    answer, gone = tmp_path / "answer.json", tmp_path / "gone.journal"
+    answer.write_text('{"data": []}')
+    given = {"settle": [answer], "accept": [numbered(1)], "carry": [tmp_path / "new.journal"]}
+    for _ in range(2):
+        code, printed = run(name, gone, *given.get(name, []))
+        assert (code, "no journal here" in printed) == (2, True)
+        assert gone.read_bytes() == b"" if gone.exists() else True
+        gone.touch()  # emptied, it is gone as well
+    assert [one.name for one in tmp_path.glob("*.journal*")] == ["gone.journal"]
+
+
+def test_a_journal_is_begun_once(run: Run, path: Path, tmp_path: Path) -> None:
+    assert run("init", path)[0] == 2
+    assert ask(path) is Reason.ACCEPTED
+    assert run("init", path)[0] == 2
+    assert ask(path) is Reason.REPLAYED
+    new = tmp_path / "new.journal"
+    new.write_bytes(b"0123 {")  # the power went
+    assert run("init", new)[0] == 0
+    assert ask(new) is Reason.ACCEPTED
+
+
+def test_telling_comes_to_an_end(run: Run, path: Path, tmp_path: Path) -> None:
+    """As the loop of docs/slips.md sees it: until export says that nothing is left."""
+    assert exported(run, path, 3) == []
+    assert ask(path) is Reason.ACCEPTED
+    [row] = exported(run, path)
+    answer = tmp_path / "answer.json"
+    told = {**row, "number": 1, "words": "ok"}
+    for result, code in (("unknown", 3), ("captured", 0), ("captured", 3)):
+        answer.write_text(json.dumps({"data": [{**told, "result": result}]}))
+        assert run("settle", path, answer)[0] == code
+    assert exported(run, path, 3) == []

@@ -64,6 +64,7 @@ class Street:
         ]
         self.texts = [self.run(self.desk.text(slip)) for slip in self.slips]
         self.tills = [folder / "till"]
+        Journal(self.tills[0], new=True).close()
         self.handed_out: Counter[int] = Counter()
         self.results: dict[UUID, set[SlipResult]] = {}
 
@@ -84,7 +85,7 @@ class Street:
                     journal.settle(taken.acceptance_id, told.result)
 
     def clone(self, till: Path) -> None:
-        if till.exists() and len(self.tills) < 5:
+        if len(self.tills) < 5:
             self.tills.append(Path(shutil.copy(till, self.folder / f"clone {len(self.tills)}")))
 
     def check(self) -> None:

@@ -69,6 +69,7 @@ def check(arguments: tuple[str, ...]) -> None:
 
     \b
     Example:
+      timebank slip check init --journal till.journal
       timebank slip check accept --keys keys.json --merchant 0198f0c2-… --journal till.journal
       timebank slip check export --journal till.journal > sync.json
       timebank slip check settle --journal till.journal answer.json

@@ -1,5 +1,6 @@
 """离线凭单核验: checks offline slips at a till; one file for Python 3.11 and `cryptography` alone.
 
+    python slip_checker.py init   --journal till.journal
     python slip_checker.py accept --keys keys.json --merchant ID --journal till.journal [SLIP]
     python slip_checker.py export --journal till.journal > sync.json
     python slip_checker.py settle --journal till.journal answer.json
@@ -11,7 +12,7 @@ to is on the disk before; nobody is told yes twice, however many processes use o
 whenever they are killed. Two journals know nothing of one another: give each till its own, keep it,
 and never copy it. `export` writes the body of POST /api/v1/slips/syncs, `settle` reads its answer.
 `reset-clock` forgets a time that a wrong clock showed, and no slip. `carry` saves what can be read
-of a damaged journal into a new one. Exit code 0 accepted or done, 1 refused, 2 misuse.
+of a damaged journal into a new one. Exit code 0 accepted or done, 1 refused, 2 misuse, 3 nothing is left to tell.
 """
 
 import argparse
@@ -40,6 +41,7 @@ SKEW = 300
 """Seconds that the clocks of a till may be wrong, against the bank's and its own before."""
 
 MOST_EXPORTED = 100
+_NO_JOURNAL = "这里没有流水文件 no journal here (init makes one, once for each till)"
 
 SIGNED_AS = b"timebank slip\n"
 WIDTHS = (1, 8, 16, 5, 7, 5, 5)  # version, key, merchant, number, points, issued, expires
@@ -196,19 +198,26 @@ class Journal:
     A last line without its end was being written when the power went: nobody was told of it.
     """
 
-    def __init__(self, path: Path, *, salvage: bool = False) -> None:
+    def __init__(self, path: Path, *, new: bool = False, salvage: bool = False) -> None:
         """Wait until no other process has it open, and read it; JournalDamagedError.
 
-        `salvage` reads of a damaged one what it can, to tell the bank and to carry: no more.
+        FileNotFoundError: one that is gone is not made anew in silence, or all of it could be taken
+        again. `salvage` reads of a damaged one what it can, to tell the bank and to carry: no more.
         """
         self.damaged = False
         self.taken: dict[tuple[str, int], Taken] = {}
         self.settled: set[str] = set()
         self.latest = 0
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        if not new and not path.exists():
+            raise FileNotFoundError(_NO_JOURNAL)
+        self._fd = os.open(path, os.O_RDWR | (new and os.O_CREAT) | os.O_APPEND, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             self._load(path, salvage)
+            if not self._end and not new:
+                raise FileNotFoundError(_NO_JOURNAL)
+            if new:
+                self._begin(path)
         except BaseException:
             self.close()
             raise
@@ -245,10 +254,6 @@ class Journal:
             data = file.read()
         whole, newline, torn = data.rpartition(b"\n")
         self._end, self._torn, self._sum = len(whole + newline), bool(torn), b""
-        if not data:  # perhaps new: its name has to outlive the power too
-            folder = os.open(path.resolve().parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
         for line in whole.split(b"\n") if whole else []:
             checksum, _, entry = line.partition(b" ")
             if checksum != self._checksum(entry):
@@ -262,13 +267,21 @@ class Journal:
             with suppress(ValueError, TypeError, LookupError):
                 self._apply(json.loads(entry))
 
+    def _begin(self, path: Path) -> None:
+        if self._end:
+            raise FileExistsError("这里已有流水文件 there is a journal here")
+        folder = os.open(path.resolve().parent, os.O_RDONLY)  # its name outlives the power too
+        os.fsync(folder)
+        os.close(folder)
+        self._append({"begun": [VERSION]})
+
     def carry(self, path: Path) -> None:
         """Write all that was read into a new journal, which is there whole or not at all."""
         if not self.damaged:
             raise ValueError("流水文件完好，继续使用 this journal is sound: keep it")
         part = path.with_name(path.name + ".part")
         part.unlink(missing_ok=True)
-        with closing(Journal(part)) as journal:
+        with closing(Journal(part, new=True)) as journal:
             for (bank, number), one in self.taken.items():
                 journal._append({"taken": [bank, number, *one]})
             for acceptance_id in self.settled:
@@ -304,7 +317,7 @@ class Journal:
             self.settled.add(said[0])
         if kind == "clock":
             self.latest = said[0]
-        elif kind != "settled":
+        elif kind in {"taken", "seen"}:
             self.latest = max(self.latest, said[-1])
 
 
@@ -357,7 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="slip_checker", description=str(__doc__).split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("accept", "export", "settle", "reset-clock", "carry"):
+    for name in ("init", "accept", "export", "settle", "reset-clock", "carry"):
         command = commands.add_parser(name)
         command.add_argument("--journal", type=Path, required=True, help="this till's own file")
         if name == "accept":
@@ -379,21 +392,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lines = scanned if given.slip is None else [given.slip]
             return _accept_all(lines, given.journal, keys, given.merchant)
         salvage = given.command in {"export", "carry"}
-        with closing(Journal(given.journal, salvage=salvage)) as journal:
+        new = given.command == "init"
+        with closing(Journal(given.journal, new=new, salvage=salvage)) as journal:
             if given.command == "settle":
-                _settle(journal, json.loads(given.answer.read_text("utf-8")))
+                return _settle(journal, json.loads(given.answer.read_text("utf-8")))
             elif given.command == "reset-clock":
                 journal.reset_clock(now := int(time.time()))
                 _say(f"现在是 it is {datetime.fromtimestamp(now).astimezone():%Y-%m-%d %H:%M:%S}")
             elif given.command == "carry":
                 journal.carry(given.new)
-            else:
-                told = journal.list_unsettled()[:MOST_EXPORTED]
-                rows = [{"slip": one.slip, "acceptance_id": one.acceptance_id} for one in told]
-                _say(json.dumps({"slips": rows}, indent=1))
-                if journal.damaged:
-                    sys.stderr.write(f"✗ {JournalDamagedError.__doc__}\n")
-                    return 1
+            elif given.command == "export":
+                return _export(journal)
             return 0
     except (JournalDamagedError, OSError, ValueError, KeyError, TypeError) as error:
         _say(f"✗ {error}")
@@ -432,7 +441,19 @@ def describe(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def _settle(journal: Journal, answer: Mapping[str, Any]) -> None:
+def _export(journal: Journal) -> int:
+    told = journal.list_unsettled()[:MOST_EXPORTED]
+    rows = [{"slip": one.slip, "acceptance_id": one.acceptance_id} for one in told]
+    _say(json.dumps({"slips": rows}, indent=1))
+    if journal.damaged:
+        sys.stderr.write(f"✗ {JournalDamagedError.__doc__}\n")
+    elif not rows:
+        sys.stderr.write("没有待上报的 nothing is left to tell\n")
+    return 1 if journal.damaged else 0 if rows else 3
+
+
+def _settle(journal: Journal, answer: Mapping[str, Any]) -> int:
+    known = len(journal.settled)
     waiting = {one.acceptance_id for one in journal.list_unsettled()}
     for row in answer["data"]:
         if row["acceptance_id"] in waiting:
@@ -441,6 +462,7 @@ def _settle(journal: Journal, answer: Mapping[str, Any]) -> None:
             _say(f"{spell_number(row['number'] or 0)}  {row['words']}")
     left = len(journal.list_unsettled())
     _say(f"还有 {left} 张待上报 left to tell: {left}")
+    return 0 if len(journal.settled) > known else 3
 
 
 if __name__ == "__main__":
