@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+import time
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -23,7 +25,7 @@ from timebank.ledger.ids import new_id
 from timebank.people.seals import Seals
 from timebank.redemption import codes, holds, slips
 from timebank.redemption.anomalies import AnomalyReason, list_anomalies
-from timebank.redemption.slip_checker import verify
+from timebank.redemption.slip_checker import Journal, accept, verify
 
 SECOND = timedelta(seconds=1)
 
@@ -108,6 +110,25 @@ async def test_what_we_did_not_sign_is_forged(desk: SlipDesk, market: Market) ->
         assert (await desk.tell(forged)).result == "forged"
     keys = await desk.keys()
     assert (await desk.tell(text, keys={key: keys[key] for key in ()})).result == "captured"
+
+
+async def test_a_slip_of_another_bank_is_told_there(
+    desk: SlipDesk, market: Market, tmp_path: Path
+) -> None:
+    """Two banks and one journal: told to the wrong one first, it is not lost."""
+    other = await SlipDesk.open(
+        await Market.open(await type(market.book).open(market.book.pool)), tmp_path
+    )
+    text = await other.text(await other.issued(await other.market.resident(30)))
+    told = await desk.tell(text)
+    assert (told.result, told.number) == ("unknown", None)
+    Journal(path := tmp_path / "till.journal", new=True).close()
+    with closing(Journal(path)) as journal:
+        taken = accept(journal, text, await other.keys(), other.market.merchant_id, int(time.time()))
+        assert taken.taken
+        assert journal.list_unsettled(market.book.bank.code) == []
+        [one] = journal.list_unsettled(other.market.book.bank.code)
+    assert (await other.tell(one.slip, UUID(one.acceptance_id))).result == "captured"
 
 
 async def test_nobody_has_the_points_back_before_the_grace_is_over(desk: SlipDesk) -> None:

@@ -245,9 +245,13 @@ class Journal:
         """Remember that the bank was told of this taking, and what it answered."""
         self._append({"settled": [acceptance_id, result]})
 
-    def list_unsettled(self) -> list[Taken]:
-        """Return what the bank is to be told of, the earliest first."""
-        return [one for one in self.taken.values() if one.acceptance_id not in self.settled]
+    def list_unsettled(self, bank: str | None = None) -> list[Taken]:
+        """Return what the bank, or every bank, is to be told of, the earliest first."""
+        return [
+            one
+            for (of, _), one in self.taken.items()
+            if one.acceptance_id not in self.settled and bank in {None, of}
+        ]
 
     def _load(self, path: Path, salvage: bool) -> None:
         with open(self._fd, "rb", closefd=False) as file:
@@ -379,6 +383,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("slip", nargs="?", help="without it, one a line is read")
         elif name == "settle":
             command.add_argument("answer", type=Path, help="what the bank answered")
+        elif name == "export":
+            command.add_argument("--bank", help="only slips of the bank with this code")
         elif name == "carry":
             command.add_argument("new", type=Path, help="the journal to use from now on")
     given = parser.parse_args(arguments)
@@ -402,7 +408,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             elif given.command == "carry":
                 journal.carry(given.new)
             elif given.command == "export":
-                return _export(journal)
+                return _export(journal, given.bank)
             return 0
     except (JournalDamagedError, OSError, ValueError, KeyError, TypeError) as error:
         _say(f"✗ {error}")
@@ -441,8 +447,8 @@ def describe(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def _export(journal: Journal) -> int:
-    told = journal.list_unsettled()[:MOST_EXPORTED]
+def _export(journal: Journal, bank: str | None) -> int:
+    told = journal.list_unsettled(bank)[:MOST_EXPORTED]
     rows = [{"slip": one.slip, "acceptance_id": one.acceptance_id} for one in told]
     _say(json.dumps({"slips": rows}, indent=1))
     if journal.damaged:
@@ -457,7 +463,7 @@ def _settle(journal: Journal, answer: Mapping[str, Any]) -> int:
     waiting = {one.acceptance_id for one in journal.list_unsettled()}
     for row in answer["data"]:
         if row["acceptance_id"] in waiting:
-            if row["result"] != "unknown":  # that may come of calling as another merchant
+            if row["result"] != "unknown":  # perhaps told to the wrong bank or as another merchant
                 journal.settle(row["acceptance_id"], row["result"])
             _say(f"{spell_number(row['number'] or 0)}  {row['words']}")
     left = len(journal.list_unsettled())

@@ -35,6 +35,7 @@ from timebank.redemption.slip_checker import (
     WIDTHS,
     Facts,
     Key,
+    Reason,
     RefusedError,
     verify,
 )
@@ -187,14 +188,15 @@ async def capture_slip(
 ) -> Told:
     """Give the merchant the points of a slip that a till took; the first acceptance has them.
 
-    Told again, an acceptance is answered as before. A slip of another merchant is unknown. Retry
-    on conflict and commit whatever is answered. RedemptionRefusedError: id_conflict, which only
+    Told again, an acceptance is answered as before. A slip of another merchant is unknown, and so
+    is one by a key that is not ours: another bank may know it. Retry on conflict and commit whatever is answered. RedemptionRefusedError: id_conflict, which only
     who made a transfer of just this id can bring about.
     """
     try:
         facts = verify(text, keys)
-    except RefusedError:
-        return Told(result=SlipResult.FORGED)
+    except RefusedError as refused:
+        foreign = refused.reason is Reason.UNKNOWN_KEY
+        return Told(result=SlipResult.UNKNOWN if foreign else SlipResult.FORGED)
     told = Told(result=SlipResult.UNKNOWN, number=facts.number, points=facts.points)
     if facts.merchant_id != merchant_id:
         return told
