@@ -121,8 +121,11 @@ def test_telling_comes_to_an_end(run: Run, path: Path, tmp_path: Path) -> None:
     assert ask(path) is Reason.ACCEPTED
     [row] = exported(run, path)
     answer = tmp_path / "answer.json"
-    told = {**row, "number": 1, "words": "ok"}
-    for result, code in (("unknown", 3), ("captured", 0), ("captured", 3)):
+    told = {**row, "number": 1, "words": "ok", "hold_id": "0198f0c2-hold"}
+    steps = [("unknown", 3), ("captured", 0), ("captured", 3)]
+    for count, (result, code) in enumerate(steps):
         answer.write_text(json.dumps({"data": [{**told, "result": result}]}))
-        assert run("settle", path, answer)[0] == code
+        settled, printed = run("settle", path, answer)
+        assert settled == code
+        assert ("0198f0c2-hold" in printed) == (count < 2)
     assert exported(run, path, 3) == []

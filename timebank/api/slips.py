@@ -212,6 +212,7 @@ async def _sync(request: Call, keys: dict[str, Key], taken: AcceptanceBody) -> S
         result=told.result,
         number=told.number,
         points=told.points,
+        hold_id=told.slip_id,
         words=RESULT_WORDS[told.result],
     )
 

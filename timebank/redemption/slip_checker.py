@@ -465,7 +465,7 @@ def _settle(journal: Journal, answer: Mapping[str, Any]) -> int:
         if row["acceptance_id"] in waiting:
             if row["result"] != "unknown":  # perhaps told to the wrong bank or as another merchant
                 journal.settle(row["acceptance_id"], row["result"])
-            _say(f"{spell_number(row['number'] or 0)}  {row['words']}")
+            _say(f"{spell_number(row['number'] or 0)}  {row['words']}  {row.get('hold_id') or ''}")
     left = len(journal.list_unsettled())
     _say(f"还有 {left} 张待上报 left to tell: {left}")
     return 0 if len(journal.settled) > known else 3

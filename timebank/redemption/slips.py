@@ -215,4 +215,5 @@ async def capture_slip(
         result = _RESULTS[status]
     else:
         raise RedemptionRefusedError(status)
-    return Told(result=result, number=facts.number, points=facts.points, slip_id=record["hold_id"])
+    slip_id = None if result is SlipResult.UNKNOWN else record["hold_id"]
+    return Told(result=result, number=facts.number, points=facts.points, slip_id=slip_id)
