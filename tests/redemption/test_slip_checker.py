@@ -276,9 +276,10 @@ def till(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     lone.mkdir()
     checker = shutil.copy(CHECKER, lone / "slip_checker.py")
     Journal(lone / "till.journal", new=True).close()
+    keys = write_keys(lone)  # once: while it is written, a till that starts reads half of it
 
     def start(name: str, *arguments: object) -> subprocess.Popen[str]:
-        given = spell_command(write_keys(lone), name, lone / "till.journal", *arguments)
+        given = spell_command(keys, name, lone / "till.journal", *arguments)
         return subprocess.Popen(
             [sys.executable, "-I", checker, *given],
             cwd=lone,
