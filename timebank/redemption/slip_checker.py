@@ -12,7 +12,8 @@ to is on the disk before; nobody is told yes twice, however many processes use o
 whenever they are killed. Two journals know nothing of one another: give each till its own, keep it,
 and never copy it. `export` writes the body of POST /api/v1/slips/syncs, `settle` reads its answer.
 `reset-clock` forgets a time that a wrong clock showed, and no slip. `carry` saves what can be read
-of a damaged journal into a new one. Exit code 0 accepted or done, 1 refused, 2 misuse, 3 nothing is left to tell.
+of a damaged journal into a new one. Exit code 0 accepted or done, 1 refused, 2 misuse, 3 nothing
+is left to tell.
 """
 
 import argparse
@@ -313,7 +314,8 @@ class Journal:
     def _apply(self, entry: Mapping[str, Any]) -> None:
         [(kind, said)] = entry.items()
         if kind == "taken":
-            bank, number, taken = *said[:2], Taken(*said[2:])
+            bank, number, *rest = said
+            taken = Taken(*rest)
             if self.taken.get((bank, number), taken).acceptance_id != taken.acceptance_id:
                 number = -len(self.taken)  # of one of them it was damaged
             self.taken[bank, number] = taken
@@ -397,22 +399,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             scanned = (line for line in sys.stdin if line.strip())
             lines = scanned if given.slip is None else [given.slip]
             return _accept_all(lines, given.journal, keys, given.merchant)
-        salvage = given.command in {"export", "carry"}
-        new = given.command == "init"
-        with closing(Journal(given.journal, new=new, salvage=salvage)) as journal:
-            if given.command == "settle":
-                return _settle(journal, json.loads(given.answer.read_text("utf-8")))
-            elif given.command == "reset-clock":
-                journal.reset_clock(now := int(time.time()))
-                _say(f"现在是 it is {datetime.fromtimestamp(now).astimezone():%Y-%m-%d %H:%M:%S}")
-            elif given.command == "carry":
-                journal.carry(given.new)
-            elif given.command == "export":
-                return _export(journal, given.bank)
-            return 0
+        return _use_journal(given)
     except (JournalDamagedError, OSError, ValueError, KeyError, TypeError) as error:
         _say(f"✗ {error}")
         return 1 if isinstance(error, JournalDamagedError) else 2
+
+
+def _use_journal(given: argparse.Namespace) -> int:
+    name, now = given.command, int(time.time())
+    salvage = name in {"export", "carry"}
+    with closing(Journal(given.journal, new=name == "init", salvage=salvage)) as journal:
+        if name == "export":
+            return _export(journal, given.bank)
+        if name == "settle":
+            return _settle(journal, json.loads(given.answer.read_text("utf-8")))
+        if name == "carry":
+            journal.carry(given.new)
+        elif name == "reset-clock":
+            journal.reset_clock(now)
+            _say(f"现在是 it is {datetime.fromtimestamp(now, UTC).astimezone():%Y-%m-%d %H:%M:%S}")
+    return 0
 
 
 def _accept_all(
