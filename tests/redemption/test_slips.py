@@ -23,6 +23,7 @@ from timebank.domain.service_errors import SigningKeyMissingError
 from timebank.domain.slip_errors import SlipTooShortError
 from timebank.ledger.ids import new_id
 from timebank.people.seals import Seals
+from timebank.people.signing_keys import SigningPurpose, open_key
 from timebank.redemption import codes, holds, slips
 from timebank.redemption.anomalies import AnomalyReason, list_anomalies
 from timebank.redemption.slip_checker import Journal, accept, verify
@@ -112,6 +113,33 @@ async def test_what_we_did_not_sign_is_forged(desk: SlipDesk, market: Market) ->
     assert (await desk.tell(text, keys={key: keys[key] for key in ()})).result == "captured"
 
 
+async def test_a_key_alone_makes_no_slip_of_a_number(desk: SlipDesk) -> None:
+    """What is told has to be what was issued, by the key it was issued with."""
+    resident = await desk.market.resident(30)
+    bank, old = desk.market.book.bank, await desk.issued(resident, 1)
+    await desk.make_key()
+    slip = await desk.issued(resident, 12)
+    facts = slips.facts_of(bank, slip)
+    later = facts.expires_at + 86_400
+    for changed in (
+        {"key_id": old.key_id},
+        {"points": 13},
+        {"expires_at": later},
+        {"issued_at": facts.issued_at - 1},
+    ):
+        async with desk.market.book.pool.acquire() as connection:
+            signer = changed.get("key_id", slip.key_id)
+            _, private = await open_key(
+                connection, desk.seals, bank.bank_id, SigningPurpose.SLIP, key_id=signer
+            )
+        told = await desk.tell(slips.sign(facts._replace(**changed), private))
+        assert (told.result, told.slip_id) == ("forged", None), changed
+    assert await desk.market.points_of(desk.market.merchant_id, AccountKind.MERCHANT) == 0
+    unknown = slips.sign(facts._replace(number=facts.number - 97), private)
+    assert (await desk.tell(unknown)).result == "unknown"
+    assert (await desk.tell(await desk.text(slip))).result == "captured"
+
+
 async def test_a_slip_of_another_bank_is_told_there(
     desk: SlipDesk, market: Market, tmp_path: Path
 ) -> None:
@@ -124,7 +152,9 @@ async def test_a_slip_of_another_bank_is_told_there(
     assert (told.result, told.number) == ("unknown", None)
     Journal(path := tmp_path / "till.journal", new=True).close()
     with closing(Journal(path)) as journal:
-        taken = accept(journal, text, await other.keys(), other.market.merchant_id, int(time.time()))
+        taken = accept(
+            journal, text, await other.keys(), other.market.merchant_id, int(time.time())
+        )
         assert taken.taken
         assert journal.list_unsettled(market.book.bank.code) == []
         [one] = journal.list_unsettled(other.market.book.bank.code)

@@ -32,8 +32,8 @@ SLIP_BODIES = range(1_000_000_000, 10_000_000_000)
 class SlipResult(StrEnum):
     """What an acceptance that a till tells of is answered, the same at every repeat but the first.
 
-    All but `unknown`, which may come of telling the wrong bank or as another merchant, are final; only the first two
-    are worth the points.
+    All but `unknown`, which may come of telling the wrong bank or as another merchant, are final;
+    only the first two are worth the points.
     """
 
     CAPTURED = "captured"
