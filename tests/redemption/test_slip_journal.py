@@ -122,10 +122,28 @@ def test_telling_comes_to_an_end(run: Run, path: Path, tmp_path: Path) -> None:
     [row] = exported(run, path)
     answer = tmp_path / "answer.json"
     told = {**row, "number": 1, "words": "ok", "hold_id": "0198f0c2-hold"}
-    steps = [("unknown", 3), ("captured", 0), ("captured", 3)]
+    steps = [("unknown", 0), ("unknown", 3), ("captured", 0), ("captured", 3)]
     for count, (result, code) in enumerate(steps):
         answer.write_text(json.dumps({"data": [{**told, "result": result}]}))
         settled, printed = run("settle", path, answer)
         assert settled == code
-        assert ("0198f0c2-hold" in printed) == (count < 2)
+        assert ("0198f0c2-hold" in printed) == (count < 3)
     assert exported(run, path, 3) == []
+
+
+def test_what_nobody_knows_holds_up_nothing(run: Run, path: Path, tmp_path: Path) -> None:
+    for number in range(101):
+        assert ask(path, numbered(number)) is Reason.ACCEPTED
+    answer, told = tmp_path / "answer.json", {"number": None, "words": "?", "result": "unknown"}
+    seen: list[list[str]] = []
+    codes = []
+    for _ in range(3):
+        ids = [row["acceptance_id"] for row in exported(run, path)]
+        answer.write_text(json.dumps({"data": [{**told, "acceptance_id": one} for one in ids]}))
+        codes.append(run("settle", path, answer)[0])
+        seen.append(ids)
+    assert [len(ids) for ids in seen] == [100, 100, 100]
+    [last] = set(seen[1]) - set(seen[0])
+    assert seen[1] == [last, *seen[0][:99]]
+    assert seen[2][0] == seen[0][99]
+    assert codes == [0, 0, 3]  # so that a loop ends

@@ -25,6 +25,7 @@ import re
 import sys
 import time
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
@@ -208,6 +209,7 @@ class Journal:
         self.damaged = False
         self.taken: dict[tuple[str, int], Taken] = {}
         self.settled: set[str] = set()
+        self.tried: Counter[str] = Counter()
         self.latest = 0
         if not new and not path.exists():
             raise FileNotFoundError(_NO_JOURNAL)
@@ -246,13 +248,18 @@ class Journal:
         """Remember that the bank was told of this taking, and what it answered."""
         self._append({"settled": [acceptance_id, result]})
 
+    def note_unknown(self, acceptance_id: str) -> None:
+        """Remember that it was told and nobody knew it: others go first when telling again."""
+        self._append({"tried": [acceptance_id]})
+
     def list_unsettled(self, bank: str | None = None) -> list[Taken]:
-        """Return what the bank, or every bank, is to be told of, the earliest first."""
-        return [
+        """Return what the bank, or every bank, is to be told of, least told and earliest first."""
+        left = [
             one
             for (of, _), one in self.taken.items()
             if one.acceptance_id not in self.settled and bank in {None, of}
         ]
+        return sorted(left, key=lambda one: self.tried[one.acceptance_id])
 
     def _load(self, path: Path, salvage: bool) -> None:
         with open(self._fd, "rb", closefd=False) as file:
@@ -321,6 +328,8 @@ class Journal:
             self.taken[bank, number] = taken
         elif kind == "settled":
             self.settled.add(said[0])
+        elif kind == "tried":
+            self.tried[said[0]] += 1
         if kind == "clock":
             self.latest = said[0]
         elif kind in {"taken", "seen"}:
@@ -465,16 +474,18 @@ def _export(journal: Journal, bank: str | None) -> int:
 
 
 def _settle(journal: Journal, answer: Mapping[str, Any]) -> int:
-    known = len(journal.settled)
+    known = len(journal.settled) + len(journal.tried)
     waiting = {one.acceptance_id for one in journal.list_unsettled()}
     for row in answer["data"]:
         if row["acceptance_id"] in waiting:
-            if row["result"] != "unknown":  # perhaps told to the wrong bank or as another merchant
+            if row["result"] == "unknown":  # perhaps told to the wrong bank or as another merchant
+                journal.note_unknown(row["acceptance_id"])
+            else:
                 journal.settle(row["acceptance_id"], row["result"])
             _say(f"{spell_number(row['number'] or 0)}  {row['words']}  {row.get('hold_id') or ''}")
     left = len(journal.list_unsettled())
     _say(f"还有 {left} 张待上报 left to tell: {left}")
-    return 0 if len(journal.settled) > known else 3
+    return 0 if len(journal.settled) + len(journal.tried) > known else 3
 
 
 if __name__ == "__main__":
