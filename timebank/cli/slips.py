@@ -54,7 +54,7 @@ async def print_keys(code: str) -> None:
 
     \b
     Example:
-      timebank slip keys --bank jianxi > keys.json
+      timebank slip keys --bank jianxi > keys.new && mv keys.new keys.json
     """
     async with open_database(settings_from_environment()) as pool, transaction(pool) as connection:
         bank = await get_bank(connection, code)
