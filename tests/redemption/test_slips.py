@@ -229,12 +229,15 @@ async def test_who_can_have_no_slip(desk: SlipDesk, tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError):
             await desk.ask(desk.order(resident, **{"points": 5, **wrong}))
     soon = datetime.now(UTC) + timedelta(days=6)
-    leaving, _ = await open_merchant(market.book, valid_until=soon)
-    with pytest.raises(SlipTooShortError):
-        await desk.ask(desk.order(resident, 5, merchant_id=leaving))
-    assert await market.points_of(resident[0]) == 5
-    staying, _ = await open_merchant(market.book, valid_until=soon + timedelta(days=2))
-    slip = await desk.issued(resident, 5, merchant_id=staying)
+    for left in (timedelta(), timedelta(days=1, minutes=1), timedelta(days=1, hours=23)):
+        leaving, _ = await open_merchant(market.book, valid_until=soon + left)
+        with pytest.raises(SlipTooShortError):
+            await desk.ask(desk.order(resident, 5, merchant_id=leaving))
+        assert await market.points_of(resident[0]) == 5
+    brief = await desk.issued(resident, 1, merchant_id=leaving, lifetime=timedelta(hours=2))
+    assert brief.expires_at - brief.issued_at == timedelta(hours=2)
+    staying, _ = await open_merchant(market.book, valid_until=soon + timedelta(days=2, minutes=1))
+    slip = await desk.issued(resident, 4, merchant_id=staying)
     assert slip.expires_at < soon - timedelta(days=4)
 
 
