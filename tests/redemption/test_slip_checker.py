@@ -114,6 +114,18 @@ def test_what_was_taken_stays_taken_when_a_wrong_clock_is_set_right(
     assert ask(path, fresh(11), now=now - SKEW - 60) is Reason.CLOCK_SET_BACK
 
 
+def test_a_genuine_slip_tells_a_slow_till_the_time(path: Path) -> None:
+    """Even another merchant's: issued today, it shows that what ended before has expired."""
+    day, slow = 86_400, NOON - 5 * 86_400
+    old = numbered(1, issued_at=NOON - 9 * day, expires_at=NOON - 2 * day)
+    before = numbered(2, issued_at=NOON - 9 * day, expires_at=NOON - 2 * day)
+    assert ask(path, old, now=slow) is Reason.ACCEPTED
+    assert ask(path, merchant=uuid4(), now=slow) is Reason.WRONG_MERCHANT
+    assert ask(path, before, now=slow) is Reason.CLOCK_SET_BACK
+    assert ask(path, before, now=NOON) is Reason.EXPIRED
+    assert ask(path, now=NOON) is Reason.ACCEPTED
+
+
 def test_a_torn_last_line_was_never_answered(path: Path) -> None:
     assert ask(path) is Reason.ACCEPTED
     whole = path.read_bytes()

@@ -374,7 +374,8 @@ def accept(
         reason = refused.reason
     if facts is not None and reason is Reason.ACCEPTED:
         return Verdict(reason, facts, journal.take(facts, text.strip(), now))
-    journal.notice(now)
+    # A genuine slip tells, signed by the bank, that it is no earlier than when it was issued.
+    journal.notice(max(now, facts.issued_at - SKEW) if facts else now)
     return Verdict(reason, facts, facts and journal.taken.get((facts.bank, facts.number)))
 
 
