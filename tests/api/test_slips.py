@@ -87,6 +87,13 @@ async def test_a_slip_is_issued_once_for_a_key_and_no_answer_keeps_it(office: Of
     assert (facts.number, facts.points) == (first.json()["number"], 10)
     assert facts.merchant_id == office.counter.market.merchant_id
     async with api.book.pool.acquire() as connection:
+        noted = await connection.fetch(
+            "SELECT action FROM audit_log WHERE bank_id = $1 AND object_id = $2 AND result = 'done'"
+            " ORDER BY recorded_at",
+            api.book.bank_id,
+            UUID(first.json()["slip_id"]),
+        )
+        assert [line["action"] for line in noted] == ["issue_slip", "print_slip"]
         for table in ("request", "slip", "hold", "redemption_act", "audit_log"):
             kept = await connection.fetchval(
                 f"SELECT string_agg(t::text, ' ') FROM {table} t WHERE bank_id = $1",
