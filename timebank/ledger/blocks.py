@@ -19,7 +19,7 @@ from timebank.domain.expiry import ExpiryRules
 from timebank.domain.lots import LotFold
 from timebank.ledger.banks import Bank
 from timebank.ledger.expiry import read_today
-from timebank.ledger.lots import fold_account, get_expiry_rules
+from timebank.ledger.lots import fold_accounts, get_expiry_rules
 from timebank.ledger.passbook import list_balances
 from timebank.ledger.transfers import lock_balances
 
@@ -50,15 +50,11 @@ async def place_block(
     own: dict[UUID, set[UUID]] = {}
     for origin_id, account_id in origins.items():
         own.setdefault(account_id, set()).add(origin_id)
-    found = {
-        account_id: await _look(connection, bank, rules, account_id, origin_ids)
-        for account_id, origin_ids in own.items()
-    }
+    found = await _look(connection, bank, rules, own)
     await lock_balances(connection, bank.bank_id, own)
-    for moved in await list_balances(connection, bank.bank_id, own):
-        account_id = moved.account_id
-        if found[account_id].seq != moved.seq:
-            found[account_id] = await _look(connection, bank, rules, account_id, own[account_id])
+    now = await list_balances(connection, bank.bank_id, own)
+    moved = {one.account_id for one in now if one.seq != found[one.account_id].seq}
+    found |= await _look(connection, bank, rules, {key: own[key] for key in moved})
     rows = [row for one in found.values() for row in one.blocked]
     await connection.execute(
         _QUERIES["place_block"],
@@ -74,13 +70,23 @@ async def place_block(
 
 
 async def _look(
-    connection: Connection, bank: Bank, rules: ExpiryRules, account_id: UUID, own: set[UUID]
-) -> _Found:
-    """Return the wallet's last line, and what is to be blocked of it by then."""
-    fold, balance = await fold_account(connection, bank, account_id, rules)
+    connection: Connection, bank: Bank, rules: ExpiryRules, own: Mapping[UUID, set[UUID]]
+) -> dict[UUID, _Found]:
+    """Return each wallet's last line, and what is to be blocked of it by then."""
+    if not own:
+        return {}
+    fold, balances = await fold_accounts(connection, bank, own, rules)
     on = await read_today(connection, bank)
-    away = _given_away(fold, account_id, own)
-    return _Found(balance.seq, [*_in_wallet(fold, account_id, own, on), *away])
+    return {
+        account_id: _Found(
+            balances[account_id].seq,
+            [
+                *_in_wallet(fold, account_id, origin_ids, on),
+                *_given_away(fold, account_id, origin_ids),
+            ],
+        )
+        for account_id, origin_ids in own.items()
+    }
 
 
 def _in_wallet(fold: LotFold, account_id: UUID, origins: set[UUID], on: date) -> Iterator[_Blocked]:

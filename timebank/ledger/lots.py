@@ -4,7 +4,7 @@ Nothing is stored and nothing is locked: lines up to a number never change. A wa
 own lines and, where points came from another wallet or pool, on that one's lines up to the gift.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 from uuid import UUID
@@ -14,9 +14,9 @@ from timebank.domain.errors import NotFoundError
 from timebank.domain.expiry import ExpiryRule, ExpiryRules
 from timebank.domain.ledger import AccountKind, Balance, TransferKind, Unit
 from timebank.domain.lots import Blocked, LotFold, Move, OnParts, in_order, local_date
-from timebank.ledger.accounts import get_account
+from timebank.ledger.accounts import find_accounts
 from timebank.ledger.banks import Bank
-from timebank.ledger.passbook import get_balance
+from timebank.ledger.passbook import list_balances
 
 _QUERIES = load_queries(__package__)
 _BATCH = 5000  # rows a round trip
@@ -75,11 +75,28 @@ async def fold_account(
 
     NotFoundError if there is no such account, or it is of another kind or unit.
     """
-    account = await get_account(connection, bank.bank_id, account_id)
-    if account.unit is not Unit.POINTS or account.kind not in HAVE_LOTS:
+    fold, balances = await fold_accounts(connection, bank, [account_id], rules, on_parts)
+    return fold, balances[account_id]
+
+
+async def fold_accounts(
+    connection: Connection,
+    bank: Bank,
+    account_ids: Collection[UUID],
+    rules: ExpiryRules,
+    on_parts: OnParts | None = None,
+) -> tuple[LotFold, Mapping[UUID, Balance]]:
+    """Fold wallets and pools of points together, up to their balances now.
+
+    What points from elsewhere need of another wallet is read once. NotFoundError as for one.
+    """
+    known = await find_accounts(connection, bank.bank_id, account_ids)
+    if len(known) < len(account_ids) or not all(
+        account.unit is Unit.POINTS and account.kind in HAVE_LOTS for account in known
+    ):
         raise NotFoundError
-    balance = await get_balance(connection, bank.bank_id, account_id)
-    wanted = {account_id: balance.seq}
+    now = await list_balances(connection, bank.bank_id, account_ids)
+    wanted = {balance.account_id: balance.seq for balance in now}
     read: dict[UUID, int] = {}
     moves: dict[UUID, Move] = {}
     while ahead := {key: seq for key, seq in wanted.items() if read.get(key, 0) < seq}:
@@ -98,7 +115,7 @@ async def fold_account(
                 wanted[move.debit_id] = max(wanted.get(move.debit_id, 0), move.debit_seq)
     fold = LotFold(rules, on_parts, await _list_blocks(connection, bank.bank_id, list(wanted)))
     _apply(fold, sorted(moves.values(), key=lambda move: move.recorded_us))
-    return fold, balance
+    return fold, {balance.account_id: balance for balance in now}
 
 
 async def _list_blocks(
