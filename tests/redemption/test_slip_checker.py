@@ -143,13 +143,12 @@ def test_a_changed_journal_is_not_trusted(path: Path) -> None:
         ask(path, numbered(number))
     sound = path.read_bytes()
     lines = sound.splitlines(keepends=True)
-    for place in range(0, len(sound), 7):
-        if sound[place : place + 1] != b"\n":
-            flipped = bytearray(sound)
-            flipped[place] ^= 1
-            path.write_bytes(flipped)
-            with pytest.raises(JournalDamagedError):
-                ask(path)
+    for place in (*range(0, len(sound), 7), len(sound) - 1):
+        flipped = bytearray(sound)
+        flipped[place] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(JournalDamagedError):
+            ask(path)
     for wrong in (lines[1:], [lines[0], lines[2]], [*lines, lines[0]], [lines[1], lines[0]]):
         path.write_bytes(b"".join(wrong))
         with pytest.raises(JournalDamagedError):

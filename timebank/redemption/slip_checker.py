@@ -273,6 +273,9 @@ class Journal:
                 break
             self._sum = checksum
             self._apply(json.loads(entry))
+        checksum, _, entry = torn[:-1].partition(b" ")
+        if torn and checksum == self._checksum(entry):  # whole, and another byte where it ended
+            self.damaged = True
         if self.damaged and not salvage:
             raise JournalDamagedError(JournalDamagedError.__doc__)
         for entry in _ENTRY.findall(data) if self.damaged else ():
