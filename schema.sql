@@ -5687,14 +5687,17 @@ BEGIN
     act := placed.act;
     is_new := placed.is_new;
     IF is_new AND act.status = 'done' THEN
+        PERFORM refuse('slip_is_good_for_a_day', p_hold::text)
+        WHERE act.expires_at - p_grace < act.recorded_at + least(p_lifetime, interval '1 day');
         INSERT INTO slip
         VALUES (p_bank, p_number, p_hold, p_key, date_trunc('second', act.recorded_at),
                 date_trunc('second', act.expires_at - p_grace));
     END IF;
 END $$;
 COMMENT ON FUNCTION place_slip IS
-    'Holds points for a slip of this number, to be signed with this key. An agreement that ends '
-    'within the grace leaves it no time: slip_expires_after_it_was_issued, and nothing is held. A '
+    'Holds points for a slip of this number, to be signed with this key. Where the '
+    'agreement ends so soon that no day is left before the grace, nor what was asked for: '
+    'slip_is_good_for_a_day, and nothing is held, for what is held then stands for a week. A '
     'unique violation means that another slip has the number: call again with another.';
 
 CREATE FUNCTION capture_slip(

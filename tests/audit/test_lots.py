@@ -1,11 +1,16 @@
 """Lots in the audit: an expiry that took points which were still good is found and named."""
 
+import tracemalloc
+
 import asyncpg
 import pytest
 
 from tests.book import Book
 from tests.ledger.ageing import add_rule, pass_days
+from timebank.audit import lots
+from timebank.audit.findings import Findings
 from timebank.audit.invariants import LOTS_ADD_UP
+from timebank.audit.lots import check_lots
 from timebank.audit.reconcile import reconcile
 from timebank.audit.snapshot import open_snapshot
 from timebank.domain.ledger import AccountKind, TransferKind
@@ -70,3 +75,42 @@ async def test_a_balance_that_is_not_its_lots_is_found(
     pool = await own_book.open_account(AccountKind.POOL, balance=4)
     await expired.execute("UPDATE balance SET balance = 5 WHERE account_id = $1", pool)
     assert (29, f"balance {pool}", "4 in lots", "5") in await faults(own_book)
+
+
+async def test_memory_does_not_grow_with_points_that_nobody_spends(
+    own_book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lots, "_LINES", 500)
+
+    async def peak_after(wallets: int) -> int:
+        opened = [await own_book.open_account() for _ in range(wallets)]
+        await own_book.post_all(*(own_book.award(one, 1) for one in opened * 100))
+        async with open_snapshot(own_book.pool) as connection:
+            findings = Findings({}, 10)
+            tracemalloc.start()
+            await check_lots(connection, None, findings, lambda done, total: None)
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        assert findings.total == 0
+        return peak
+
+    small, large = await peak_after(10), await peak_after(40)
+    assert large < small * 1.2
+
+
+async def test_every_line_is_folded_whatever_hangs_together(
+    own_book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lots, "_LINES", 3)
+    alone = [await own_book.open_account(balance=1) for _ in range(5)]
+    linked = [await own_book.open_account(balance=9) for _ in range(7)]
+    for giver, taker in [(0, 1), (2, 3), (3, 0), (4, 5)]:
+        await own_book.post_all(own_book.transfer(linked[giver], linked[taker], 2))
+    told: list[tuple[int, int]] = []
+    async with open_snapshot(own_book.pool) as connection:
+        findings = Findings({}, 10)
+        await check_lots(connection, None, findings, lambda done, total: told.append((done, total)))
+    assert findings.total == 0
+    lines = len(alone) + len(linked) + 2 * 4
+    assert told[-1] == (lines, lines)
+    assert len(told) > 3
