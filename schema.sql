@@ -606,6 +606,16 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 COMMENT ON FUNCTION for_each IS 'A column of p_size rows: as it is, or its one value repeated.';
 
+CREATE FUNCTION take_turn(p_bank integer, p_size integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_size >= 500 AND pg_current_xact_id_if_assigned() IS NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('timebank large calls', p_bank));
+    END IF;
+END $$;
+COMMENT ON FUNCTION take_turn IS
+    'Large calls meet at nearly every row, so they take turns before the first. Only a transaction '
+    'that has locked and written nothing yet (either takes an id) waits: no deadlock.';
+
 CREATE FUNCTION post_transfers(
     p_bank integer, p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[],
     p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
@@ -637,11 +647,7 @@ BEGIN
                            cardinality(p_reverses), cardinality(p_reasons)) THEN
         RAISE EXCEPTION 'post_transfers needs arrays of one length' USING ERRCODE = '2202E';
     END IF;
-    -- Large calls meet at nearly every row, so they take turns before it. Only a transaction that
-    -- has locked no row yet (a row lock takes an id) may wait for its turn: no deadlock.
-    IF size >= 500 AND pg_current_xact_id_if_assigned() IS NULL THEN
-        PERFORM pg_advisory_xact_lock(hashtextextended('timebank large calls', p_bank));
-    END IF;
+    PERFORM take_turn(p_bank, size);
     -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
     p_ids := p_ids[:];             p_kinds := p_kinds[:];          p_debits := p_debits[:];
     p_credits := p_credits[:];     p_amounts := p_amounts[:];      p_actors := p_actors[:];
@@ -720,6 +726,8 @@ DECLARE
     decided  transfer_status[];
     instants timestamptz[];
 BEGIN
+    PERFORM take_turn(p_bank, cardinality(p_ids));
+
     INSERT INTO request (bank_id, caller_id, key, fingerprint, transfer_ids)
     SELECT p_bank, caller, key, fingerprint, own.ids
     FROM unnest(p_callers, p_keys, p_fingerprints) WITH ORDINALITY AS r(caller, key, fingerprint, n)

@@ -1,8 +1,9 @@
 -- Queries of the audit. $1 is always the bank, null for all. They only read.
 -- Those of checks.py answer a row for each finding: bank_id, row, what was expected, what is found.
 
--- name: give_room_to_sort
-SELECT set_config('work_mem', '64MB', true);
+-- name: prepare_for_whole_tables
+-- Nobody has counted the rows yet that an import has just brought: nested loops over them for ever.
+SELECT set_config('work_mem', '64MB', true), set_config('enable_nestloop', 'off', true);
 
 -- name: list_bank_codes
 SELECT bank_id, code FROM bank;
