@@ -1011,15 +1011,15 @@ LANGUAGE sql STABLE SET search_path = timebank, pg_temp SET enable_seqscan = off
           AND p.seq > (SELECT min(since_seq) FROM stands WHERE hold_id IS NOT NULL)
           AND t.kind IN ('release', 'refund') AND t.subject_id IS NOT NULL
     ), back AS (
-        SELECT hold_id, since_seq, sum(line.amount) AS points
+        SELECT hold_id, since_seq, sum(line.amount) AS came
         FROM (SELECT DISTINCT hold_id, since_seq FROM stands) AS asked
         JOIN line ON line.subject_id = hold_id AND line.seq > since_seq
         GROUP BY hold_id, since_seq
     )
-    SELECT coalesce(sum(CASE WHEN p.hold_id IS NULL THEN p.points
-                             ELSE greatest(0, least(p.points, coalesce(back.points, 0) - p.behind)) END),
+    SELECT coalesce(sum(CASE WHEN hold_id IS NULL THEN points
+                             ELSE greatest(0, least(points, coalesce(came, 0) - behind)) END),
                     0)::bigint
-    FROM stands p LEFT JOIN back USING (hold_id, since_seq);
+    FROM stands LEFT JOIN back USING (hold_id, since_seq);
 $$;
 COMMENT ON FUNCTION count_blocked IS 'What is blocked of a wallet now, 0 if nothing is.';
 
