@@ -2451,7 +2451,9 @@ COMMENT ON TABLE sheet IS
 COMMENT ON COLUMN sheet.subject_id IS 'What was recorded from it: a record, a hold, a consent.';
 
 CREATE FUNCTION is_sheet_cited(p_bank integer, p_number integer) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp
+SET plan_cache_mode = force_custom_plan -- no plan of before the records
+AS $$
 BEGIN
     RETURN EXISTS (SELECT FROM service_record
                    WHERE bank_id = p_bank AND sheet_number >= p_number || '00'
@@ -3564,6 +3566,8 @@ CREATE UNIQUE INDEX record_of_attendance_once ON service_record (bank_id, attend
 CREATE UNIQUE INDEX record_sheet_line_once
     ON service_record (bank_id, sheet_number, person_id, occurred_at)
     WHERE status IN ('draft', 'submitted', 'confirmed');
+CREATE INDEX record_of_sheet ON service_record (bank_id, sheet_number)
+    WHERE sheet_number IS NOT NULL;
 CREATE INDEX record_of_person ON service_record (bank_id, person_id, served_on);
 CREATE INDEX record_of_shift ON service_record (bank_id, shift_id);
 CREATE TRIGGER record_step BEFORE INSERT OR UPDATE OF status ON service_record FOR EACH ROW

@@ -31,6 +31,7 @@ from timebank.people.sheets import (
     enter_sheet,
     find_sheet,
     issue_sheets,
+    list_fit_sheets,
     list_missing,
     list_runs,
     void_sheets,
@@ -275,3 +276,35 @@ async def test_what_is_missing_is_what_was_neither_entered_nor_voided(
                     connection, book.bank_id, [number], VoidReason.LOST, operator_id=operator_id
                 )
         assert await list_missing(connection, book.bank_id, run.first_number) == sorted(left)
+
+
+RECORDS_READ = """
+    SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables
+    WHERE schemaname = 'timebank' AND relname = 'service_record'
+"""
+
+RECORDS = """
+    INSERT INTO service_record (bank_id, record_id, person_id, category_id, wish_id, served_on,
+                                minutes, occurred_at, source, sheet_number, status, made_by)
+    SELECT $1, gen_random_uuid(), gen_random_uuid(), $2, $2, '2026-01-02', 60, '2026-01-02',
+           'paper', 'rota ' || number, 'submitted', $2
+    FROM generate_series(1, 3000) AS number
+"""
+
+
+async def test_a_sheet_is_looked_for_among_its_own_records_alone(
+    own_desk: Desk, superuser: asyncpg.Connection
+) -> None:
+    """Also with plans that were made while there was no record; a list has thousands of sheets."""
+    kind = SheetKind.REGISTRATION
+    run = await issue(own_desk, 20, kind)
+    numbers = range(run.first_number, run.last_number + 1)
+    await superuser.execute("VACUUM service_record")  # none is known for certain
+    async with own_desk.book.pool.acquire() as connection:
+        bank_id = own_desk.bank_id
+        for _ in range(2):
+            async with connection.transaction():
+                fit = await list_fit_sheets(connection, bank_id, numbers, kind)
+                assert fit == set(numbers)
+                assert await connection.fetchval(RECORDS_READ) == 0
+            await connection.execute(RECORDS, bank_id, new_id())

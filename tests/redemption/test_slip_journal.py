@@ -1,15 +1,20 @@
 """A till's journal when things go wrong: damaged, missing, or full of slips that nobody knows."""
 
 import json
+import os
+import re
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.redemption.slip_texts import NOON, numbered
 from tests.redemption.test_slip_checker import ask, spell_command, write_keys
+from timebank.api.wire_slips import SyncBody
 from timebank.redemption.slip_checker import Journal, JournalDamagedError, Reason, main
 
 Run = Callable[..., tuple[int, str]]
@@ -46,16 +51,21 @@ def exported(run: Run, path: Path, code: int = 0, *options: str) -> list[Any]:
 # ---- Damaged -----------------------------------------------------------------------------------
 
 
-def test_what_can_be_read_of_a_damaged_journal_is_told(run: Run, path: Path) -> None:
+@pytest.mark.parametrize("bit", [0x01, 0x40])
+def test_what_can_be_read_of_a_damaged_journal_is_told(
+    run: Run, path: Path, tmp_path: Path, bit: int
+) -> None:
+    """And nothing else, or the bank refuses the whole list: 0x40 spares no part of an id."""
     texts = [numbered(number) for number in range(3)]
     for text in texts:
         assert ask(path, text) is Reason.ACCEPTED
-    sound, rows = path.read_bytes(), exported(run, path)
+    sound, rows, new = path.read_bytes(), exported(run, path), tmp_path / "new.journal"
     ends = [place for place, byte in enumerate(sound) if byte == ord("\n")]
     first, last = ends[1] + 1, ends[2] + 1  # the second slip
+    whole = 0
     for place in range(first, last, 3):
         flipped = bytearray(sound)
-        flipped[place] ^= 1
+        flipped[place] ^= bit
         path.write_bytes(flipped)
         found = exported(run, path, 1)
         assert [row for row in found if row in rows[::2]] == rows[::2], place
@@ -63,6 +73,59 @@ def test_what_can_be_read_of_a_damaged_journal_is_told(run: Run, path: Path) -> 
             ask(path, numbered(7))
         assert run("settle", path, path)[0] == 1
         assert path.read_bytes() == flipped
+        assert len(msgspec.convert({"slips": found}, SyncBody).slips) == len(found) <= 3
+        assert run("carry", path, new)[0] == 0
+        assert sorted(exported(run, new), key=str) == sorted(found, key=str), place
+        if len(found) == 3:
+            assert ask(new, texts[1]) is Reason.REPLAYED, place
+            whole += 1
+        new.unlink()
+    assert whole > 40
+
+
+def test_half_a_symbol_is_told_as_something_else(run: Run, path: Path) -> None:
+    """A scanner may type them wide; JSON spells each in two halves, and one alone is no text."""
+    wide = "".join(chr(ord(symbol) + 0xFEE0) for symbol in numbered(0))
+    assert ask(path, wide) is Reason.ACCEPTED
+    path.write_bytes(path.read_bytes().replace(b"\\uff", b"\\udf", 1))
+    [row] = exported(run, path, 1)
+    assert msgspec.convert({"slips": [row]}, SyncBody).slips[0].slip == "?" + wide[1:]
+
+
+@pytest.mark.parametrize("kind", ["taken", "clock", "seen"])
+def test_a_time_that_is_none_hinders_nothing(
+    run: Run, path: Path, tmp_path: Path, kind: str
+) -> None:
+    assert ask(path) is Reason.ACCEPTED
+    with closing(Journal(path)) as journal:
+        journal.reset_clock(NOON)
+        journal.notice(NOON + 60)
+    lines = path.read_text().splitlines(keepends=True)
+    [place] = [place for place, line in enumerate(lines) if f'"{kind}"' in line]
+    lines[place] = re.sub(r"\d+\]", '"x"]', lines[place])
+    path.write_text("".join(lines))
+    rows, new = exported(run, path, 1), tmp_path / "new.journal"
+    assert run("carry", path, new)[0] == 0
+    assert exported(run, new) == rows != []
+    assert ask(new) is Reason.REPLAYED
+
+
+def test_a_new_name_is_on_the_disk(
+    run: Run, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes of a power cut cannot be seen here: only that the folder is written in time."""
+    asked: list[str] = []
+    true_fsync = os.fsync
+
+    def fsync(of: int) -> None:
+        true_fsync(of)
+        asked.append("folder" if Path(f"/proc/self/fd/{of}").is_dir() else "file")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert ask(path) is Reason.ACCEPTED
+    path.write_bytes(b"#" + path.read_bytes())
+    assert run("carry", path, tmp_path / "new.journal")[0] == 0
+    assert asked[-1] == "folder"
 
 
 def test_a_damaged_journal_is_carried_into_a_new_one(run: Run, path: Path, tmp_path: Path) -> None:

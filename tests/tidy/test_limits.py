@@ -13,7 +13,7 @@ LONE_FILE = ROOT / "timebank/redemption/slip_checker.py"
 """Tills get it alone, so it is one file, however many."""
 
 FILE_LINES = 400
-LONE_FILE_LINES = 500
+LONE_FILE_LINES = 520
 FUNCTION_LINES = 60
 TEMPLATE_LINES = 150
 SQL_FUNCTION_LINES = 80

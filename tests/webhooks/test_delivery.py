@@ -235,6 +235,26 @@ async def test_a_failing_endpoint_is_disabled_after_days(
         assert endpoint.disabled_because is disabled
 
 
+async def test_what_failed_before_a_stop_by_staff_is_forgotten(
+    alone: Listening, superuser: asyncpg.Connection
+) -> None:
+    """Or the first event given up afterwards would disable the endpoint."""
+    market, endpoint_id = alone.market, alone.endpoint_id
+    alone.receiver.answer = answering("503 Service Unavailable")
+    await happen(alone)
+    await alone.deliver()
+    await superuser.execute("UPDATE webhook_endpoint SET failing_since = now() - interval '4 days'")
+    await market.run(enable_endpoint, endpoint_id, by_staff=True)  # nothing stops it: no change
+    assert (await market.run(get_endpoint, endpoint_id)).failing_since
+    await market.run(disable_endpoint, endpoint_id, EndpointEnd.STAFF)
+    await market.run(enable_endpoint, endpoint_id, by_staff=True)
+    for _ in SHORT:
+        await asyncio.sleep(0.25)
+        await alone.deliver()
+    assert await states(alone) == {DeliveryState.GIVEN_UP: 1}
+    assert (await market.run(get_endpoint, endpoint_id)).disabled_because is None
+
+
 async def test_a_delivery_ends_a_failing_stretch(listening: Listening) -> None:
     await happen(listening)
     listening.receiver.answer = answering("500 Oh")

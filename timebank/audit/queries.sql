@@ -3,7 +3,9 @@
 
 -- name: prepare_for_whole_tables
 -- Nobody has counted the rows yet that an import has just brought: nested loops over them for ever.
-SELECT set_config('work_mem', '64MB', true), set_config('enable_nestloop', 'off', true);
+-- What is ruled out so is priced so high that each statement would be compiled, if jit were on.
+SELECT set_config('work_mem', '64MB', true), set_config('enable_nestloop', 'off', true),
+       set_config('jit', 'off', true);
 
 -- name: list_bank_codes
 SELECT bank_id, code FROM bank;

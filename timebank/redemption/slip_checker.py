@@ -33,7 +33,7 @@ from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import UUID, uuid4
+from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -160,10 +160,8 @@ def _read(text: str) -> bytes:
 
 
 def _unpack(payload: bytes) -> Facts:
-    parts, place = [], 0
-    for width in WIDTHS:
-        parts.append(int.from_bytes(payload[place : place + width], "big"))
-        place += width
+    rest = io.BytesIO(payload)
+    parts = [int.from_bytes(rest.read(width), "big") for width in WIDTHS]
     version, key, merchant, number, points, issued, expires = parts
     if version != VERSION or not _BANK.fullmatch(payload[_HEAD:]):
         raise RefusedError(Reason.UNREADABLE)
@@ -192,6 +190,12 @@ class Taken(NamedTuple):
     acceptance_id: str
     slip: str
     at: int
+
+
+def _keep_name(path: Path) -> None:
+    folder = os.open(path.resolve().parent, os.O_RDONLY)
+    os.fsync(folder)  # the name of a file outlives the power too
+    os.close(folder)
 
 
 class Journal:
@@ -254,12 +258,12 @@ class Journal:
 
     def list_unsettled(self, bank: str | None = None) -> list[Taken]:
         """Return what the bank, or every bank, is to be told of, least told and earliest first."""
-        left = [
-            one
+        left = {  # one whose number was damaged has two
+            one.acceptance_id: one
             for (of, _), one in self.taken.items()
             if one.acceptance_id not in self.settled and bank in {None, of}
-        ]
-        return sorted(left, key=lambda one: self.tried[one.acceptance_id])
+        }
+        return sorted(left.values(), key=lambda one: self.tried[one.acceptance_id])
 
     def _load(self, path: Path, salvage: bool) -> None:
         with open(self._fd, "rb", closefd=False) as file:
@@ -279,15 +283,29 @@ class Journal:
         if self.damaged and not salvage:
             raise JournalDamagedError(JournalDamagedError.__doc__)
         for entry in _ENTRY.findall(data) if self.damaged else ():
-            with suppress(ValueError, TypeError, LookupError):
-                self._apply(json.loads(entry))
+            with suppress(ValueError, TypeError, LookupError, OverflowError):
+                self._salvage(json.loads(entry))
+
+    def _salvage(self, entry: Mapping[str, Any]) -> None:
+        [(kind, said)] = entry.items()
+        if kind == "taken":
+            bank, number, name, text, at = said
+            text = str(text).encode(errors="replace").decode()[:_LONGEST_TEXT] or "?"
+            try:
+                name = str(UUID(str(name)))
+            except ValueError:  # the bank would refuse it, and all that is told with it
+                name = str(uuid5(NAMESPACE_OID, ascii(name)))
+            taken = [name, text, at if isinstance(at, int) else self.latest]
+            with suppress(RefusedError):  # the number here may be damaged, or that of the text
+                facts = _unpack(_read(text)[:-_SIGNATURE])
+                self._apply({"taken": [facts.bank, facts.number, *taken]})
+            entry = {"taken": [bank, number, *taken]}
+        self._apply(entry)
 
     def _begin(self, path: Path) -> None:
         if self._end:
             raise FileExistsError("这里已有流水文件 there is a journal here")
-        folder = os.open(path.resolve().parent, os.O_RDONLY)  # its name outlives the power too
-        os.fsync(folder)
-        os.close(folder)
+        _keep_name(path)
         self._append({"begun": [VERSION]})
 
     def carry(self, path: Path) -> None:
@@ -304,6 +322,7 @@ class Journal:
             journal.notice(self.latest)
         os.link(part, path)  # refused where there is one already
         part.unlink()
+        _keep_name(path)
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         if self._torn:
@@ -334,7 +353,7 @@ class Journal:
         elif kind == "tried":
             self.tried[said[0]] += 1
         if kind == "clock":
-            self.latest = said[0]
+            self.latest = int(said[0])
         elif kind in {"taken", "seen"}:
             self.latest = max(self.latest, said[-1])
 

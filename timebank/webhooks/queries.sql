@@ -45,8 +45,10 @@ WHERE bank_id = $1 AND endpoint_id = $2 AND stopped_at IS NULL
 RETURNING true;
 
 -- name: lift_stop
--- Asked of one that is neither stopped nor disabled, it is done already.
-UPDATE webhook_endpoint SET stopped_at = NULL
+-- Asked of one that is neither stopped nor disabled, it is done already. A failure of before tells
+-- nothing of now: the first that is given up would disable the endpoint again.
+UPDATE webhook_endpoint
+SET stopped_at = NULL, failing_since = CASE WHEN stopped_at IS NULL THEN failing_since END
 WHERE bank_id = $1 AND endpoint_id = $2 AND (stopped_at IS NOT NULL OR disabled_at IS NULL)
 RETURNING true;
 
