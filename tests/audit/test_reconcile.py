@@ -3,6 +3,7 @@
 import asyncio
 import tracemalloc
 
+import asyncpg
 import pytest
 
 from tests.audit.books import busy_book
@@ -11,7 +12,9 @@ from timebank.audit.checks import CHECKS
 from timebank.audit.invariants import INVARIANTS
 from timebank.audit.reconcile import Report, reconcile
 from timebank.audit.snapshot import open_snapshot
+from timebank.db import open_pool
 from timebank.domain.errors import BankNotFoundError
+from timebank.embedded import Server
 
 
 async def audit(book: Book, bank_code: str | None = None) -> Report:
@@ -42,6 +45,18 @@ async def test_one_bank_alone(own_book: Book) -> None:
     assert (report.transfers, report.postings) == (1, 2)
     with pytest.raises(BankNotFoundError):
         await audit(own_book, "nobody")
+
+
+async def test_no_statement_of_the_audit_is_compiled(
+    server: Server, own_database: str, superuser: asyncpg.Connection
+) -> None:
+    """Whatever the server of a bank is set to."""
+    await superuser.execute("ALTER ROLE timebank_app IN DATABASE " + own_database + " SET jit = on")
+    async with open_pool(server.dsn(own_database, "timebank_app"), size=1) as pool:
+        assert await pool.fetchval("SHOW jit") == "on"
+        async with open_snapshot(pool) as connection:
+            assert await connection.fetchval("SHOW jit") == "off"
+        assert await pool.fetchval("SHOW jit") == "on"
 
 
 async def test_empty_books_agree(own_book: Book) -> None:

@@ -3,7 +3,7 @@
 
 -- name: prepare_for_whole_tables
 -- Nobody has counted the rows yet that an import has just brought: nested loops over them for ever.
--- What is ruled out so is priced so high that each statement would be compiled, if jit were on.
+-- PostgreSQL 16 and 17 rule them out by a price for which, if jit is on, all the rest is compiled.
 SELECT set_config('work_mem', '64MB', true), set_config('enable_nestloop', 'off', true),
        set_config('jit', 'off', true);
 
