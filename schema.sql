@@ -2646,18 +2646,23 @@ CREATE FUNCTION list_to_reseal(p_bank integer, p_key text, p_limit integer)
 RETURNS TABLE (table_name text, column_name text, place text, bound_to text, sealed bytea)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 DECLARE
-    one sealed_column;
+    one    sealed_column;
+    listed text;
 BEGIN
     FOR one IN SELECT * FROM sealed_column ORDER BY 1, 2 LOOP
+        CONTINUE WHEN one.table_name = listed;  -- a row is elsewhere once a value of it is changed
         RETURN QUERY EXECUTE format('SELECT %1$L, %2$L, ctid::text, %3$s, %2$I FROM %1$I '
             'WHERE bank_id = $1 AND substring(%2$I FROM 1 FOR 8) <> decode($2, ''hex'') '
             'LIMIT $3 FOR UPDATE', one.table_name, one.column_name, one.bound_to)
         USING p_bank, p_key, p_limit;
+        IF FOUND THEN
+            listed := one.table_name;
+        END IF;
     END LOOP;
 END $$;
 COMMENT ON FUNCTION list_to_reseal IS
-    'The next values of each column under another key than this, with where they stand and what '
-    'they are bound to. Locks their rows, table by table in the order of their names.';
+    'The next values of a column of each table under another key than this, with where they stand '
+    'and what they are bound to. Locks their rows, table by table in the order of their names.';
 
 CREATE FUNCTION reseal(
     p_bank integer, p_key text, p_tables text[], p_columns text[], p_places text[],
@@ -2692,11 +2697,7 @@ GRANT EXECUTE ON FUNCTION count_sealed, list_to_reseal, reseal TO timebank_app;
 -- try a million PINs. What counts once (a code, a time step) is
 -- spent by a function in one statement: of two at once, one finds nothing left.
 
-CREATE TYPE secret_kind AS ENUM (
-    'pin',
-    'password',
-    'new_password'  -- of an enrolment that waits for its confirmation
-);
+CREATE TYPE secret_kind AS ENUM ('pin', 'password');
 
 CREATE TABLE login_secret (
     bank_id      integer     NOT NULL,
@@ -2709,7 +2710,7 @@ CREATE TABLE login_secret (
     CONSTRAINT password_set_by_oneself CHECK (kind = 'pin' OR set_by = party_id)
 );
 COMMENT ON TABLE login_secret IS
-    'The PIN and the password in force, and one that waits, as sealed Argon2id hashes.';
+    'The PIN and the password in force, as sealed Argon2id hashes.';
 COMMENT ON COLUMN login_secret.set_by IS 'Its person, or who typed in a PIN for them.';
 
 CREATE TABLE one_time_code (
@@ -2756,11 +2757,15 @@ CREATE TABLE staff_login (
     invited_by     uuid        NOT NULL,
     confirmed_by   uuid,
     is_waiting     boolean     NOT NULL,
-    PRIMARY KEY (bank_id, party_id, is_waiting),
-    CONSTRAINT staff_number_unique UNIQUE (bank_id, staff_number),
+    sealed_hash    bytea       CONSTRAINT password_waits_with_its_login
+                               CHECK ((sealed_hash IS NOT NULL) = is_waiting),
+    CONSTRAINT staff_number_unique PRIMARY KEY (bank_id, staff_number),
     CONSTRAINT enrolment_confirmed_by_another CHECK (
         confirmed_by NOT IN (party_id, invited_by))
 );
+CREATE UNIQUE INDEX staff_login_in_force ON staff_login (bank_id, party_id) WHERE NOT is_waiting;
+CREATE UNIQUE INDEX staff_login_waiting ON staff_login (bank_id, party_id, invited_by)
+    WHERE is_waiting;
 COMMENT ON TABLE staff_login IS
     'Who logs in by password: a random number (工号) for a name, and the sealed second factor.';
 COMMENT ON COLUMN staff_login.last_step IS 'The last time step that counted; no earlier one will.';
@@ -2768,7 +2773,10 @@ COMMENT ON COLUMN staff_login.confirmed_by IS
     'Who heard the number from its person: another than invited them, who could have enrolled in '
     'their place (see check_session).';
 COMMENT ON COLUMN staff_login.is_waiting IS
-    'It waits for its confirmation, beside the login in force if there is one.';
+    'It waits for its confirmation, beside the login in force if there is one, and beside those of '
+    'other inviters: nobody ends what another began.';
+COMMENT ON COLUMN staff_login.sealed_hash IS
+    'The password of one that waits; in force, it is in login_secret.';
 
 CREATE TABLE login_failure (
     bank_id         integer        NOT NULL,
@@ -2920,6 +2928,32 @@ $$;
 COMMENT ON FUNCTION use_time_step IS
     'Spends a time step of a second factor and all before it; false if it was spent.';
 
+CREATE FUNCTION use_password(p_bank integer, p_party uuid, p_sealed_hash bytea) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    INSERT INTO login_secret VALUES (p_bank, p_party, 'password', p_sealed_hash, p_party)
+    ON CONFLICT (bank_id, party_id, kind) DO UPDATE
+    SET sealed_hash = excluded.sealed_hash, set_at = clock_timestamp();
+    UPDATE session SET revoked_at = clock_timestamp()
+    WHERE bank_id = p_bank AND party_id = p_party AND revoked_at IS NULL;
+END $$;
+COMMENT ON FUNCTION use_password IS
+    'Puts the password of a new login in force: all sessions by the one before end.';
+
+CREATE FUNCTION is_login_over(p_login staff_login) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT p_login.is_waiting AND p_login.enrolled_at < clock_timestamp() - interval '7 days';
+$$;
+COMMENT ON FUNCTION is_login_over IS 'Whether it has waited too long to be confirmed.';
+
+CREATE FUNCTION hold_logins(p_bank integer, p_party uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM staff_login WHERE bank_id = p_bank AND party_id = p_party
+    ORDER BY staff_number FOR UPDATE;
+END $$;
+COMMENT ON FUNCTION hold_logins IS 'Locks all logins of a person, in the order of their numbers.';
+
 CREATE FUNCTION complete_enrolment(
     p_bank integer, p_code_hash bytea, p_sealed_secret bytea, p_staff_number text, p_step bigint,
     p_sealed_hash bytea
@@ -2936,67 +2970,64 @@ BEGIN
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    UPDATE enrolment SET used_at = clock_timestamp()
-    WHERE bank_id = p_bank AND party_id = spent.party_id AND used_at IS NULL;
     waits := EXISTS (
         SELECT FROM party WHERE (bank_id, party_id) = (p_bank, spent.invited_by));
+    UPDATE enrolment SET used_at = clock_timestamp()
+    WHERE bank_id = p_bank AND party_id = spent.party_id AND used_at IS NULL
+      AND (invited_by = spent.invited_by OR NOT waits);
+    PERFORM hold_logins(p_bank, spent.party_id);
     DELETE FROM staff_login
-    WHERE bank_id = p_bank AND party_id = spent.party_id AND is_waiting;
-    DELETE FROM login_secret
-    WHERE bank_id = p_bank AND party_id = spent.party_id AND kind = 'new_password';
+    WHERE bank_id = p_bank AND party_id = spent.party_id AND is_waiting
+      AND (invited_by = spent.invited_by OR NOT waits);
+    DELETE FROM staff_login WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM staff_login s
+        WHERE bank_id = p_bank AND is_waiting AND is_login_over(s) FOR UPDATE SKIP LOCKED));
     INSERT INTO staff_login AS s (bank_id, party_id, staff_number, sealed_secret, last_step,
-                                  invited_by, is_waiting)
+                                  invited_by, is_waiting, sealed_hash)
     VALUES (p_bank, spent.party_id, p_staff_number, spent.sealed_secret, p_step,
-            spent.invited_by, waits)
-    ON CONFLICT (bank_id, party_id, is_waiting) DO UPDATE
+            spent.invited_by, waits, CASE WHEN waits THEN p_sealed_hash END)
+    ON CONFLICT (bank_id, party_id) WHERE NOT is_waiting DO UPDATE
     SET sealed_secret = excluded.sealed_secret, last_step = excluded.last_step,
         enrolled_at = clock_timestamp(), invited_by = excluded.invited_by, confirmed_by = NULL
     RETURNING s.staff_number INTO number;
-    INSERT INTO login_secret
-    VALUES (p_bank, spent.party_id, CASE WHEN waits THEN 'new_password' ELSE 'password' END
-            ::secret_kind, p_sealed_hash, spent.party_id)
-    ON CONFLICT (bank_id, party_id, kind) DO UPDATE
-    SET sealed_hash = excluded.sealed_hash, set_at = clock_timestamp();
     IF NOT waits THEN
-        UPDATE session SET revoked_at = clock_timestamp()
-        WHERE bank_id = p_bank AND party_id = spent.party_id AND revoked_at IS NULL;
+        PERFORM use_password(p_bank, spent.party_id, p_sealed_hash);
     END IF;
     RETURN number;
 END $$;
 COMMENT ON FUNCTION complete_enrolment IS
-    'Spends an invitation (and all others of that person) with the second factor that it showed '
-    'last. Whom a person invited has a new number, and waits until somebody hears it; a login that '
-    'is in force stays so meanwhile. Whom the operator invited keeps their number, and password '
-    'and second factor are in force: all sessions end. Returns the number; null if the invitation '
-    'was spent.';
+    'Spends an invitation with the second factor that it showed last. Whom a person invited has a '
+    'new number, and waits until somebody hears it; a login that is in force stays so meanwhile, '
+    'and only what the same person began ends, invitations too. Whom the operator invited keeps '
+    'their number, and password and second factor are in force: all sessions end, and whatever '
+    'waits. Returns the number; null if the invitation was spent. What waited too long goes, '
+    'whosever it is, unless somebody holds it.';
 
 CREATE FUNCTION confirm_enrolment(p_bank integer, p_staff_number text, p_by uuid) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 DECLARE
     found staff_login;
 BEGIN
-    SELECT * INTO found FROM staff_login
-    WHERE (bank_id, staff_number) = (p_bank, p_staff_number) FOR UPDATE;
+    PERFORM hold_logins(p_bank, party_id) FROM staff_login
+    WHERE (bank_id, staff_number) = (p_bank, p_staff_number);
+    SELECT * INTO found FROM staff_login s
+    WHERE (bank_id, staff_number) = (p_bank, p_staff_number) AND NOT is_login_over(s);
     IF found.party_id IS NULL OR found.confirmed_by IS NOT NULL THEN
         RETURN found.party_id IS NOT NULL;
     END IF;
     IF found.is_waiting THEN
         DELETE FROM staff_login
-        WHERE bank_id = p_bank AND party_id = found.party_id AND NOT is_waiting;
-        DELETE FROM login_secret
-        WHERE bank_id = p_bank AND party_id = found.party_id AND kind = 'password';
-        UPDATE login_secret SET kind = 'password'
-        WHERE bank_id = p_bank AND party_id = found.party_id AND kind = 'new_password';
-        UPDATE session SET revoked_at = clock_timestamp()
-        WHERE bank_id = p_bank AND party_id = found.party_id AND revoked_at IS NULL;
+        WHERE bank_id = p_bank AND party_id = found.party_id AND staff_number <> p_staff_number;
+        PERFORM use_password(p_bank, found.party_id, found.sealed_hash);
     END IF;
-    UPDATE staff_login SET confirmed_by = p_by, is_waiting = false
+    UPDATE staff_login SET confirmed_by = p_by, is_waiting = false, sealed_hash = NULL
     WHERE (bank_id, staff_number) = (p_bank, p_staff_number);
     RETURN true;
 END $$;
 COMMENT ON FUNCTION confirm_enrolment IS
     'Puts the login of this number in force, in the place of the one before, all sessions of which '
-    'end: its person may log in from now on. False if nobody has the number (any more).';
+    'end, and of others that wait: its person may log in from now on. False if nobody has the '
+    'number (any more), or it has waited too long.';
 
 CREATE FUNCTION check_session() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = timebank, pg_temp AS $$
@@ -3157,14 +3188,15 @@ COMMENT ON FUNCTION rotate_api_key IS
     'the grants for share, then the key.';
 
 SELECT make_sealed('login_secret', 'sealed_hash',
-                   $$format('timebank login|%s|%s|%s', bank_id, party_id,
-                            CASE WHEN kind = 'pin' THEN 'pin' ELSE 'password' END)$$),
+                   $$format('timebank login|%s|%s|%s', bank_id, party_id, kind)$$),
        make_sealed('one_time_code', 'sealed_hash',
                    $$format('timebank login|%s|%s|%s', bank_id, party_id, code_id)$$),
        make_sealed('enrolment', 'sealed_secret',
                    $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$),
        make_sealed('staff_login', 'sealed_secret',
-                   $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$);
+                   $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$),
+       make_sealed('staff_login', 'sealed_hash',
+                   $$format('timebank login|%s|%s|password', bank_id, party_id)$$);
 
 SELECT make_final('api_key', 'revoked_at');
 
@@ -3177,7 +3209,7 @@ GRANT UPDATE (revoked_at) ON api_key TO timebank_app;
 GRANT DELETE ON login_failure TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     charge_login, issue_one_time_code, set_secret, use_one_time_code, use_time_step,
-    complete_enrolment, confirm_enrolment, rotate_api_key TO timebank_app;
+    is_login_over, complete_enrolment, confirm_enrolment, rotate_api_key TO timebank_app;
 
 
 -- ── Counter: how often somebody may ask ─────────────────────────────────────────────────────────

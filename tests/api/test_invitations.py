@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
@@ -28,11 +29,11 @@ async def person_of(door: Door, role: Role = Role.CLERK) -> UUID:
     return person
 
 
-async def enrolled(door: Door, code: str, person: UUID) -> Member:
+async def enrolled(door: Door, code: str, person: UUID, password: str = PASSWORD) -> Member:
     """What the invited person does."""
     secret = (await door.post("/enrolments", code=code)).json()["secret"]
     answer = await door.post(
-        "/enrolments/completion", code=code, totp=pyotp.TOTP(secret).now(), password=PASSWORD
+        "/enrolments/completion", code=code, totp=pyotp.TOTP(secret).now(), password=password
     )
     assert answer.status_code == 201, answer.text
     member = Member(door, person, answer.json()["staff_number"], secret)
@@ -117,6 +118,65 @@ async def test_a_number_of_before_confirms_nobody(door: Door, two: Two) -> None:
     check_problem(await thief.log_in(), "enrolment_not_confirmed", 403)
     await clerk.forget_steps()
     assert (await clerk.log_in()).status_code == 201
+
+
+@pytest.mark.parametrize("thief_is_last", [True, False])
+async def test_nobody_ends_what_waits_by_the_word_of_another(
+    door: Door, two: Two, thief_is_last: bool
+) -> None:
+    """Whoever invites could else keep a clerk out for ever; of two that wait the one heard counts.
+
+    The code of the one is good still when the other has been used.
+    """
+    person, third = await person_of(door), await staff(door, Role.COORDINATOR)
+    code, other = [await invited(by, person) for by in (two.other, two.inviter)]
+    word = "a password of the inviter"
+    thief = None if thief_is_last else await enrolled(door, other, person, word)
+    clerk = await enrolled(door, code, person)
+    thief = thief or await enrolled(door, other, person, word)
+    check_problem(await clerk.log_in(), "enrolment_not_confirmed", 403)
+    assert (await confirm(third, clerk)).status_code == 204
+    check_problem(await confirm(third, thief), "not_found", 404)
+    check_problem(await thief.log_in(password=word), "login_failed", 401)
+    await clerk.forget_steps()
+    check_problem(await clerk.log_in(password=word), "login_failed", 401)
+    await door.let_pass(timedelta(hours=1))
+    assert (await clerk.log_in()).status_code == 201
+
+
+async def test_what_nobody_hears_for_a_week_is_over(door: Door, two: Two) -> None:
+    members = []
+    for days in (6, 8):
+        person = await person_of(door)
+        members.append(await enrolled(door, await invited(two.inviter, person), person))
+        await door.admin.execute(
+            "UPDATE staff_login SET enrolled_at = enrolled_at - make_interval(days => $2) "
+            "WHERE party_id = $1",
+            person,
+            days,
+        )
+    in_time, late = members
+    check_problem(await confirm(two.other, late), "not_found", 404)
+    check_problem(await late.log_in(), "login_failed", 401)
+    check_problem(await in_time.log_in(), "enrolment_not_confirmed", 403)
+    person = await person_of(door)
+    await enrolled(door, await invited(two.inviter, person), person)
+    found = await door.admin.fetch(
+        "SELECT staff_number FROM staff_login WHERE party_id = ANY ($1::uuid[])",
+        [member.party_id for member in members],
+    )
+    assert [row["staff_number"] for row in found] == [in_time.staff_number]
+    assert (await confirm(two.other, in_time)).status_code == 204
+
+
+async def test_of_confirming_two_that_wait_at_once_one_is_in_force(door: Door, two: Two) -> None:
+    person, third = await person_of(door), await staff(door, Role.COORDINATOR)
+    members = [
+        await enrolled(door, await invited(by, person), person) for by in (two.inviter, two.other)
+    ]
+    for _ in range(2):
+        answers = await asyncio.gather(*(confirm(third, member) for member in members))
+        assert sorted(answer.status_code for answer in answers) == [204, 404]
 
 
 async def test_of_confirming_and_enrolling_again_at_once_none_opens_the_other(

@@ -145,7 +145,8 @@ class Secrets:
             rows = await connection.fetch(
                 "SELECT kind::text AS place, sealed_hash FROM login_secret WHERE bank_id = $1 "
                 "UNION ALL SELECT code_id::text, sealed_hash FROM one_time_code "
-                "WHERE bank_id = $1",
+                "WHERE bank_id = $1 UNION ALL SELECT 'new_password', sealed_hash "
+                "FROM staff_login WHERE bank_id = $1 AND is_waiting",
                 bank_id,
             )
             numbered = await connection.fetch(

@@ -148,7 +148,7 @@ def _rewrap(
 
 
 async def _reseal_batch(pool: Pool, ring: KeyRing, bank_id: int) -> int:
-    """Seal the next values of each column anew in one commit; return how many there were."""
+    """Seal the next values of each table anew in one commit; return how many there were."""
     key, seals = ring.first, Seals(ring)
     async with transaction(pool) as connection:
         rows = await connection.fetch(_QUERIES["list_to_reseal"], bank_id, key.key_id, BATCH)

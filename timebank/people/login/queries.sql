@@ -41,13 +41,14 @@ WHERE bank_id = $1 AND party_id = $2 AND used_at IS NULL AND expires_at > clock_
 SELECT use_one_time_code($1, $2, $3);
 
 -- name: find_staff_login
-SELECT s.party_id, s.staff_number, s.sealed_secret, k.sealed_hash, s.is_waiting,
-       clock_timestamp() AS now
+SELECT s.party_id, s.staff_number, s.sealed_secret, s.is_waiting, clock_timestamp() AS now,
+       coalesce(s.sealed_hash, k.sealed_hash) AS sealed_hash
 FROM staff_login s
 JOIN party p USING (bank_id, party_id)
-JOIN login_secret k ON k.bank_id = s.bank_id AND k.party_id = s.party_id
-    AND k.kind = CASE WHEN s.is_waiting THEN 'new_password' ELSE 'password' END::secret_kind
-WHERE s.bank_id = $1 AND s.staff_number = $2 AND p.erased_at IS NULL;
+LEFT JOIN login_secret k ON k.bank_id = s.bank_id AND k.party_id = s.party_id
+    AND k.kind = 'password' AND NOT s.is_waiting
+WHERE s.bank_id = $1 AND s.staff_number = $2 AND p.erased_at IS NULL AND NOT is_login_over(s)
+  AND num_nonnulls(s.sealed_hash, k.sealed_hash) > 0;
 
 -- name: find_staff_number
 SELECT staff_number FROM staff_login
