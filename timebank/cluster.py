@@ -106,6 +106,13 @@ def choose_account(data_dir: Path) -> Account | None:
     )
 
 
+def has_cluster(data_dir: Path) -> bool:
+    """Return whether there is a cluster to be seen; only a complete one is given that name."""
+    with suppress(PermissionError):
+        return (data_dir.expanduser() / "cluster").exists()
+    return False
+
+
 def make_data_dir(data_dir: Path) -> None:
     if os.geteuid() != 0:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
