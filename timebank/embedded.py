@@ -4,6 +4,7 @@ Rules:
 - A *user* (serve, demo, a test worker) holds a shared flock on `users.lock` while it needs the
   server. The *keeper* (`keeper.py`), a detached process, runs `postgres` and stops it when the
   last user is gone. So commands share one server, whoever started it, and kill -9 leaves nothing.
+- Every user looks now and then whether somebody keeps the server, and starts another keeper if not.
 - `start.lock` is held while starting. The server is up when somebody keeps it and `pg_isready`
   says so. Locks are taken in the order users, start, keeper.
 - No TCP, no password: the socket lies in a folder private to the account that runs the server.
@@ -24,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from urllib.parse import quote, urlencode
 
 from timebank import keeper
@@ -31,6 +33,7 @@ from timebank.cluster import (
     EmbeddedPostgresError,
     choose_account,
     find_binaries,
+    has_cluster,
     make_cluster,
     make_data_dir,
     own_folder,
@@ -41,6 +44,8 @@ from timebank.keeper import lock_file, run, try_lock
 
 _SOCKET_PATH_LIMIT = 103  # bytes in sockaddr_un: 107 on Linux, 103 on macOS
 _START_LIMIT = 300.0  # seconds; recovery after a crash may take minutes
+_LOOK = 1.0  # seconds between two looks whether somebody keeps the server
+_LONGEST_PAUSE = 60.0  # seconds between two tries to bring it back
 _MAX_LAUNCHES = 3  # of a keeper; more than one, in case somebody kills it while it starts
 
 
@@ -79,8 +84,8 @@ async def running(
     """Share the server of `data_dir` (`default_data_dir()` if None); start it if nobody has.
 
     The server stays up until every user, in whatever process, has left; the last one waits for
-    the shutdown. `settings` are used only if this call starts the server. May be entered again
-    at any time, for instance to bring the server back after its keeper was killed.
+    the shutdown. `settings` are used only if this call starts the server, or brings it back after
+    its keeper was killed or gave up: that is tried for as long as the block lasts.
 
     Raises EmbeddedPostgresError.
     """
@@ -119,6 +124,7 @@ def _join(held: ExitStack, server: Server, settings: Mapping[str, str]) -> None:
         with lock_file(server.data_dir, "start.lock") as start:
             fcntl.flock(start, fcntl.LOCK_EX)
             _ensure_up(server, settings)
+        held.enter_context(_watched(server, settings))
     except OSError as error:
         raise EmbeddedPostgresError(
             f"The data directory {server.data_dir} cannot be used: {error}. "
@@ -137,11 +143,43 @@ def _membership(server: Server) -> Iterator[None]:
         time.sleep(keeper.POLL / 2)
 
 
-def _ensure_up(server: Server, settings: Mapping[str, str]) -> None:
+@contextmanager
+def _watched(server: Server, settings: Mapping[str, str]) -> Iterator[None]:
+    """Bring the server back, from a thread, whenever nobody keeps it."""
+    leaving = Event()
+
+    def watch() -> None:
+        pause = _LOOK
+        while not leaving.wait(pause):
+            try:
+                _bring_back(server, settings, leaving)
+                pause = _LOOK
+            except (EmbeddedPostgresError, OSError):  # the keeper's log says why
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    thread = Thread(target=watch, name="embedded-postgres-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        leaving.set()
+        thread.join()
+
+
+def _bring_back(server: Server, settings: Mapping[str, str], leaving: Event) -> None:
+    # A cluster that is not there, such as on a disk that was unmounted, is not made anew.
+    if not _is_kept(server) and has_cluster(server.data_dir):
+        with lock_file(server.data_dir, "start.lock") as start:
+            if try_lock(start, fcntl.LOCK_EX):  # else another user is at it
+                _ensure_up(server, settings, leaving)
+
+
+def _ensure_up(server: Server, settings: Mapping[str, str], leaving: Event | None = None) -> None:
+    """Return when the server is up, or, if it is given, `leaving` is set."""
     binaries = find_binaries()
     launches = 0
     deadline = time.monotonic() + _START_LIMIT
-    while True:
+    while not (leaving and leaving.is_set()):
         if _is_kept(server):
             if _is_ready(server, binaries):
                 return

@@ -1,18 +1,23 @@
 """The embedded PostgreSQL is shared, survives kill -9 of every part and leaves nothing behind."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 
+from tests.api.service import serving
 from tests.embedded.processes import (
     LIMIT,
     answers,
@@ -30,7 +35,7 @@ from tests.embedded.processes import (
     user,
     wait_until_up,
 )
-from timebank import keeper
+from timebank import embedded, keeper
 from timebank.cluster import find_binaries
 from timebank.embedded import running
 
@@ -115,13 +120,14 @@ async def test_killed_postmaster_with_a_busy_backend_comes_back(data_dir: Path) 
 
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="without setpriv the server stays up")
-async def test_killed_keeper_takes_the_server_along_until_the_next_user(data_dir: Path) -> None:
+async def test_killed_keeper_takes_the_server_along_and_a_user_brings_both_back(
+    data_dir: Path,
+) -> None:
     async with running(data_dir) as server:
         await ask(server, "CREATE TABLE kept AS SELECT 1")
-        kill(keeper_of(data_dir))
-        await until(lambda: postmaster_of(data_dir) is None)
-        assert not (data_dir / "cluster" / "postmaster.pid").exists(), "not a clean shutdown"
+        await comes_back(data_dir, signal.SIGKILL)
         await row_is_there(server)
+    assert "not properly shut down" not in log_of(data_dir)
     await nothing_is_left(data_dir)
 
 
@@ -132,19 +138,98 @@ async def test_orphan_of_a_killed_keeper_is_replaced(
     async with running(data_dir) as server:
         await ask(server, "CREATE TABLE kept AS SELECT 1")
         orphan = postmaster_of(data_dir)
-        kill(keeper_of(data_dir))
-        await until(lambda: keeper_of(data_dir) is None)
-        assert postmaster_of(data_dir) == orphan
-        async with running(data_dir):
-            assert postmaster_of(data_dir) not in (orphan, None)
-            await row_is_there(server)
+        await comes_back(data_dir, signal.SIGKILL)
+        await until(lambda: postmaster_of(data_dir) not in (orphan, None))
+        await row_is_there(server)
     await nothing_is_left(data_dir)
 
 
-async def test_sigterm_to_the_keeper_stops_the_server(data_dir: Path) -> None:
+async def test_sigterm_to_the_keeper_is_a_clean_stop(data_dir: Path) -> None:
     async with running(data_dir):
-        kill(keeper_of(data_dir), signal.SIGTERM)
-        await nothing_is_left(data_dir)
+        await comes_back(data_dir, signal.SIGTERM)
+    assert "not properly shut down" not in log_of(data_dir)
+    await nothing_is_left(data_dir)
+
+
+async def comes_back(data_dir: Path, number: int) -> None:
+    """Send the keeper this signal and wait until another keeps a server."""
+    before, postmaster = keeper_of(data_dir), postmaster_of(data_dir)
+    kill(before, number)
+    await until(lambda: keeper_of(data_dir) not in (before, None))
+    await until(lambda: postmaster_of(data_dir) not in (postmaster, None))
+    await answers(data_dir)
+
+
+async def test_a_lost_cluster_is_not_made_anew_under_its_users(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as when its disk is unmounted: it comes back when the cluster does."""
+    monkeypatch.setattr(embedded, "_LOOK", 0.1)
+    async with running(data_dir):
+        away = (data_dir / "cluster").rename(data_dir / "away")
+        kill(keeper_of(data_dir))
+        await until(lambda: postmaster_of(data_dir) is None)
+        await asyncio.sleep(1)
+        assert not find_pid(f"{data_dir}/cluster")
+        away.rename(data_dir / "cluster")
+        await until(lambda: postmaster_of(data_dir))
+    await nothing_is_left(data_dir)
+
+
+async def test_a_service_whose_keeper_was_killed_answers_again(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    async with (
+        serving(tmp_path, {"TIMEBANK_DATA_DIR": str(data_dir)}) as service,
+        httpx.AsyncClient(base_url=service.url) as http,
+    ):
+
+        async def status() -> int:
+            return (await http.get("/api/v1/health/ready")).status_code
+
+        assert await status() == 200
+        kill(keeper_of(data_dir))
+        async with asyncio.timeout(LIMIT):
+            while await status() == 200:  # noqa: ASYNC110 - of a process
+                await asyncio.sleep(0.02)
+            while await status() == 503:  # noqa: ASYNC110 - of a process
+                await asyncio.sleep(0.1)
+        assert await status() == 200
+    await nothing_is_left(data_dir)
+
+
+SUPERVISE = """
+import sys
+from pathlib import Path
+from timebank import keeper
+keeper._STABLE = 0.5
+folder = Path(sys.argv[1])
+plan = keeper._Plan(folder, folder / "socket", folder / "bin", ())
+with keeper.lock_file(folder, "users.lock") as users:
+    sys.exit(keeper._supervise(plan, users))
+"""
+FULL_DISK = """#!/bin/sh
+[ "$1" = --version ] && exit
+echo started >>{0}/starts
+[ "$(wc -l <{0}/starts)" -gt 1 ] || sleep 1
+exit 1
+"""
+
+
+async def test_a_server_that_lasted_is_started_again_whatever_it_ended_with(base: Path) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="s-", dir=base))
+    for name in ("socket", "bin", "cluster"):
+        (folder / name).mkdir()
+    postgres = folder / "bin" / "postgres"
+    postgres.write_text(FULL_DISK.format(folder))
+    postgres.chmod(0o755)
+    with keeper.lock_file(folder, "users.lock") as user_lock:
+        fcntl.flock(user_lock, fcntl.LOCK_SH)
+        ended = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", SUPERVISE, folder], check=False, timeout=LIMIT
+        )
+    assert ended.returncode == 1, "the second start did not last, and was refused"
+    assert (folder / "starts").read_text() == "started\n" * 2
 
 
 async def test_initdb_cut_short_leaves_no_broken_cluster(base: Path) -> None:
