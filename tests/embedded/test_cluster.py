@@ -98,6 +98,27 @@ async def test_ordinary_user_runs_the_server_as_itself(base: Path) -> None:
     await nothing_is_left(home / "data")
 
 
+MAKES_KEYS = """
+import os, pathlib, sys
+os.umask(int(sys.argv[2], 8))
+from timebank.cluster import make_data_dir
+from timebank.config import Settings
+from timebank.people.vault_keys import open_key_ring
+folder = pathlib.Path(sys.argv[1])
+make_data_dir(folder)
+open_key_ring(Settings(data_dir=folder))
+"""
+
+
+@pytest.mark.parametrize("mask", ["002", "022", "077"])
+def test_the_folders_that_are_made_are_fit_for_the_master_key(base: Path, mask: str) -> None:
+    home = Path(tempfile.mkdtemp(prefix="home-", dir=base))
+    folder = home / ".local" / "share" / "timebank"
+    subprocess.run([sys.executable, "-c", MAKES_KEYS, folder, mask], check=True)
+    assert (folder / "master.key").exists()
+    assert not folder.parent.stat().st_mode & 0o022
+
+
 def python_for(uid: int) -> str:
     """A Python 3.11 or newer that this account can run; ours may lie in root's home."""
     check = ["-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
