@@ -261,6 +261,22 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION refuse IS 'Refuses as a constraint of this name would; p_why is the detail.';
 
+CREATE FUNCTION refuse_revival() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'what has ended in % stays ended', TG_TABLE_NAME
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'what_ended_stays_ended';
+END $$;
+
+CREATE FUNCTION make_final(p_table text, p_column text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TRIGGER %1$s_stays_ended BEFORE UPDATE OF %2$I ON timebank.%1$I '
+        'FOR EACH ROW WHEN (OLD.%2$I IS NOT NULL AND NEW.%2$I IS DISTINCT FROM OLD.%2$I) '
+        'EXECUTE FUNCTION timebank.refuse_revival()', p_table, p_column);
+END $$;
+COMMENT ON FUNCTION make_final IS
+    'Lets the instant at which a row ended be written once: what was revoked never resumes.';
+
 CREATE FUNCTION make_append_only(p_table text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('CREATE TRIGGER %1$s_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE '
@@ -590,6 +606,16 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 COMMENT ON FUNCTION for_each IS 'A column of p_size rows: as it is, or its one value repeated.';
 
+CREATE FUNCTION take_turn(p_bank integer, p_size integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_size >= 500 AND pg_current_xact_id_if_assigned() IS NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('timebank large calls', p_bank));
+    END IF;
+END $$;
+COMMENT ON FUNCTION take_turn IS
+    'Large calls meet at nearly every row, so they take turns before the first. Only a transaction '
+    'that has locked and written nothing yet (either takes an id) waits: no deadlock.';
+
 CREATE FUNCTION post_transfers(
     p_bank integer, p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[],
     p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
@@ -621,11 +647,7 @@ BEGIN
                            cardinality(p_reverses), cardinality(p_reasons)) THEN
         RAISE EXCEPTION 'post_transfers needs arrays of one length' USING ERRCODE = '2202E';
     END IF;
-    -- Large calls meet at nearly every row, so they take turns before it. Only a transaction that
-    -- has locked no row yet (a row lock takes an id) may wait for its turn: no deadlock.
-    IF size >= 500 AND pg_current_xact_id_if_assigned() IS NULL THEN
-        PERFORM pg_advisory_xact_lock(hashtextextended('timebank large calls', p_bank));
-    END IF;
+    PERFORM take_turn(p_bank, size);
     -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
     p_ids := p_ids[:];             p_kinds := p_kinds[:];          p_debits := p_debits[:];
     p_credits := p_credits[:];     p_amounts := p_amounts[:];      p_actors := p_actors[:];
@@ -704,6 +726,8 @@ DECLARE
     decided  transfer_status[];
     instants timestamptz[];
 BEGIN
+    PERFORM take_turn(p_bank, cardinality(p_ids));
+
     INSERT INTO request (bank_id, caller_id, key, fingerprint, transfer_ids)
     SELECT p_bank, caller, key, fingerprint, own.ids
     FROM unnest(p_callers, p_keys, p_fingerprints) WITH ORDINALITY AS r(caller, key, fingerprint, n)
@@ -1651,6 +1675,21 @@ COMMENT ON COLUMN session.scopes IS 'The only actions it is good for; null: all 
 COMMENT ON COLUMN session.last_used_at IS 'To the minute: an older one is moved on at use.';
 CREATE INDEX session_of_party ON session (bank_id, party_id) WHERE revoked_at IS NULL;
 
+CREATE FUNCTION check_session_grant() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM role_grant
+                   WHERE (bank_id, grant_id) = (NEW.bank_id, NEW.grant_id)
+                     AND (party_id, role) = (NEW.party_id, NEW.role) AND revoked_at IS NULL) THEN
+        PERFORM refuse('session_is_of_its_grant', 'nobody was granted this role so');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_session_grant IS
+    'A session is of whom its grant is to, in that role, and of a grant in force.';
+CREATE TRIGGER session_has_its_grant BEFORE INSERT ON session FOR EACH ROW
+    WHEN (NEW.grant_id IS NOT NULL) EXECUTE FUNCTION check_session_grant();
+
 CREATE VIEW live_session AS
     SELECT s.token_hash, s.bank_id, s.session_id, s.party_id, s.role, s.method, s.scopes,
            nullif(g.branch_id, (SELECT root_id FROM bank b WHERE b.bank_id = s.bank_id))
@@ -1755,6 +1794,8 @@ COMMENT ON FUNCTION decide_approval IS
     'Whoever made it or was served by it when it was made cannot: the constraints of the table say '
     'so; nor who is behind a beneficiary now, and nothing is approved that now serves its maker.';
 
+SELECT make_final('role_grant', 'revoked_at'), make_final('session', 'revoked_at');
+
 GRANT INSERT ON role_grant, session, audit_log TO timebank_app;
 GRANT INSERT (bank_id, approval_id, deed, content, content_hash, branch_id, maker_id,
               beneficiaries, lapses_at) ON approval TO timebank_app;
@@ -1766,7 +1807,8 @@ GRANT EXECUTE ON FUNCTION decide_approval TO timebank_app;
 -- ── People ──────────────────────────────────────────────────────────────────────────────────────
 --
 -- Random ids and what rules ask for. Names, birthdays and the like stand in the vault, below.
--- lock order   A resident's row before anything that belongs to it; several by resident_id. A hold
+-- lock order   A resident's row before anything that belongs to it, and the party before it where
+--              both are locked; several by resident_id. A hold
 --              of a minor's points locks it before all that redemption locks (see below).
 
 CREATE TABLE resident (
@@ -1797,6 +1839,19 @@ COMMENT ON COLUMN resident.minor_until IS
     'midnight of the 18th birthday if that comes first. Nobody guards them from then on.';
 CREATE INDEX resident_minor ON resident (bank_id, minor_until) WHERE is_minor;
 
+CREATE FUNCTION check_minor() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NEW.minor_until > clock_timestamp() + interval '8 days' THEN
+        PERFORM refuse('minor_is_looked_at_again', 'nobody knows that for so long');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_minor IS
+    'That somebody is a minor is known for a few days and then looked at again, whoever writes.';
+CREATE TRIGGER resident_minor_for_days BEFORE INSERT OR UPDATE OF minor_until ON resident
+    FOR EACH ROW WHEN (NEW.minor_until IS NOT NULL) EXECUTE FUNCTION check_minor();
+
 CREATE TYPE membership_state AS ENUM (
     'applied',   -- -> approved, rejected, left
     'approved',  -- -> left
@@ -1823,6 +1878,7 @@ CREATE TABLE guardianship (
     sheet        integer,
     named_by     uuid        NOT NULL,
     named_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    let_in_at    timestamptz,
     ended_at     timestamptz,
     PRIMARY KEY (bank_id, minor_id, guardian_id, named_at),
     CONSTRAINT guardian_is_another CHECK (guardian_id <> minor_id),
@@ -1830,6 +1886,9 @@ CREATE TABLE guardianship (
 );
 COMMENT ON TABLE guardianship IS 'Who acts for a minor; it ends with the minority.';
 COMMENT ON COLUMN guardianship.sheet IS 'The paper that shows it.';
+COMMENT ON COLUMN guardianship.let_in_at IS
+    'Since when they act for the minor: at once for a member; one named for who applies only '
+    'consents, until another person approves the membership (see check_membership).';
 CREATE UNIQUE INDEX guardian_named_once ON guardianship (bank_id, minor_id, guardian_id)
     WHERE ended_at IS NULL;
 CREATE INDEX guardianship_of_guardian ON guardianship (bank_id, guardian_id)
@@ -1859,6 +1918,7 @@ COMMENT ON TABLE consent IS
     'is in force. Append-only.';
 COMMENT ON COLUMN consent.sheet IS 'The paper that was signed.';
 CREATE INDEX consent_of_party ON consent (bank_id, party_id, kind, recorded_at);
+CREATE INDEX consent_of_sheet ON consent (bank_id, sheet) WHERE sheet IS NOT NULL;
 
 CREATE TABLE minor_cap (
     bank_id         integer     NOT NULL,
@@ -1937,11 +1997,24 @@ CREATE FUNCTION is_guardian(
 ) RETURNS boolean LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
     SELECT EXISTS (SELECT FROM guardianship
                    WHERE bank_id = p_bank AND minor_id = p_minor AND guardian_id = p_guardian
-                     AND ended_at IS NULL)
+                     AND ended_at IS NULL AND let_in_at IS NOT NULL)
        AND is_known_minor(p_bank, p_minor, p_at);
 $$;
 COMMENT ON FUNCTION is_guardian IS
-    'Whether somebody is a minor''s guardian now, or at an instant to come if nothing ends it.';
+    'Whether somebody acts for a minor as a guardian now, or at an instant to come if nothing ends '
+    'it.';
+
+CREATE FUNCTION may_consent_for(
+    p_bank integer, p_guardian uuid, p_minor uuid, p_kind consent_kind
+) RETURNS boolean LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM guardianship
+                   WHERE bank_id = p_bank AND minor_id = p_minor AND guardian_id = p_guardian
+                     AND ended_at IS NULL AND (let_in_at IS NOT NULL OR p_kind <> 'helper'))
+       AND is_known_minor(p_bank, p_minor, clock_timestamp());
+$$;
+COMMENT ON FUNCTION may_consent_for IS
+    'Whether somebody consents for a minor now: also a guardian who is not let in yet, without '
+    'whom there is no membership, but not to a helper, who is let in.';
 
 CREATE FUNCTION may_help(
     p_bank integer, p_helper uuid, p_resident uuid, p_at timestamptz DEFAULT clock_timestamp()
@@ -1976,6 +2049,7 @@ DECLARE
     minor boolean;
     last  membership;
 BEGIN
+    PERFORM FROM party WHERE (bank_id, party_id) = (NEW.bank_id, NEW.resident_id) FOR SHARE;
     SELECT is_minor INTO minor FROM resident
     WHERE (bank_id, resident_id) = (NEW.bank_id, NEW.resident_id) FOR NO KEY UPDATE;
     SELECT * INTO last FROM membership
@@ -1988,8 +2062,15 @@ BEGIN
         RAISE EXCEPTION 'membership cannot go from % to %', last.state, NEW.state
             USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_step_is_lawful';
     END IF;
+    IF NEW.state IN ('applied', 'approved') THEN
+        PERFORM check_person(NEW.bank_id, NEW.resident_id);
+    END IF;
     IF NEW.state IN ('approved', 'rejected')
-            AND NEW.actor_id IN (last.actor_id, NEW.resident_id) THEN
+            AND NEW.actor_id IN (last.actor_id, NEW.resident_id)
+       OR NEW.state = 'approved' AND EXISTS (
+            SELECT FROM guardianship WHERE bank_id = NEW.bank_id AND minor_id = NEW.resident_id
+            AND ended_at IS NULL AND let_in_at IS NULL
+            AND NEW.actor_id IN (guardian_id, named_by)) THEN
         RAISE EXCEPTION 'a membership is decided by another person than applied for it'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_decided_by_another';
     END IF;
@@ -1999,11 +2080,20 @@ BEGIN
         RAISE EXCEPTION 'a minor needs a guardian'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'minor_has_guardian';
     END IF;
-    IF NEW.state = 'approved'
-            AND NOT has_consent(NEW.bank_id, NEW.resident_id, 'membership') THEN
+    IF NEW.state = 'approved' AND (
+            NOT has_consent(NEW.bank_id, NEW.resident_id, 'membership')
+            OR (SELECT max(made_at) FROM membership WHERE bank_id = NEW.bank_id
+                AND resident_id = NEW.resident_id AND state = 'left')
+             > (SELECT max(recorded_at) FROM consent WHERE bank_id = NEW.bank_id
+                AND party_id = NEW.resident_id AND kind = 'membership')) THEN
         RAISE EXCEPTION 'a membership needs consent'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_is_consented_to';
     END IF;
+    UPDATE guardianship
+    SET let_in_at = CASE WHEN NEW.state = 'approved' THEN clock_timestamp() END,
+        ended_at = CASE WHEN NEW.state <> 'approved' THEN clock_timestamp() END
+    WHERE bank_id = NEW.bank_id AND minor_id = NEW.resident_id
+      AND ended_at IS NULL AND let_in_at IS NULL AND NEW.state <> 'applied';
     IF NEW.state = 'left' THEN
         PERFORM revoke_card(NEW.bank_id, NEW.resident_id);
         UPDATE session SET revoked_at = clock_timestamp()
@@ -2013,14 +2103,18 @@ BEGIN
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION check_membership IS
-    'Keeps the steps lawful, whoever writes them; sets step. Who leaves has no card and no session '
-    'from then on. Locks the resident''s row.';
+    'Keeps the steps lawful, whoever writes them; sets step. A guardian who was named for who '
+    'applies is let in when another approves the membership, neither of whom they are, and goes '
+    'with an application that comes to nothing. Who leaves has no card and no session from then '
+    'on, and is a member again only by a consent given since. Nobody is who was erased. Locks the '
+    'party (shared), as erasure does first, then the resident''s row.';
 CREATE TRIGGER membership_is_lawful BEFORE INSERT ON membership
     FOR EACH ROW EXECUTE FUNCTION check_membership();
 
 CREATE FUNCTION check_guardianship() RETURNS trigger LANGUAGE plpgsql
 SET search_path = timebank, pg_temp AS $$
 BEGIN
+    PERFORM lock_resident(NEW.bank_id, NEW.minor_id);
     PERFORM check_person(NEW.bank_id, NEW.guardian_id);
     IF NOT EXISTS (SELECT FROM resident WHERE bank_id = NEW.bank_id AND is_minor
                    AND resident_id = NEW.minor_id)
@@ -2034,10 +2128,13 @@ BEGIN
         RAISE EXCEPTION 'who saw the paper signed does not gain by it'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
     END IF;
+    NEW.let_in_at := CASE WHEN find_membership(NEW.bank_id, NEW.minor_id) = 'approved'
+                          THEN clock_timestamp() END;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION check_guardianship IS
-    'An adult guards a minor, whoever writes it, and witnessed no paper that makes them one.';
+    'An adult guards a minor, whoever writes it, and witnessed no paper that makes them one; sets '
+    'let_in_at. Locks the minor''s row.';
 CREATE TRIGGER guardianship_is_lawful BEFORE INSERT ON guardianship
     FOR EACH ROW EXECUTE FUNCTION check_guardianship();
 
@@ -2048,15 +2145,24 @@ DECLARE
                              AND resident_id = NEW.party_id);
 BEGIN
     PERFORM check_person(NEW.bank_id, NEW.party_id);
-    IF NOT is_guardian(NEW.bank_id, NEW.by_id, NEW.party_id)
+    IF NOT may_consent_for(NEW.bank_id, NEW.by_id, NEW.party_id, NEW.kind)
             AND (NEW.by_id <> NEW.party_id OR minor AND NEW.given) THEN
         RAISE EXCEPTION 'consent is the person''s own, or a guardian''s for a minor'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'consent_by_self_or_guardian';
     END IF;
+    IF NEW.sheet IS NOT NULL THEN
+        PERFORM check_sheet_of(NEW.bank_id, NEW.party_id, NEW.sheet);
+    END IF;
+    IF EXISTS (SELECT FROM sheet WHERE bank_id = NEW.bank_id AND number = NEW.sheet
+               AND NEW.by_id IN (operator_id, witness_id)) THEN
+        RAISE EXCEPTION 'who saw the paper signed did not sign it'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
+    END IF;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION check_consent IS
-    'For a minor the guardian consents; the minor, too, may withdraw.';
+    'For a minor the guardian consents; the minor, too, may withdraw. Nobody witnesses what they '
+    'sign; the sheet is theirs.';
 CREATE TRIGGER consent_is_lawful BEFORE INSERT ON consent
     FOR EACH ROW EXECUTE FUNCTION check_consent();
 
@@ -2089,6 +2195,8 @@ CREATE FUNCTION register_residents(
     p_actor uuid
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
+    PERFORM FROM party WHERE bank_id = p_bank AND party_id = ANY (p_residents)
+    ORDER BY party_id FOR SHARE;
     INSERT INTO resident (bank_id, resident_id, member_number, is_minor, minor_until)
     SELECT p_bank, id, number, until IS NOT NULL, until
     FROM unnest(p_residents, p_numbers, p_minor_until) AS r(id, number, until)
@@ -2096,12 +2204,16 @@ BEGIN
     ON CONFLICT (bank_id, resident_id) DO UPDATE
     SET member_number = coalesce(resident.member_number, EXCLUDED.member_number),
         is_minor = EXCLUDED.is_minor, minor_until = EXCLUDED.minor_until;
+    UPDATE guardianship g SET ended_at = clock_timestamp()
+    FROM unnest(p_residents, p_minor_until) AS r(id, until)
+    WHERE g.bank_id = p_bank AND g.minor_id = r.id AND r.until IS NULL AND g.ended_at IS NULL;
     INSERT INTO membership (bank_id, resident_id, state, actor_id)
     SELECT p_bank, id, 'applied', p_actor FROM unnest(p_residents) AS id ORDER BY id;
 END $$;
 COMMENT ON FUNCTION register_residents IS
     'Residents who apply for membership; p_minor_until is null for adults. One known by a '
-    'pseudonym, or who comes back, keeps id, accounts and number.';
+    'pseudonym, or who comes back, keeps id, accounts and number; as an adult, they have no '
+    'guardian any more.';
 
 CREATE FUNCTION lock_resident(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -2125,10 +2237,13 @@ COMMENT ON FUNCTION claim_minors IS
 
 CREATE FUNCTION prolong_minority(p_bank integer, p_resident uuid, p_until timestamptz)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
-    UPDATE resident SET minor_until = p_until
+    UPDATE resident
+    SET minor_until = CASE WHEN p_until > clock_timestamp() + interval '8 days'
+                           THEN clock_timestamp() + interval '8 days' ELSE p_until END
     WHERE bank_id = p_bank AND resident_id = p_resident AND is_minor;
 $$;
-COMMENT ON FUNCTION prolong_minority IS 'Until when a minor is known to be one, after a look.';
+COMMENT ON FUNCTION prolong_minority IS
+    'Until when a minor is known to be one, after a look; never for longer than is believed.';
 
 CREATE FUNCTION end_minority(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -2193,7 +2308,9 @@ COMMENT ON FUNCTION hold_card IS
 CREATE FUNCTION erase_party(p_bank integer, p_party uuid, p_actor uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
-    UPDATE resident SET source_ref = NULL
+    PERFORM FROM party WHERE (bank_id, party_id) = (p_bank, p_party) FOR NO KEY UPDATE;
+    UPDATE resident
+    SET source_ref = NULL, is_minor = false, minor_until = NULL, age_looked_on = NULL
     WHERE (bank_id, resident_id) = (p_bank, p_party);
     IF find_membership(p_bank, p_party) IN ('applied', 'approved') THEN
         INSERT INTO membership (bank_id, resident_id, state, actor_id)
@@ -2218,15 +2335,20 @@ BEGIN
     WHERE (bank_id, party_id) = (p_bank, p_party) AND erased_at IS NULL;
 END $$;
 COMMENT ON FUNCTION erase_party IS
-    'What erasure means outside the vault, which alone may call this, when it destroys the key.';
+    'What erasure means outside the vault, which alone may call this, when it destroys the key. '
+    'Locks the party, then the resident''s row: who applies meanwhile has left, or does not.';
 
 SELECT make_append_only('membership'), make_append_only('consent'), make_append_only('minor_cap');
+
+SELECT make_final('guardianship', 'ended_at'), make_final('family_helper', 'ended_at'),
+       make_final('card', 'revoked_at');
 
 GRANT INSERT ON resident, membership, guardianship, consent, minor_cap, family_helper
     TO timebank_app;
 GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
 GRANT EXECUTE ON FUNCTION
-    find_membership, has_consent, is_known_minor, is_guardian, may_help, check_person
+    find_membership, has_consent, is_known_minor, is_guardian, may_consent_for, may_help,
+    check_person
     TO timebank_app, timebank_auditor;
 GRANT EXECUTE ON FUNCTION register_residents, lock_resident, claim_minors, prolong_minority,
     end_minority, issue_card, revoke_card, hold_card
@@ -2288,13 +2410,67 @@ LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
 BEGIN
     RETURN EXISTS (SELECT FROM service_record
                    WHERE bank_id = p_bank AND sheet_number >= p_number || '00'
-                     AND sheet_number <= p_number || '99' AND sheet_number ~ '^[0-9]{9}$');
+                     AND sheet_number <= p_number || '99' AND sheet_number ~ '^[0-9]{9}$')
+        OR EXISTS (SELECT FROM consent WHERE bank_id = p_bank AND sheet = p_number);
 END $$;
 COMMENT ON FUNCTION is_sheet_cited IS
-    'Whether service was recorded from a sheet of attendance: it has lines of many, so each record '
-    'names it, and it is not entered for one member.';
+    'Whether service was recorded from a sheet of attendance (it has lines of many, so each record '
+    'names it, and it is not entered for one member), or a consent names it, as one imported does '
+    'that nobody entered.';
 
-CREATE FUNCTION check_sheet() RETURNS trigger LANGUAGE plpgsql
+CREATE FUNCTION hold_sheets(p_bank integer, p_numbers integer[], p_alone boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_alone THEN
+        PERFORM FROM sheet_run WHERE bank_id = p_bank AND EXISTS (
+            SELECT FROM unnest(p_numbers) AS n WHERE n BETWEEN first_number AND last_number)
+        ORDER BY first_number FOR NO KEY UPDATE;
+    ELSE
+        PERFORM FROM sheet_run WHERE bank_id = p_bank AND EXISTS (
+            SELECT FROM unnest(p_numbers) AS n WHERE n BETWEEN first_number AND last_number)
+        ORDER BY first_number FOR SHARE;
+    END IF;
+END $$;
+COMMENT ON FUNCTION hold_sheets IS
+    'Before sheets are named (together with others) or voided (alone): locks their runs, in the '
+    'order of their numbers, so that what is looked at afterwards stays true.';
+
+CREATE FUNCTION check_sheet_of(p_bank integer, p_party uuid, p_number integer) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM hold_sheets(p_bank, ARRAY[p_number], false);
+    IF NOT EXISTS (SELECT FROM sheet_run WHERE bank_id = p_bank
+                   AND kind IN ('registration', 'consent')
+                   AND p_number BETWEEN first_number AND last_number) THEN
+        PERFORM refuse('sheet_was_issued', 'no sheet of this number was issued for this');
+    END IF;
+    IF EXISTS (SELECT FROM sheet WHERE bank_id = p_bank AND number = p_number
+               AND member_id IS DISTINCT FROM p_party)
+       OR EXISTS (SELECT FROM consent WHERE bank_id = p_bank AND sheet = p_number
+                  AND party_id <> p_party) THEN
+        PERFORM refuse('sheet_used_once', 'the sheet was voided, or is another''s');
+    END IF;
+END $$;
+COMMENT ON FUNCTION check_sheet_of IS
+    'Refuses what a person did not sign: a sheet that was not printed for it, was voided, or is '
+    'another''s.';
+
+CREATE FUNCTION check_record_sheet() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+DECLARE
+    named integer := left(NEW.sheet_number, 7)::integer;
+BEGIN
+    PERFORM hold_sheets(NEW.bank_id, ARRAY[named], false);
+    IF EXISTS (SELECT FROM sheet WHERE bank_id = NEW.bank_id AND number = named) THEN
+        PERFORM refuse('sheet_used_once', 'the sheet was voided or entered');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_record_sheet IS
+    'No service is recorded from a sheet that was voided, or is one member''s. A rota has its own '
+    'references, which are no numbers of sheets.';
+
+CREATE FUNCTION check_sheet() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = timebank, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM sheet_run WHERE bank_id = NEW.bank_id
@@ -2302,16 +2478,29 @@ BEGIN
         RAISE EXCEPTION 'no sheet of this number was issued'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'sheet_was_issued';
     END IF;
-    IF NEW.fate = 'voided' AND is_sheet_cited(NEW.bank_id, NEW.number) THEN
-        RAISE EXCEPTION 'service was recorded from this sheet'
-            USING ERRCODE = 'unique_violation', CONSTRAINT = 'sheet_used_once';
+    IF NEW.fate = 'voided' THEN
+        PERFORM hold_sheets(NEW.bank_id, ARRAY[NEW.number], true);
+        IF is_sheet_cited(NEW.bank_id, NEW.number) THEN
+            RAISE EXCEPTION 'something was recorded from this sheet'
+                USING ERRCODE = 'unique_violation', CONSTRAINT = 'sheet_used_once';
+        END IF;
     END IF;
     IF NEW.fate = 'entered' THEN
+        IF EXISTS (SELECT FROM sheet_run WHERE bank_id = NEW.bank_id AND kind = 'attendance'
+                   AND NEW.number BETWEEN first_number AND last_number) THEN
+            PERFORM refuse('sheet_was_issued', 'a sheet of attendance has lines of many');
+        END IF;
+        IF EXISTS (SELECT FROM consent WHERE bank_id = NEW.bank_id AND sheet = NEW.number
+                   AND party_id <> NEW.member_id) THEN
+            PERFORM refuse('sheet_used_once', 'another signed this sheet');
+        END IF;
         PERFORM check_person(NEW.bank_id, NEW.operator_id);
         PERFORM check_person(NEW.bank_id, NEW.witness_id);
         PERFORM check_person(NEW.bank_id, NEW.member_id);
         IF EXISTS (SELECT FROM guardianship WHERE bank_id = NEW.bank_id AND sheet = NEW.number
-                   AND guardian_id IN (NEW.operator_id, NEW.witness_id)) THEN
+                   AND guardian_id IN (NEW.operator_id, NEW.witness_id))
+           OR EXISTS (SELECT FROM consent WHERE bank_id = NEW.bank_id AND sheet = NEW.number
+                      AND by_id IN (NEW.operator_id, NEW.witness_id)) THEN
             RAISE EXCEPTION 'who saw the paper signed does not gain by it'
                 USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
         END IF;
@@ -2320,7 +2509,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION check_sheet IS
     'Only printed sheets are used, by persons of the bank; at a registration, which is written '
-    'before its sheet, the guardian is not among them.';
+    'before its sheet, neither the guardian nor who consents is among them.';
 CREATE TRIGGER sheet_is_lawful BEFORE INSERT ON sheet
     FOR EACH ROW EXECUTE FUNCTION check_sheet();
 
@@ -2343,7 +2532,7 @@ COMMENT ON FUNCTION issue_sheets IS 'The next run of numbers; they never overlap
 SELECT make_append_only('sheet_run'), make_append_only('sheet');
 
 GRANT INSERT ON sheet TO timebank_app;
-GRANT EXECUTE ON FUNCTION issue_sheets TO timebank_app;
+GRANT EXECUTE ON FUNCTION issue_sheets, hold_sheets, check_sheet_of TO timebank_app;
 GRANT EXECUTE ON FUNCTION is_sheet_cited TO timebank_app, timebank_auditor;
 
 
@@ -2430,16 +2619,22 @@ CREATE FUNCTION reseal(
 DECLARE
     one record;
 BEGIN
+    IF NOT vault.is_current_key(p_bank, p_key) THEN
+        RETURN;
+    END IF;
     FOR one IN SELECT c.table_name, c.column_name, r.place, r.sealed
                FROM unnest(p_tables, p_columns, p_places, p_sealed) AS r(tab, col, place, sealed)
                JOIN sealed_column c ON (c.table_name, c.column_name) = (r.tab, r.col)
                WHERE substring(r.sealed FROM 1 FOR 8) = decode(p_key, 'hex') LOOP
-        EXECUTE format('UPDATE %1$I SET %2$I = $1 WHERE bank_id = $2 AND ctid = $3::tid',
+        EXECUTE format('UPDATE %1$I SET %2$I = $1 WHERE bank_id = $2 AND ctid = $3::tid '
+                       'AND substring(%2$I FROM 1 FOR 8) <> decode($4, ''hex'')',
                        one.table_name, one.column_name)
-        USING one.sealed, p_bank, one.place;
+        USING one.sealed, p_bank, one.place, p_key;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION reseal IS 'What list_to_reseal gave in the same transaction, under this key.';
+COMMENT ON FUNCTION reseal IS
+    'What list_to_reseal gave in the same transaction, under this key, which is the current one; a '
+    'value under it already stays, so nobody puts another in its place.';
 
 GRANT EXECUTE ON FUNCTION count_sealed, list_to_reseal, reseal TO timebank_app;
 
@@ -2450,7 +2645,11 @@ GRANT EXECUTE ON FUNCTION count_sealed, list_to_reseal, reseal TO timebank_app;
 -- try a million PINs. What counts once (a code, a time step) is
 -- spent by a function in one statement: of two at once, one finds nothing left.
 
-CREATE TYPE secret_kind AS ENUM ('pin', 'password');
+CREATE TYPE secret_kind AS ENUM (
+    'pin',
+    'password',
+    'new_password'  -- of an enrolment that waits for its confirmation
+);
 
 CREATE TABLE login_secret (
     bank_id      integer     NOT NULL,
@@ -2460,9 +2659,10 @@ CREATE TABLE login_secret (
     set_by       uuid        NOT NULL,
     set_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (bank_id, party_id, kind),
-    CONSTRAINT password_set_by_oneself CHECK (kind <> 'password' OR set_by = party_id)
+    CONSTRAINT password_set_by_oneself CHECK (kind = 'pin' OR set_by = party_id)
 );
-COMMENT ON TABLE login_secret IS 'The PIN and the password in force, as sealed Argon2id hashes.';
+COMMENT ON TABLE login_secret IS
+    'The PIN and the password in force, and one that waits, as sealed Argon2id hashes.';
 COMMENT ON COLUMN login_secret.set_by IS 'Its person, or who typed in a PIN for them.';
 
 CREATE TABLE one_time_code (
@@ -2495,7 +2695,7 @@ CREATE TABLE enrolment (
 COMMENT ON TABLE enrolment IS
     'Invitations to set a password and a second factor, by the SHA-256 of 128 random bits.';
 COMMENT ON COLUMN enrolment.sealed_secret IS
-    'The second factor that was shown; it comes into force with the first number made from it.';
+    'The second factor that was shown last, another each time: who saw an earlier one has none.';
 CREATE INDEX enrolment_of_party ON enrolment (bank_id, party_id) WHERE used_at IS NULL;
 
 CREATE TABLE staff_login (
@@ -2508,7 +2708,8 @@ CREATE TABLE staff_login (
     enrolled_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     invited_by     uuid        NOT NULL,
     confirmed_by   uuid,
-    PRIMARY KEY (bank_id, party_id),
+    is_waiting     boolean     NOT NULL,
+    PRIMARY KEY (bank_id, party_id, is_waiting),
     CONSTRAINT staff_number_unique UNIQUE (bank_id, staff_number),
     CONSTRAINT enrolment_confirmed_by_another CHECK (
         confirmed_by NOT IN (party_id, invited_by))
@@ -2518,7 +2719,9 @@ COMMENT ON TABLE staff_login IS
 COMMENT ON COLUMN staff_login.last_step IS 'The last time step that counted; no earlier one will.';
 COMMENT ON COLUMN staff_login.confirmed_by IS
     'Who heard the number from its person: another than invited them, who could have enrolled in '
-    'their place (see check_session); null again after a new enrolment.';
+    'their place (see check_session).';
+COMMENT ON COLUMN staff_login.is_waiting IS
+    'It waits for its confirmation, beside the login in force if there is one.';
 
 CREATE TABLE login_failure (
     bank_id         integer        NOT NULL,
@@ -2549,12 +2752,15 @@ CREATE TABLE api_key (
     issued_by            uuid        NOT NULL,
     issued_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
     rotated_at           timestamptz,
+    rotated_by           uuid,
     revoked_at           timestamptz,
     PRIMARY KEY (bank_id, api_key_id),
     CONSTRAINT api_key_has_scopes CHECK (cardinality(scopes) > 0)
 );
 COMMENT ON TABLE api_key IS
     'Keys of systems. A key is a session; a rotated one has two that count, for a while.';
+COMMENT ON COLUMN api_key.rotated_by IS
+    'The last person who changed it, and so holds it; a key that changes itself leaves it.';
 
 CREATE FUNCTION count_failures(p_row login_failure) RETURNS integer
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
@@ -2658,7 +2864,8 @@ CREATE FUNCTION use_time_step(p_bank integer, p_party uuid, p_step bigint) RETUR
 LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
     WITH used AS (
         UPDATE staff_login SET last_step = p_step
-        WHERE bank_id = p_bank AND party_id = p_party AND last_step < p_step
+        WHERE bank_id = p_bank AND party_id = p_party AND NOT is_waiting
+          AND last_step < p_step
         RETURNING 1
     )
     SELECT EXISTS (SELECT FROM used);
@@ -2667,57 +2874,95 @@ COMMENT ON FUNCTION use_time_step IS
     'Spends a time step of a second factor and all before it; false if it was spent.';
 
 CREATE FUNCTION complete_enrolment(
-    p_bank integer, p_code_hash bytea, p_staff_number text, p_step bigint, p_sealed_hash bytea
+    p_bank integer, p_code_hash bytea, p_sealed_secret bytea, p_staff_number text, p_step bigint,
+    p_sealed_hash bytea
 ) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 DECLARE
     spent enrolment;
     number text;
+    waits  boolean;
 BEGIN
     UPDATE enrolment SET used_at = clock_timestamp()
     WHERE bank_id = p_bank AND code_hash = p_code_hash
-      AND used_at IS NULL AND expires_at > clock_timestamp() AND sealed_secret IS NOT NULL
+      AND used_at IS NULL AND expires_at > clock_timestamp() AND sealed_secret = p_sealed_secret
     RETURNING * INTO spent;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
     UPDATE enrolment SET used_at = clock_timestamp()
     WHERE bank_id = p_bank AND party_id = spent.party_id AND used_at IS NULL;
+    waits := EXISTS (
+        SELECT FROM party WHERE (bank_id, party_id) = (p_bank, spent.invited_by));
+    DELETE FROM staff_login
+    WHERE bank_id = p_bank AND party_id = spent.party_id AND is_waiting;
+    DELETE FROM login_secret
+    WHERE bank_id = p_bank AND party_id = spent.party_id AND kind = 'new_password';
     INSERT INTO staff_login AS s (bank_id, party_id, staff_number, sealed_secret, last_step,
-                                  invited_by)
-    VALUES (p_bank, spent.party_id, p_staff_number, spent.sealed_secret, p_step, spent.invited_by)
-    ON CONFLICT (bank_id, party_id) DO UPDATE
+                                  invited_by, is_waiting)
+    VALUES (p_bank, spent.party_id, p_staff_number, spent.sealed_secret, p_step,
+            spent.invited_by, waits)
+    ON CONFLICT (bank_id, party_id, is_waiting) DO UPDATE
     SET sealed_secret = excluded.sealed_secret, last_step = excluded.last_step,
         enrolled_at = clock_timestamp(), invited_by = excluded.invited_by, confirmed_by = NULL
     RETURNING s.staff_number INTO number;
     INSERT INTO login_secret
-    VALUES (p_bank, spent.party_id, 'password', p_sealed_hash, spent.party_id)
+    VALUES (p_bank, spent.party_id, CASE WHEN waits THEN 'new_password' ELSE 'password' END
+            ::secret_kind, p_sealed_hash, spent.party_id)
     ON CONFLICT (bank_id, party_id, kind) DO UPDATE
     SET sealed_hash = excluded.sealed_hash, set_at = clock_timestamp();
+    IF NOT waits THEN
+        UPDATE session SET revoked_at = clock_timestamp()
+        WHERE bank_id = p_bank AND party_id = spent.party_id AND revoked_at IS NULL;
+    END IF;
     RETURN number;
 END $$;
 COMMENT ON FUNCTION complete_enrolment IS
-    'Spends an invitation (and all others of that person) and puts password and second factor in '
-    'force. Returns the staff number, the earlier one where there is one; null if it was spent.';
+    'Spends an invitation (and all others of that person) with the second factor that it showed '
+    'last. Whom a person invited has a new number, and waits until somebody hears it; a login that '
+    'is in force stays so meanwhile. Whom the operator invited keeps their number, and password '
+    'and second factor are in force: all sessions end. Returns the number; null if the invitation '
+    'was spent.';
 
-CREATE FUNCTION confirm_enrolment(p_bank integer, p_party uuid, p_by uuid) RETURNS boolean
+CREATE FUNCTION confirm_enrolment(p_bank integer, p_staff_number text, p_by uuid) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    found staff_login;
 BEGIN
-    UPDATE staff_login SET confirmed_by = p_by
-    WHERE bank_id = p_bank AND party_id = p_party AND confirmed_by IS NULL;
-    RETURN FOUND;
+    SELECT * INTO found FROM staff_login
+    WHERE (bank_id, staff_number) = (p_bank, p_staff_number) FOR UPDATE;
+    IF found.party_id IS NULL OR found.confirmed_by IS NOT NULL THEN
+        RETURN found.party_id IS NOT NULL;
+    END IF;
+    IF found.is_waiting THEN
+        DELETE FROM staff_login
+        WHERE bank_id = p_bank AND party_id = found.party_id AND NOT is_waiting;
+        DELETE FROM login_secret
+        WHERE bank_id = p_bank AND party_id = found.party_id AND kind = 'password';
+        UPDATE login_secret SET kind = 'password'
+        WHERE bank_id = p_bank AND party_id = found.party_id AND kind = 'new_password';
+        UPDATE session SET revoked_at = clock_timestamp()
+        WHERE bank_id = p_bank AND party_id = found.party_id AND revoked_at IS NULL;
+    END IF;
+    UPDATE staff_login SET confirmed_by = p_by, is_waiting = false
+    WHERE (bank_id, staff_number) = (p_bank, p_staff_number);
+    RETURN true;
 END $$;
 COMMENT ON FUNCTION confirm_enrolment IS
-    'Lets a merchant''s person log in from now on; false if they may, or were never enrolled.';
+    'Puts the login of this number in force, in the place of the one before, all sessions of which '
+    'end: its person may log in from now on. False if nobody has the number (any more).';
 
 CREATE FUNCTION check_session() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = timebank, pg_temp AS $$
+DECLARE
+    login staff_login;
 BEGIN
-    IF EXISTS (SELECT FROM staff_login s
-               WHERE s.bank_id = NEW.bank_id AND s.party_id = NEW.party_id
-                 AND confirmed_by IS NULL
-                 AND (NEW.role IN ('clerk', 'merchant')
-                      OR EXISTS (SELECT FROM party p
-                                 WHERE (p.bank_id, p.party_id) = (s.bank_id, s.invited_by)))) THEN
+    SELECT * INTO login FROM staff_login
+    WHERE bank_id = NEW.bank_id AND party_id = NEW.party_id
+    ORDER BY is_waiting LIMIT 1;
+    IF FOUND AND login.confirmed_by IS NULL
+            AND (NEW.role IN ('clerk', 'merchant')
+                 OR EXISTS (SELECT FROM party WHERE (bank_id, party_id)
+                            = (login.bank_id, login.invited_by))) THEN
         PERFORM refuse('enrolment_is_confirmed', 'nobody else has seen who enrolled');
     END IF;
     RETURN NEW;
@@ -2728,38 +2973,123 @@ COMMENT ON FUNCTION check_session IS
 CREATE TRIGGER session_by_password_is_lawful BEFORE INSERT ON session FOR EACH ROW
     WHEN (NEW.method = 'password') EXECUTE FUNCTION check_session();
 
-CREATE FUNCTION check_api_key() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = timebank, pg_temp AS $$
+CREATE FUNCTION may_hold_key(p_bank integer, p_grant uuid, p_person uuid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM role_grant s
+        JOIN role_grant m ON m.bank_id = s.bank_id AND m.merchant_id = s.merchant_id
+            AND m.role = 'merchant' AND m.revoked_at IS NULL AND m.party_id = p_person
+        JOIN party p ON p.bank_id = m.bank_id AND p.party_id = m.party_id AND p.kind = 'person'
+        WHERE s.bank_id = p_bank AND s.grant_id = p_grant AND s.role = 'merchant'
+          AND s.revoked_at IS NULL
+    ) AND NOT EXISTS (
+        SELECT FROM role_grant WHERE bank_id = p_bank AND party_id = p_person
+        AND role IN ('coordinator', 'auditor', 'administrator') AND revoked_at IS NULL);
+$$;
+COMMENT ON FUNCTION may_hold_key IS
+    'A key redeems, and who issues or changes it holds it: so that is a person of the same '
+    'merchant, and nobody who works for the programme as well.';
+
+CREATE FUNCTION check_key_holder(p_bank integer, p_grant uuid, p_person uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 BEGIN
     PERFORM FROM role_grant s
     JOIN role_grant m ON m.bank_id = s.bank_id AND m.merchant_id = s.merchant_id
-        AND m.role = 'merchant' AND m.revoked_at IS NULL AND m.party_id = NEW.issued_by
-    JOIN party p ON p.bank_id = m.bank_id AND p.party_id = m.party_id AND p.kind = 'person'
-    WHERE s.bank_id = NEW.bank_id AND s.grant_id = NEW.grant_id AND s.role = 'merchant'
+        AND m.role = 'merchant' AND m.revoked_at IS NULL AND m.party_id = p_person
+    WHERE s.bank_id = p_bank AND s.grant_id = p_grant AND s.role = 'merchant'
       AND s.revoked_at IS NULL
     FOR SHARE OF s, m;
-    IF NOT FOUND OR EXISTS (
-            SELECT FROM role_grant WHERE bank_id = NEW.bank_id AND party_id = NEW.issued_by
-            AND role IN ('coordinator', 'auditor', 'administrator') AND revoked_at IS NULL) THEN
+    IF NOT may_hold_key(p_bank, p_grant, p_person) THEN
         PERFORM refuse('api_key_issued_by_its_merchant', 'whoever issues a key has seen it');
     END IF;
+END $$;
+COMMENT ON FUNCTION check_key_holder IS
+    'Refuses who may not hold a key on this grant. Locks it and the person''s own for share.';
+
+CREATE FUNCTION check_api_key() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_key_holder(NEW.bank_id, NEW.grant_id, NEW.issued_by);
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION check_api_key IS
-    'A key redeems, and who issues it holds it: so that is a person of the same merchant, and '
-    'nobody who works for the programme as well. Locks both grants for share.';
+COMMENT ON FUNCTION check_api_key IS 'Who issues a key may hold it, whoever writes it.';
+
+CREATE FUNCTION check_token() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM party WHERE (bank_id, party_id) = (NEW.bank_id, NEW.party_id)
+               AND kind = 'system')
+       AND NOT EXISTS (SELECT FROM api_key
+                       WHERE bank_id = NEW.bank_id AND grant_id = NEW.grant_id
+                         AND NEW.session_id IN (session_id, previous_session_id)) THEN
+        PERFORM refuse('systems_token_is_a_key', 'nobody issued this token as a key');
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION check_token IS
+    'What a merchant''s system shows is a key, by the rules of keys: asked at the commit, since a '
+    'key is written after its session.';
+CREATE CONSTRAINT TRIGGER token_of_system_is_key AFTER INSERT ON session
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (NEW.role = 'merchant' AND NEW.method = 'token') EXECUTE FUNCTION check_token();
 CREATE TRIGGER api_key_is_lawful BEFORE INSERT ON api_key
     FOR EACH ROW EXECUTE FUNCTION check_api_key();
 
-CREATE FUNCTION rotate_api_key(
-    p_bank integer, p_key uuid, p_session uuid, p_asking uuid, p_overlap interval
-) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+CREATE FUNCTION end_keys_of_holder() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
 DECLARE
     key api_key;
 BEGIN
+    IF TG_OP = 'INSERT' THEN
+        PERFORM FROM role_grant WHERE bank_id = NEW.bank_id AND party_id = NEW.party_id
+            AND role = 'merchant' AND revoked_at IS NULL
+        ORDER BY grant_id FOR NO KEY UPDATE;
+    END IF;
+    FOR key IN
+        SELECT * FROM api_key
+        WHERE bank_id = NEW.bank_id AND revoked_at IS NULL
+          AND coalesce(rotated_by, issued_by) = NEW.party_id
+          AND NOT may_hold_key(bank_id, grant_id, NEW.party_id)
+        ORDER BY api_key_id FOR UPDATE
+    LOOP
+        UPDATE session SET expires_at = least(expires_at, clock_timestamp() + interval '1 day')
+        WHERE bank_id = NEW.bank_id
+          AND session_id IN (key.session_id, key.previous_session_id) AND revoked_at IS NULL;
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION end_keys_of_holder IS
+    'Whose last role at a merchant ends, or who works for the programme from now on, holds its '
+    'keys for a day more: time for another of its people to change them. Locks their grants, which '
+    'who issues a key holds for share, then the keys.';
+CREATE TRIGGER keys_end_with_their_holder AFTER UPDATE OF revoked_at ON role_grant FOR EACH ROW
+    WHEN (NEW.role = 'merchant' AND OLD.revoked_at IS NULL AND NEW.revoked_at IS NOT NULL)
+    EXECUTE FUNCTION end_keys_of_holder();
+CREATE TRIGGER keys_end_with_a_role_of_staff AFTER INSERT ON role_grant FOR EACH ROW
+    WHEN (NEW.role IN ('coordinator', 'auditor', 'administrator'))
+    EXECUTE FUNCTION end_keys_of_holder();
+
+CREATE FUNCTION rotate_api_key(
+    p_bank integer, p_key uuid, p_session uuid, p_asking uuid, p_overlap interval, p_by uuid
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    key       api_key;
+    by_itself boolean;
+BEGIN
+    SELECT * INTO key FROM api_key WHERE bank_id = p_bank AND api_key_id = p_key;
+    by_itself := EXISTS (SELECT FROM role_grant WHERE (bank_id, grant_id) = (p_bank, key.grant_id)
+                         AND party_id = p_by);
+    IF key.api_key_id IS NOT NULL THEN
+        PERFORM check_key_holder(p_bank, key.grant_id, CASE
+            WHEN by_itself THEN coalesce(key.rotated_by, key.issued_by) ELSE p_by END);
+    END IF;
     SELECT * INTO key FROM api_key
     WHERE bank_id = p_bank AND api_key_id = p_key AND revoked_at IS NULL FOR UPDATE;
-    IF NOT FOUND OR key.previous_session_id = p_asking THEN
+    IF NOT FOUND OR key.previous_session_id = p_asking
+            OR by_itself AND key.session_id IS DISTINCT FROM p_asking
+            OR NOT EXISTS (SELECT FROM session
+                           WHERE bank_id = p_bank AND session_id = key.session_id
+                             AND revoked_at IS NULL AND expires_at > clock_timestamp()) THEN
         RETURN false;
     END IF;
     UPDATE session SET expires_at = least(expires_at, clock_timestamp() + p_overlap)
@@ -2767,17 +3097,21 @@ BEGIN
     UPDATE session SET revoked_at = clock_timestamp()
     WHERE bank_id = p_bank AND session_id = key.previous_session_id AND revoked_at IS NULL;
     UPDATE api_key SET session_id = p_session, previous_session_id = key.session_id,
-                       rotated_at = clock_timestamp()
+                       rotated_at = clock_timestamp(),
+                       rotated_by = CASE WHEN by_itself THEN rotated_by ELSE p_by END
     WHERE bank_id = p_bank AND api_key_id = p_key;
     RETURN true;
 END $$;
 COMMENT ON FUNCTION rotate_api_key IS
     'Puts a new session in the place of a key''s newest, which counts for p_overlap more; with the '
-    'new one there are two. False, and nothing is done, for a key that is none any more and for '
-    'the older of two: one that leaked makes no new ones.';
+    'new one there are two. p_by is a person who may hold it, or its system, which does so by the '
+    'newest session alone and while whoever holds the key may. False, and nothing is done, for a '
+    'key that is none any more and for the older of two: one that leaked makes no new ones. Locks '
+    'the grants for share, then the key.';
 
 SELECT make_sealed('login_secret', 'sealed_hash',
-                   $$format('timebank login|%s|%s|%s', bank_id, party_id, kind)$$),
+                   $$format('timebank login|%s|%s|%s', bank_id, party_id,
+                            CASE WHEN kind = 'pin' THEN 'pin' ELSE 'password' END)$$),
        make_sealed('one_time_code', 'sealed_hash',
                    $$format('timebank login|%s|%s|%s', bank_id, party_id, code_id)$$),
        make_sealed('enrolment', 'sealed_secret',
@@ -2785,7 +3119,11 @@ SELECT make_sealed('login_secret', 'sealed_hash',
        make_sealed('staff_login', 'sealed_secret',
                    $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$);
 
-GRANT INSERT ON enrolment, api_key TO timebank_app;
+SELECT make_final('api_key', 'revoked_at');
+
+GRANT INSERT ON enrolment TO timebank_app;
+GRANT INSERT (bank_id, api_key_id, grant_id, scopes, lifetime_days, session_id, issued_by)
+    ON api_key TO timebank_app;
 GRANT UPDATE (set_at) ON login_secret TO timebank_app;  -- what holding a row in force asks for
 GRANT UPDATE (sealed_secret) ON enrolment TO timebank_app;
 GRANT UPDATE (revoked_at) ON api_key TO timebank_app;
@@ -3187,6 +3525,8 @@ CREATE TRIGGER record_step BEFORE INSERT OR UPDATE OF status ON service_record F
     EXECUTE FUNCTION check_step('>draft', '>submitted', 'draft>submitted', 'submitted>confirmed',
                                 'submitted>rejected', 'confirmed>reversed');
 ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_step;
+CREATE TRIGGER record_sheet_is_lawful BEFORE INSERT ON service_record FOR EACH ROW
+    WHEN (NEW.sheet_number ~ '^[1-9][0-9]{8}$') EXECUTE FUNCTION check_record_sheet();
 COMMENT ON TABLE service_record IS
     'Time that somebody served: written by one, confirmed by another, about a third. Only what is '
     'confirmed counts.';
@@ -5263,6 +5603,9 @@ COMMENT ON FUNCTION grant_override IS
     'Does what four eyes approved as the deed pass_cap, once; false if they did not.';
 
 GRANT INSERT ON merchant, agreement, shop, offer, offer_place, cap_rule TO timebank_app;
+SELECT make_final('agreement', 'ended_at'), make_final('shop', 'closed_at'),
+       make_final('offer', 'withdrawn_at');
+
 GRANT UPDATE (ended_at) ON agreement TO timebank_app;
 GRANT UPDATE (closed_at) ON shop TO timebank_app;
 GRANT UPDATE (withdrawn_at) ON offer TO timebank_app;
@@ -5352,14 +5695,17 @@ BEGIN
     act := placed.act;
     is_new := placed.is_new;
     IF is_new AND act.status = 'done' THEN
+        PERFORM refuse('slip_is_good_for_a_day', p_hold::text)
+        WHERE act.expires_at - p_grace < act.recorded_at + least(p_lifetime, interval '1 day');
         INSERT INTO slip
         VALUES (p_bank, p_number, p_hold, p_key, date_trunc('second', act.recorded_at),
                 date_trunc('second', act.expires_at - p_grace));
     END IF;
 END $$;
 COMMENT ON FUNCTION place_slip IS
-    'Holds points for a slip of this number, to be signed with this key. An agreement that ends '
-    'within the grace leaves it no time: slip_expires_after_it_was_issued, and nothing is held. A '
+    'Holds points for a slip of this number, to be signed with this key. Where the '
+    'agreement ends so soon that no day is left before the grace, nor what was asked for: '
+    'slip_is_good_for_a_day, and nothing is held, for what is held then stands for a week. A '
     'unique violation means that another slip has the number: call again with another.';
 
 CREATE FUNCTION capture_slip(
@@ -5898,6 +6244,7 @@ GRANT EXECUTE ON FUNCTION list_persons_behind, found_family, confirm_family_memb
 GRANT INSERT (bank_id, family_id, member_id, may_hold) ON family_member TO timebank_app;
 GRANT INSERT ON family_invitation, saturation_rule TO timebank_app;
 GRANT UPDATE (used_by, used_at) ON family_invitation TO timebank_app;
+SELECT make_final('family_member', 'left_at');
 GRANT UPDATE (left_at) ON family_member TO timebank_app;
 GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
 
@@ -5906,28 +6253,34 @@ GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
 
 CREATE FUNCTION holds_persons_number(p_text text) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = timebank, pg_temp AS $$
-    SELECT plain ~ '(^|[^0-9])((\+|00)?86[ -]?)?1[3-9]([ .·-]?[0-9]){9}($|[^0-9])'
-        OR plain ~ ('(^|[^0-9])[1-9][0-9]{5} ?(18|19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]'
-                    '|3[01]) ?[0-9]{3}[0-9Xx]($|[^0-9])')
+    SELECT plain ~ '(^|[^0-9])((\+|00)?86 {0,2})?1[3-9]( {0,2}[0-9]){9}($|[^0-9])'
+        OR plain ~ ('(^|[^0-9])[1-9]( {0,2}[0-9]){5} {0,2}(1 {0,2}[89]|2 {0,2}0)( {0,2}[0-9]){2}'
+                    ' {0,2}(0 {0,2}[1-9]|1 {0,2}[0-2])'
+                    ' {0,2}(0 {0,2}[1-9]|[12] {0,2}[0-9]|3 {0,2}[01])'
+                    '( {0,2}[0-9]){3} {0,2}[0-9Xx]($|[^0-9])')
         OR plain ~ ('(^|[^0-9])[1-9][0-9]{7}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])[0-9]{3}'
                     '($|[^0-9])')
-    FROM translate(p_text, '０１２３４５６７８９Ｘｘ－　', '0123456789Xx- ') AS plain;
+    FROM translate(p_text, '０１２３４５６７８９Ｘｘ－　-.·/,_()\—–‑／，、．（）' || chr(9) || chr(160),
+                   '0123456789Xx' || repeat(' ', 22)) AS plain;
 $$;
 COMMENT ON FUNCTION holds_persons_number IS
-    'Whether a text holds what looks like a mobile number (11 digits from 13 to 19, apart or '
-    'together) or a resident identity number of 18 or 15 digits, in full width or not.';
+    'Whether a text holds what looks like a mobile number (11 digits from 13 to 19) or a resident '
+    'identity number of 18 digits, together or with up to two spaces, dashes, dots and the like '
+    'between digits, or one of 15 digits; in full width or not. Colons part hours, and count not.';
 
 DO $$
 DECLARE
-    label text[];
+    label record;
 BEGIN
-    FOREACH label SLICE 1 IN ARRAY ARRAY[
-        ['bank', 'name'], ['community_type', 'name'], ['branch', 'name'],
-        ['service_point', 'name'], ['category', 'name'], ['activity', 'title'],
-        ['wish', 'title'], ['honour_title', 'name'], ['merchant', 'name'],
-        ['agreement', 'reference'], ['shop', 'name'], ['offer', 'title']] LOOP
+    FOR label IN VALUES
+        ('bank', '{name}'::text[]), ('community_type', '{name}'), ('branch', '{name}'),
+        ('service_point', '{name}'), ('category', '{name}'), ('activity', '{title,insurance_ref}'),
+        ('wish', '{title}'), ('honour_title', '{name}'), ('merchant', '{name}'),
+        ('agreement', '{reference}'), ('shop', '{name}'), ('offer', '{title}') LOOP
         EXECUTE format('ALTER TABLE timebank.%I ADD CONSTRAINT label_holds_no_persons_number '
-            'CHECK (NOT timebank.holds_persons_number(%I))', label[1], label[2]);
+            'CHECK (%s)', label.column1, (
+                SELECT string_agg(format('NOT timebank.holds_persons_number(%I)', one), ' AND ')
+                FROM unnest(label.column2) AS one));
     END LOOP;
 END $$;
 
@@ -5974,7 +6327,7 @@ CREATE TYPE attempt_outcome AS ENUM (
 
 CREATE TYPE endpoint_end AS ENUM (
     'merchant',  -- by itself
-    'staff',     -- who alone enable it again
+    'staff',     -- said of one that staff stopped; stopped_at keeps it, beside all else
     'gone',      -- it answered 410
     'failing'    -- nothing was delivered for days
 );
@@ -5992,7 +6345,9 @@ CREATE TABLE webhook_endpoint (
     created_at       timestamptz          NOT NULL DEFAULT clock_timestamp(),
     failing_since    timestamptz,
     disabled_at      timestamptz,
-    disabled_because endpoint_end,
+    disabled_because endpoint_end         CONSTRAINT endpoint_stopped_beside_the_rest
+                                          CHECK (disabled_because <> 'staff'),
+    stopped_at       timestamptz,
     PRIMARY KEY (bank_id, endpoint_id),
     CONSTRAINT endpoint_disabled_for_a_reason
         CHECK ((disabled_at IS NULL) = (disabled_because IS NULL))
@@ -6001,6 +6356,9 @@ CREATE INDEX webhook_endpoint_of_merchant ON webhook_endpoint (bank_id, merchant
 COMMENT ON TABLE webhook_endpoint IS 'Where a merchant''s system wants to be told, and of what.';
 COMMENT ON COLUMN webhook_endpoint.url IS 'May hold a secret of the merchant''s: it is in no log.';
 COMMENT ON COLUMN webhook_endpoint.failing_since IS 'First failure since the last delivery.';
+COMMENT ON COLUMN webhook_endpoint.stopped_at IS
+    'Since when staff have it stopped, who alone lift that. Nothing is told while it is stopped or '
+    'disabled: neither ends the other.';
 
 CREATE TABLE webhook_secret (
     bank_id        integer     NOT NULL,
@@ -6100,7 +6458,8 @@ BEGIN
                     AND p_type = ANY (event_types));
     INSERT INTO webhook_delivery (bank_id, endpoint_id, event_id)
     SELECT p_bank, endpoint_id, event FROM webhook_endpoint
-    WHERE FOUND AND bank_id = p_bank AND merchant_id = p_merchant AND disabled_at IS NULL
+    WHERE FOUND AND bank_id = p_bank AND merchant_id = p_merchant
+      AND coalesce(stopped_at, disabled_at) IS NULL
       AND p_type = ANY (event_types);
 END $$;
 COMMENT ON FUNCTION note_event IS
@@ -6166,7 +6525,7 @@ BEGIN
         PERFORM refuse('endpoints_are_few', 'a merchant has ten endpoints at most');
     END IF;
     IF EXISTS (SELECT FROM webhook_endpoint WHERE bank_id = p_bank AND merchant_id = p_merchant
-                                              AND disabled_because = 'staff') THEN
+                                              AND stopped_at IS NOT NULL) THEN
         PERFORM refuse('no_endpoint_is_stopped', 'staff disabled an endpoint of the merchant');
     END IF;
     INSERT INTO webhook_endpoint (bank_id, endpoint_id, merchant_id, url, event_types, created_by)
@@ -6208,7 +6567,7 @@ DECLARE
 BEGIN
     SELECT * INTO told FROM webhook_endpoint
     WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint) FOR NO KEY UPDATE;
-    IF told.disabled_at IS NOT NULL THEN
+    IF coalesce(told.stopped_at, told.disabled_at) IS NOT NULL THEN
         PERFORM refuse('endpoint_is_enabled', 'the endpoint is disabled');
     END IF;
     SELECT d.event_id INTO before
@@ -6238,7 +6597,7 @@ DECLARE
 BEGIN
     SELECT * INTO told FROM webhook_endpoint
     WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint);
-    IF told.disabled_at IS NOT NULL THEN
+    IF coalesce(told.stopped_at, told.disabled_at) IS NOT NULL THEN
         PERFORM refuse('endpoint_is_enabled', 'the endpoint is disabled');
     END IF;
     INSERT INTO webhook_delivery AS d (bank_id, endpoint_id, event_id)
@@ -6279,7 +6638,7 @@ DECLARE
 BEGIN
     FOR told IN
         SELECT * FROM webhook_endpoint e
-        WHERE bank_id = p_bank AND disabled_at IS NULL AND EXISTS (
+        WHERE bank_id = p_bank AND coalesce(stopped_at, disabled_at) IS NULL AND EXISTS (
             SELECT FROM webhook_delivery d
             WHERE d.bank_id = p_bank AND d.endpoint_id = e.endpoint_id
               AND d.state = 'waiting' AND d.next_at <= stamp)
@@ -6386,7 +6745,8 @@ DECLARE
           AND NOT EXISTS (SELECT FROM webhook_delivery d JOIN webhook_endpoint
                           USING (bank_id, endpoint_id)
                           WHERE d.bank_id = p_bank AND d.event_id = e.event_id
-                            AND d.state = 'waiting' AND disabled_at IS NULL)
+                            AND d.state = 'waiting'
+                            AND coalesce(stopped_at, disabled_at) IS NULL)
         ORDER BY occurred_at LIMIT p_limit FOR UPDATE SKIP LOCKED);
     many    bigint;
 BEGIN
@@ -6402,8 +6762,8 @@ COMMENT ON FUNCTION forget_events IS
     'Forgets events of before an instant, never of the last 7 days, with their deliveries and '
     'attempts, but for those that still wait at an enabled endpoint. Returns how many.';
 
-GRANT UPDATE (url, event_types, disabled_at, disabled_because, failing_since) ON webhook_endpoint
-    TO timebank_app;
+GRANT UPDATE (url, event_types, disabled_at, disabled_because, stopped_at, failing_since)
+    ON webhook_endpoint TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     open_endpoint, rotate_webhook_secret, ping_endpoint, replay_deliveries, claim_deliveries,
     finish_attempt, put_off_delivery, forget_events TO timebank_app;
@@ -6578,6 +6938,13 @@ END $$;
 COMMENT ON FUNCTION hold_seal_key IS
     'Whether the key is in use, and it stays so until the end of the transaction. One that the '
     'bank has never seen, put first in the file by hand, comes into use; a rotation adopts it.';
+
+CREATE FUNCTION is_current_key(p_bank integer, p_key text) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM master_key
+                   WHERE (bank_id, key_id, state) = (p_bank, p_key, 'current'));
+$$;
+COMMENT ON FUNCTION is_current_key IS 'Whether this is the key that the bank seals with now.';
 
 CREATE FUNCTION add_persons(
     p_bank integer, p_persons uuid[], p_key text, p_wrapped bytea[],
@@ -6868,7 +7235,7 @@ GRANT EXECUTE ON FUNCTION
     set_freeze, erase_person, begin_rotation, list_to_rewrap, rewrap_persons, finish_rotation,
     list_master_keys, count_persons, list_accesses TO timebank_app;
 GRANT USAGE ON SCHEMA vault TO timebank_owner;
-GRANT EXECUTE ON FUNCTION hold_seal_key TO timebank_owner;
+GRANT EXECUTE ON FUNCTION hold_seal_key, is_current_key TO timebank_owner;
 GRANT EXECUTE ON FUNCTION list_accesses, list_master_keys, count_persons TO timebank_auditor;
 
 RESET ROLE;

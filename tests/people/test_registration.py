@@ -1,6 +1,7 @@
 """Registering and the way of a membership: who may decide, in what order, with which consent."""
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import date, timedelta
 from typing import Any
 
@@ -27,6 +28,7 @@ from timebank.domain.personal import PersonalData
 from timebank.ledger.ids import new_id
 from timebank.people import registration
 from timebank.people.consents import ConsentKind, has_consent, list_consents, record_consents
+from timebank.people.kin import list_kin, name_guardian
 from timebank.people.parties import list_path_of
 from timebank.people.registration import (
     MembershipState,
@@ -58,8 +60,8 @@ async def state_of(desk: Desk, resident_id: Any) -> MembershipState | None:
 
 
 async def test_a_resident_applies_and_another_person_approves(desk: Desk) -> None:
-    data = person()
-    registered = await desk.apply(data, sheet=1_000_000)
+    data, sheet = person(), await desk.sheet()
+    registered = await desk.apply(data, sheet=sheet)
     async with desk.at() as connection:
         found = await get_membership(connection, desk.bank_id, registered.resident_id)
         by_number = await find_resident_by_number(
@@ -69,7 +71,7 @@ async def test_a_resident_applies_and_another_person_approves(desk: Desk) -> Non
     assert by_number == registered.resident_id
     assert (found.state, found.actor_id, found.is_minor) == (APPLIED, desk.clerk, False)
     assert (consent.kind, consent.given, consent.sheet, consent.by_id) == (
-        ConsentKind.MEMBERSHIP, True, 1_000_000, registered.resident_id,
+        ConsentKind.MEMBERSHIP, True, sheet, registered.resident_id,
     )  # fmt: skip
     await desk.move(registered.resident_id, APPROVED)
     assert await state_of(desk, registered.resident_id) is APPROVED
@@ -92,6 +94,17 @@ async def test_one_who_comes_back_is_decided_on_by_another_than_entered_it_now(d
         await apply_for_membership(connection, desk.bank_id, {resident_id: None}, desk.checker)
     with pytest.raises(SecondPersonNeededError):
         await desk.move(resident_id, APPROVED)
+    with pytest.raises(ConsentMissingError):  # the consent of before they left is spent
+        await desk.move(resident_id, APPROVED, desk.clerk)
+    async with desk.at() as connection:
+        await record_consents(
+            connection,
+            desk.bank_id,
+            resident_id,
+            {ConsentKind.MEMBERSHIP: True},
+            by_id=resident_id,
+            recorded_by=desk.checker,
+        )
     await desk.move(resident_id, APPROVED, desk.clerk)
 
 
@@ -112,10 +125,10 @@ async def test_only_lawful_steps_are_taken(worker_pool: asyncpg.Pool, steps: Any
             resident_id,
         )
         said = {ConsentKind.MEMBERSHIP: True}
-        await record_consents(
-            connection, book.bank_id, resident_id, said, by_id=resident_id, recorded_by=maker
-        )
         for step in steps:
+            await record_consents(
+                connection, book.bank_id, resident_id, said, by_id=resident_id, recorded_by=maker
+            )
             actor_id = maker if step is APPLIED else checker
             move = move_memberships(connection, book.bank_id, [resident_id], step, actor_id)
             if step in LAWFUL[state]:
@@ -297,6 +310,33 @@ async def test_registering_is_all_or_nothing(desk: Desk) -> None:
     access = desk.access(Purpose.IDENTIFICATION)
     with pytest.raises(NotFoundError):
         await read_person(desk.book.pool, desk.ring, access, new_id())
+
+
+@pytest.mark.parametrize("first", ["named", "approved"])
+async def test_a_guardian_named_while_it_is_decided_is_let_in(desk: Desk, first: str) -> None:
+    """Whichever comes first waits for the other, so nobody is forgotten."""
+    parents = [await desk.person() for _ in range(2)]
+    child = person(local_today(desk.book.bank) - timedelta(days=3000))
+    child_id = (await desk.apply(child, guardian_id=parents[0])).resident_id
+
+    async def name() -> None:
+        async with desk.at() as connection:
+            await name_guardian(connection, desk.bank_id, child_id, parents[1], named_by=desk.clerk)
+            await asyncio.sleep(0.3)
+
+    async def approve() -> None:
+        async with desk.at() as connection:
+            await move_memberships(connection, desk.bank_id, [child_id], APPROVED, desk.checker)
+            await asyncio.sleep(0.3)
+
+    async def soon(work: Awaitable[None]) -> None:
+        await asyncio.sleep(0.1)
+        await work
+
+    works = (name(), soon(approve())) if first == "named" else (approve(), soon(name()))
+    await asyncio.gather(*works)
+    async with desk.at() as connection:
+        assert await list_kin(connection, desk.bank_id, child_id) == set(parents)
 
 
 def test_what_registration_returns_is_not_personal() -> None:

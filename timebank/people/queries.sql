@@ -293,7 +293,7 @@ WHERE bank_id = $1 AND minor_id = $2 AND guardian_id = $3 AND ended_at IS NULL
 RETURNING guardian_id;
 
 -- name: list_guardianships
-SELECT minor_id, guardian_id, sheet, named_by, named_at, ended_at FROM guardianship
+SELECT minor_id, guardian_id, sheet, named_by, named_at, let_in_at, ended_at FROM guardianship
 WHERE bank_id = $1 AND $2 IN (minor_id, guardian_id) ORDER BY named_at;
 
 -- name: is_guardian
@@ -339,7 +339,7 @@ SELECT may_help($1, $2, $3, coalesce($4, clock_timestamp()));
 
 -- name: list_kin
 SELECT guardian_id AS party_id FROM guardianship
-WHERE bank_id = $1 AND minor_id = $2 AND ended_at IS NULL
+WHERE bank_id = $1 AND minor_id = $2 AND ended_at IS NULL AND let_in_at IS NOT NULL
   AND is_known_minor($1, $2, coalesce($3, clock_timestamp()))
 UNION
 SELECT helper_id FROM family_helper
@@ -376,6 +376,16 @@ RETURNING number;
 INSERT INTO sheet (bank_id, number, fate, operator_id, void_reason)
 SELECT $1, number, 'voided', $3, $4
 FROM unnest($2::integer[]) WITH ORDINALITY AS r(number, place) ORDER BY place;
+
+-- name: hold_sheets
+SELECT hold_sheets($1, $2, $3);
+
+-- name: list_fit_sheets
+SELECT number FROM unnest($2::integer[]) AS named (number)
+WHERE EXISTS (SELECT FROM sheet_run run WHERE run.bank_id = $1 AND run.kind = $3
+              AND named.number BETWEEN run.first_number AND run.last_number)
+  AND NOT EXISTS (SELECT FROM sheet s WHERE s.bank_id = $1 AND s.number = named.number)
+  AND NOT is_sheet_cited($1, named.number);
 
 -- name: find_unfit_sheets
 SELECT coalesce(bool_or(run.kind IS NULL), false) AS not_issued,
@@ -433,11 +443,13 @@ ORDER BY approval_id DESC LIMIT $5;
 -- name: decide_approval
 SELECT decide_approval($1, $2, $3, $4, $5);
 
--- name: hold_grant_of_maker
-SELECT g.grant_id
-FROM role_grant g JOIN approval a ON a.bank_id = g.bank_id AND a.maker_id = g.party_id
+-- name: hold_grants_of_both
+SELECT g.party_id
+FROM role_grant g JOIN approval a ON a.bank_id = g.bank_id
+                                 AND g.party_id IN (a.maker_id, a.checker_id)
 WHERE g.bank_id = $1 AND a.approval_id = $2 AND g.role = ANY ($3::role[])
   AND g.revoked_at IS NULL AND is_within($1, a.branch_id, g.branch_id)
+ORDER BY g.grant_id
 FOR SHARE OF g;
 
 -- name: lock_people_imports
