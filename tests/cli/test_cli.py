@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
 import click
@@ -138,6 +139,13 @@ def test_settings_that_cannot_be_used_are_one_line(
     words: str, setting: str, value: str, part: str
 ) -> None:
     check_one_line(run(*words.split(), stdin="", **{setting: value}), part)
+
+
+def test_a_mistyped_setting_is_one_line(open_dir: Path) -> None:
+    mistyped = {"DATABASE_ULR": "postgresql://a", "DATA_DIR": str(open_dir / "data")}
+    result = run("bank", "open", "x", "--name", "x", **mistyped)
+    check_one_line(result, "There is no setting TIMEBANK_DATABASE_ULR; there are")
+    assert not (open_dir / "data").exists()
 
 
 @pytest.mark.parametrize("words", ["serve", "token issue --role integrator"])

@@ -16,9 +16,9 @@ from timebank.audit.reconcile import OnProgress, Report
 from timebank.audit.reconcile import reconcile as reconcile_books
 from timebank.audit.snapshot import open_snapshot
 from timebank.cli.running import err, out, settings_from_environment
+from timebank.cluster import EmbeddedPostgresError
 from timebank.database import Login, open_database
 from timebank.domain.errors import TimebankError
-from timebank.embedded import EmbeddedPostgresError
 
 
 @click.command()

@@ -11,9 +11,9 @@ from typing import Any, ParamSpec
 import click
 from rich.console import Console
 
+from timebank.cluster import EmbeddedPostgresError
 from timebank.config import Settings, read_settings
 from timebank.domain.errors import TimebankError
-from timebank.embedded import EmbeddedPostgresError
 
 P = ParamSpec("P")
 
