@@ -17,6 +17,7 @@ from tests.api.service import free_port
 from tests.book import Book
 from timebank import __version__
 from timebank.cli.main import main
+from timebank.cli.serving import base_url
 from timebank.embedded import Server
 from timebank.ledger.ids import new_id
 from timebank.people.access import Principal, Role
@@ -83,6 +84,30 @@ def test_the_help_of_every_command_has_an_example(words: tuple[str, ...], flag: 
     assert "Example:" in result.output
     assert f" timebank {' '.join(words)}" in result.output.partition("Example:")[2]
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("words", [["-h"], ["branch", "-h"]], ids=" ".join)
+@pytest.mark.parametrize("encoding", ["gbk", "latin-1"])
+def test_help_needs_no_unicode(words: list[str], encoding: str) -> None:
+    result = CliRunner(charset=encoding).invoke(main, words)
+    assert result.exit_code == USED, result.exception
+
+
+def test_the_demo_leaves_a_database_of_somebody_alone(server: Server, own_database: str) -> None:
+    url = server.dsn(own_database, "timebank_app")
+    check_one_line(run("demo", "--no-serve", DATABASE_URL=url), "TIMEBANK_DATABASE_URL")
+    assert run("reconcile", "--bank", "demo", DATABASE_URL=url).exit_code == MISUSED
+    shown = run("demo", "--no-serve", "--external", DATABASE_URL=url)
+    assert shown.exit_code == USED, shown.output
+    assert run("reconcile", "--bank", "demo", DATABASE_URL=url).exit_code == USED
+    nowhere = run("demo", "--external", DATABASE_URL=url, HOST="192.0.2.1")
+    assert nowhere.exit_code == REFUSED
+    assert "✗ Nothing can listen on 192.0.2.1" in nowhere.stderr
+
+
+def test_an_address_of_ipv6_stands_in_brackets() -> None:
+    assert base_url("::1", 8470) == "http://[::1]:8470"
+    assert base_url("127.0.0.1", 8470) == "http://127.0.0.1:8470"
 
 
 @pytest.mark.parametrize("words", list(groups(main)), ids=" ".join)
