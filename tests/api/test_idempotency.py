@@ -89,7 +89,7 @@ async def test_a_key_cannot_be_used_for_another_request(api: Api, write: str) ->
             check_problem(answer, "idempotency_key_reused", 422)
             assert await api.trial_balance() == done
     query = await api.system.post(f"{path}?again=1", body, key=key)
-    check_problem(query, "idempotency_key_reused", 422)
+    check_only_fault(query, "again")
     assert (await api.system.post(path, body, key=key)).content == first.content
 
 

@@ -27,6 +27,7 @@ from tests.api.things import MAKERS, Things
 from tests.api.things_service import SERVICE_MAKERS
 from tests.redemption.test_settlements import draft, earn
 from timebank.api.wire import END
+from timebank.app import operations
 from timebank.domain.ledger import AccountKind
 from timebank.people.access import Role
 
@@ -119,6 +120,23 @@ def test_every_error_is_described_as_a_problem(description: dict[str, Any]) -> N
         if operation["method"] == "post":
             assert {"401", "403", "413", "415", "422"} <= errors.keys()
             assert operation["operationId"] in IN_PUBLIC or {"404", "409"} <= errors.keys()
+
+
+def test_the_gate_knows_the_query_of_every_operation(
+    app: Litestar, description: dict[str, Any]
+) -> None:
+    described = {
+        operation["operationId"]: {
+            one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"
+        }
+        for operation in operations_of(description)
+    }
+    known = {
+        handler.operation_id: handler.opt["query"]
+        for path, handler in operations(app)
+        if path.startswith("/api/")
+    }
+    assert known == described
 
 
 def test_every_write_takes_a_key_but_those_about_secrets(description: dict[str, Any]) -> None:
