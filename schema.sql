@@ -590,6 +590,16 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 COMMENT ON FUNCTION for_each IS 'A column of p_size rows: as it is, or its one value repeated.';
 
+CREATE FUNCTION take_turn(p_bank integer, p_size integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_size >= 500 AND pg_current_xact_id_if_assigned() IS NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('timebank large calls', p_bank));
+    END IF;
+END $$;
+COMMENT ON FUNCTION take_turn IS
+    'Large calls meet at nearly every row, so they take turns before the first. Only a transaction '
+    'that has locked and written nothing yet (either takes an id) waits: no deadlock.';
+
 CREATE FUNCTION post_transfers(
     p_bank integer, p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[],
     p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
@@ -621,11 +631,7 @@ BEGIN
                            cardinality(p_reverses), cardinality(p_reasons)) THEN
         RAISE EXCEPTION 'post_transfers needs arrays of one length' USING ERRCODE = '2202E';
     END IF;
-    -- Large calls meet at nearly every row, so they take turns before it. Only a transaction that
-    -- has locked no row yet (a row lock takes an id) may wait for its turn: no deadlock.
-    IF size >= 500 AND pg_current_xact_id_if_assigned() IS NULL THEN
-        PERFORM pg_advisory_xact_lock(hashtextextended('timebank large calls', p_bank));
-    END IF;
+    PERFORM take_turn(p_bank, size);
     -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
     p_ids := p_ids[:];             p_kinds := p_kinds[:];          p_debits := p_debits[:];
     p_credits := p_credits[:];     p_amounts := p_amounts[:];      p_actors := p_actors[:];
@@ -704,6 +710,8 @@ DECLARE
     decided  transfer_status[];
     instants timestamptz[];
 BEGIN
+    PERFORM take_turn(p_bank, cardinality(p_ids));
+
     INSERT INTO request (bank_id, caller_id, key, fingerprint, transfer_ids)
     SELECT p_bank, caller, key, fingerprint, own.ids
     FROM unnest(p_callers, p_keys, p_fingerprints) WITH ORDINALITY AS r(caller, key, fingerprint, n)
@@ -1823,6 +1831,7 @@ CREATE TABLE guardianship (
     sheet        integer,
     named_by     uuid        NOT NULL,
     named_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    let_in_at    timestamptz,
     ended_at     timestamptz,
     PRIMARY KEY (bank_id, minor_id, guardian_id, named_at),
     CONSTRAINT guardian_is_another CHECK (guardian_id <> minor_id),
@@ -1830,6 +1839,9 @@ CREATE TABLE guardianship (
 );
 COMMENT ON TABLE guardianship IS 'Who acts for a minor; it ends with the minority.';
 COMMENT ON COLUMN guardianship.sheet IS 'The paper that shows it.';
+COMMENT ON COLUMN guardianship.let_in_at IS
+    'Since when they act for the minor: at once for a member; one named for who applies only '
+    'consents, until another person approves the membership (see check_membership).';
 CREATE UNIQUE INDEX guardian_named_once ON guardianship (bank_id, minor_id, guardian_id)
     WHERE ended_at IS NULL;
 CREATE INDEX guardianship_of_guardian ON guardianship (bank_id, guardian_id)
@@ -1937,11 +1949,24 @@ CREATE FUNCTION is_guardian(
 ) RETURNS boolean LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
     SELECT EXISTS (SELECT FROM guardianship
                    WHERE bank_id = p_bank AND minor_id = p_minor AND guardian_id = p_guardian
-                     AND ended_at IS NULL)
+                     AND ended_at IS NULL AND let_in_at IS NOT NULL)
        AND is_known_minor(p_bank, p_minor, p_at);
 $$;
 COMMENT ON FUNCTION is_guardian IS
-    'Whether somebody is a minor''s guardian now, or at an instant to come if nothing ends it.';
+    'Whether somebody acts for a minor as a guardian now, or at an instant to come if nothing ends '
+    'it.';
+
+CREATE FUNCTION may_consent_for(
+    p_bank integer, p_guardian uuid, p_minor uuid, p_kind consent_kind
+) RETURNS boolean LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM guardianship
+                   WHERE bank_id = p_bank AND minor_id = p_minor AND guardian_id = p_guardian
+                     AND ended_at IS NULL AND (let_in_at IS NOT NULL OR p_kind <> 'helper'))
+       AND is_known_minor(p_bank, p_minor, clock_timestamp());
+$$;
+COMMENT ON FUNCTION may_consent_for IS
+    'Whether somebody consents for a minor now: also a guardian who is not let in yet, without '
+    'whom there is no membership, but not to a helper, who is let in.';
 
 CREATE FUNCTION may_help(
     p_bank integer, p_helper uuid, p_resident uuid, p_at timestamptz DEFAULT clock_timestamp()
@@ -1989,7 +2014,11 @@ BEGIN
             USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_step_is_lawful';
     END IF;
     IF NEW.state IN ('approved', 'rejected')
-            AND NEW.actor_id IN (last.actor_id, NEW.resident_id) THEN
+            AND NEW.actor_id IN (last.actor_id, NEW.resident_id)
+       OR NEW.state = 'approved' AND EXISTS (
+            SELECT FROM guardianship WHERE bank_id = NEW.bank_id AND minor_id = NEW.resident_id
+            AND ended_at IS NULL AND let_in_at IS NULL
+            AND NEW.actor_id IN (guardian_id, named_by)) THEN
         RAISE EXCEPTION 'a membership is decided by another person than applied for it'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_decided_by_another';
     END IF;
@@ -2004,6 +2033,11 @@ BEGIN
         RAISE EXCEPTION 'a membership needs consent'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_is_consented_to';
     END IF;
+    UPDATE guardianship
+    SET let_in_at = CASE WHEN NEW.state = 'approved' THEN clock_timestamp() END,
+        ended_at = CASE WHEN NEW.state <> 'approved' THEN clock_timestamp() END
+    WHERE bank_id = NEW.bank_id AND minor_id = NEW.resident_id
+      AND ended_at IS NULL AND let_in_at IS NULL AND NEW.state <> 'applied';
     IF NEW.state = 'left' THEN
         PERFORM revoke_card(NEW.bank_id, NEW.resident_id);
         UPDATE session SET revoked_at = clock_timestamp()
@@ -2013,14 +2047,17 @@ BEGIN
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION check_membership IS
-    'Keeps the steps lawful, whoever writes them; sets step. Who leaves has no card and no session '
-    'from then on. Locks the resident''s row.';
+    'Keeps the steps lawful, whoever writes them; sets step. A guardian who was named for who '
+    'applies is let in when another approves the membership, neither of whom they are, and goes '
+    'with an application that comes to nothing. Who leaves has no card and no session from then '
+    'on. Locks the resident''s row.';
 CREATE TRIGGER membership_is_lawful BEFORE INSERT ON membership
     FOR EACH ROW EXECUTE FUNCTION check_membership();
 
 CREATE FUNCTION check_guardianship() RETURNS trigger LANGUAGE plpgsql
 SET search_path = timebank, pg_temp AS $$
 BEGIN
+    PERFORM lock_resident(NEW.bank_id, NEW.minor_id);
     PERFORM check_person(NEW.bank_id, NEW.guardian_id);
     IF NOT EXISTS (SELECT FROM resident WHERE bank_id = NEW.bank_id AND is_minor
                    AND resident_id = NEW.minor_id)
@@ -2034,10 +2071,13 @@ BEGIN
         RAISE EXCEPTION 'who saw the paper signed does not gain by it'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
     END IF;
+    NEW.let_in_at := CASE WHEN find_membership(NEW.bank_id, NEW.minor_id) = 'approved'
+                          THEN clock_timestamp() END;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION check_guardianship IS
-    'An adult guards a minor, whoever writes it, and witnessed no paper that makes them one.';
+    'An adult guards a minor, whoever writes it, and witnessed no paper that makes them one; sets '
+    'let_in_at. Locks the minor''s row.';
 CREATE TRIGGER guardianship_is_lawful BEFORE INSERT ON guardianship
     FOR EACH ROW EXECUTE FUNCTION check_guardianship();
 
@@ -2048,7 +2088,7 @@ DECLARE
                              AND resident_id = NEW.party_id);
 BEGIN
     PERFORM check_person(NEW.bank_id, NEW.party_id);
-    IF NOT is_guardian(NEW.bank_id, NEW.by_id, NEW.party_id)
+    IF NOT may_consent_for(NEW.bank_id, NEW.by_id, NEW.party_id, NEW.kind)
             AND (NEW.by_id <> NEW.party_id OR minor AND NEW.given) THEN
         RAISE EXCEPTION 'consent is the person''s own, or a guardian''s for a minor'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'consent_by_self_or_guardian';
@@ -2226,7 +2266,8 @@ GRANT INSERT ON resident, membership, guardianship, consent, minor_cap, family_h
     TO timebank_app;
 GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
 GRANT EXECUTE ON FUNCTION
-    find_membership, has_consent, is_known_minor, is_guardian, may_help, check_person
+    find_membership, has_consent, is_known_minor, is_guardian, may_consent_for, may_help,
+    check_person
     TO timebank_app, timebank_auditor;
 GRANT EXECUTE ON FUNCTION register_residents, lock_resident, claim_minors, prolong_minority,
     end_minority, issue_card, revoke_card, hold_card
@@ -2450,7 +2491,11 @@ GRANT EXECUTE ON FUNCTION count_sealed, list_to_reseal, reseal TO timebank_app;
 -- try a million PINs. What counts once (a code, a time step) is
 -- spent by a function in one statement: of two at once, one finds nothing left.
 
-CREATE TYPE secret_kind AS ENUM ('pin', 'password');
+CREATE TYPE secret_kind AS ENUM (
+    'pin',
+    'password',
+    'new_password'  -- of an enrolment that waits for its confirmation
+);
 
 CREATE TABLE login_secret (
     bank_id      integer     NOT NULL,
@@ -2460,9 +2505,10 @@ CREATE TABLE login_secret (
     set_by       uuid        NOT NULL,
     set_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (bank_id, party_id, kind),
-    CONSTRAINT password_set_by_oneself CHECK (kind <> 'password' OR set_by = party_id)
+    CONSTRAINT password_set_by_oneself CHECK (kind = 'pin' OR set_by = party_id)
 );
-COMMENT ON TABLE login_secret IS 'The PIN and the password in force, as sealed Argon2id hashes.';
+COMMENT ON TABLE login_secret IS
+    'The PIN and the password in force, and one that waits, as sealed Argon2id hashes.';
 COMMENT ON COLUMN login_secret.set_by IS 'Its person, or who typed in a PIN for them.';
 
 CREATE TABLE one_time_code (
@@ -2495,7 +2541,7 @@ CREATE TABLE enrolment (
 COMMENT ON TABLE enrolment IS
     'Invitations to set a password and a second factor, by the SHA-256 of 128 random bits.';
 COMMENT ON COLUMN enrolment.sealed_secret IS
-    'The second factor that was shown; it comes into force with the first number made from it.';
+    'The second factor that was shown last, another each time: who saw an earlier one has none.';
 CREATE INDEX enrolment_of_party ON enrolment (bank_id, party_id) WHERE used_at IS NULL;
 
 CREATE TABLE staff_login (
@@ -2508,7 +2554,8 @@ CREATE TABLE staff_login (
     enrolled_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     invited_by     uuid        NOT NULL,
     confirmed_by   uuid,
-    PRIMARY KEY (bank_id, party_id),
+    is_waiting     boolean     NOT NULL,
+    PRIMARY KEY (bank_id, party_id, is_waiting),
     CONSTRAINT staff_number_unique UNIQUE (bank_id, staff_number),
     CONSTRAINT enrolment_confirmed_by_another CHECK (
         confirmed_by NOT IN (party_id, invited_by))
@@ -2518,7 +2565,9 @@ COMMENT ON TABLE staff_login IS
 COMMENT ON COLUMN staff_login.last_step IS 'The last time step that counted; no earlier one will.';
 COMMENT ON COLUMN staff_login.confirmed_by IS
     'Who heard the number from its person: another than invited them, who could have enrolled in '
-    'their place (see check_session); null again after a new enrolment.';
+    'their place (see check_session).';
+COMMENT ON COLUMN staff_login.is_waiting IS
+    'It waits for its confirmation, beside the login in force if there is one.';
 
 CREATE TABLE login_failure (
     bank_id         integer        NOT NULL,
@@ -2549,12 +2598,15 @@ CREATE TABLE api_key (
     issued_by            uuid        NOT NULL,
     issued_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
     rotated_at           timestamptz,
+    rotated_by           uuid,
     revoked_at           timestamptz,
     PRIMARY KEY (bank_id, api_key_id),
     CONSTRAINT api_key_has_scopes CHECK (cardinality(scopes) > 0)
 );
 COMMENT ON TABLE api_key IS
     'Keys of systems. A key is a session; a rotated one has two that count, for a while.';
+COMMENT ON COLUMN api_key.rotated_by IS
+    'The last person who changed it, and so holds it; a key that changes itself leaves it.';
 
 CREATE FUNCTION count_failures(p_row login_failure) RETURNS integer
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
@@ -2658,7 +2710,8 @@ CREATE FUNCTION use_time_step(p_bank integer, p_party uuid, p_step bigint) RETUR
 LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
     WITH used AS (
         UPDATE staff_login SET last_step = p_step
-        WHERE bank_id = p_bank AND party_id = p_party AND last_step < p_step
+        WHERE bank_id = p_bank AND party_id = p_party AND NOT is_waiting
+          AND last_step < p_step
         RETURNING 1
     )
     SELECT EXISTS (SELECT FROM used);
@@ -2667,57 +2720,95 @@ COMMENT ON FUNCTION use_time_step IS
     'Spends a time step of a second factor and all before it; false if it was spent.';
 
 CREATE FUNCTION complete_enrolment(
-    p_bank integer, p_code_hash bytea, p_staff_number text, p_step bigint, p_sealed_hash bytea
+    p_bank integer, p_code_hash bytea, p_sealed_secret bytea, p_staff_number text, p_step bigint,
+    p_sealed_hash bytea
 ) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 DECLARE
     spent enrolment;
     number text;
+    waits  boolean;
 BEGIN
     UPDATE enrolment SET used_at = clock_timestamp()
     WHERE bank_id = p_bank AND code_hash = p_code_hash
-      AND used_at IS NULL AND expires_at > clock_timestamp() AND sealed_secret IS NOT NULL
+      AND used_at IS NULL AND expires_at > clock_timestamp() AND sealed_secret = p_sealed_secret
     RETURNING * INTO spent;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
     UPDATE enrolment SET used_at = clock_timestamp()
     WHERE bank_id = p_bank AND party_id = spent.party_id AND used_at IS NULL;
+    waits := EXISTS (
+        SELECT FROM party WHERE (bank_id, party_id) = (p_bank, spent.invited_by));
+    DELETE FROM staff_login
+    WHERE bank_id = p_bank AND party_id = spent.party_id AND is_waiting;
+    DELETE FROM login_secret
+    WHERE bank_id = p_bank AND party_id = spent.party_id AND kind = 'new_password';
     INSERT INTO staff_login AS s (bank_id, party_id, staff_number, sealed_secret, last_step,
-                                  invited_by)
-    VALUES (p_bank, spent.party_id, p_staff_number, spent.sealed_secret, p_step, spent.invited_by)
-    ON CONFLICT (bank_id, party_id) DO UPDATE
+                                  invited_by, is_waiting)
+    VALUES (p_bank, spent.party_id, p_staff_number, spent.sealed_secret, p_step,
+            spent.invited_by, waits)
+    ON CONFLICT (bank_id, party_id, is_waiting) DO UPDATE
     SET sealed_secret = excluded.sealed_secret, last_step = excluded.last_step,
         enrolled_at = clock_timestamp(), invited_by = excluded.invited_by, confirmed_by = NULL
     RETURNING s.staff_number INTO number;
     INSERT INTO login_secret
-    VALUES (p_bank, spent.party_id, 'password', p_sealed_hash, spent.party_id)
+    VALUES (p_bank, spent.party_id, CASE WHEN waits THEN 'new_password' ELSE 'password' END
+            ::secret_kind, p_sealed_hash, spent.party_id)
     ON CONFLICT (bank_id, party_id, kind) DO UPDATE
     SET sealed_hash = excluded.sealed_hash, set_at = clock_timestamp();
+    IF NOT waits THEN
+        UPDATE session SET revoked_at = clock_timestamp()
+        WHERE bank_id = p_bank AND party_id = spent.party_id AND revoked_at IS NULL;
+    END IF;
     RETURN number;
 END $$;
 COMMENT ON FUNCTION complete_enrolment IS
-    'Spends an invitation (and all others of that person) and puts password and second factor in '
-    'force. Returns the staff number, the earlier one where there is one; null if it was spent.';
+    'Spends an invitation (and all others of that person) with the second factor that it showed '
+    'last. Whom a person invited has a new number, and waits until somebody hears it; a login that '
+    'is in force stays so meanwhile. Whom the operator invited keeps their number, and password '
+    'and second factor are in force: all sessions end. Returns the number; null if the invitation '
+    'was spent.';
 
-CREATE FUNCTION confirm_enrolment(p_bank integer, p_party uuid, p_by uuid) RETURNS boolean
+CREATE FUNCTION confirm_enrolment(p_bank integer, p_staff_number text, p_by uuid) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    found staff_login;
 BEGIN
-    UPDATE staff_login SET confirmed_by = p_by
-    WHERE bank_id = p_bank AND party_id = p_party AND confirmed_by IS NULL;
-    RETURN FOUND;
+    SELECT * INTO found FROM staff_login
+    WHERE (bank_id, staff_number) = (p_bank, p_staff_number) FOR UPDATE;
+    IF found.party_id IS NULL OR found.confirmed_by IS NOT NULL THEN
+        RETURN found.party_id IS NOT NULL;
+    END IF;
+    IF found.is_waiting THEN
+        DELETE FROM staff_login
+        WHERE bank_id = p_bank AND party_id = found.party_id AND NOT is_waiting;
+        DELETE FROM login_secret
+        WHERE bank_id = p_bank AND party_id = found.party_id AND kind = 'password';
+        UPDATE login_secret SET kind = 'password'
+        WHERE bank_id = p_bank AND party_id = found.party_id AND kind = 'new_password';
+        UPDATE session SET revoked_at = clock_timestamp()
+        WHERE bank_id = p_bank AND party_id = found.party_id AND revoked_at IS NULL;
+    END IF;
+    UPDATE staff_login SET confirmed_by = p_by, is_waiting = false
+    WHERE (bank_id, staff_number) = (p_bank, p_staff_number);
+    RETURN true;
 END $$;
 COMMENT ON FUNCTION confirm_enrolment IS
-    'Lets a merchant''s person log in from now on; false if they may, or were never enrolled.';
+    'Puts the login of this number in force, in the place of the one before, all sessions of which '
+    'end: its person may log in from now on. False if nobody has the number (any more).';
 
 CREATE FUNCTION check_session() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = timebank, pg_temp AS $$
+DECLARE
+    login staff_login;
 BEGIN
-    IF EXISTS (SELECT FROM staff_login s
-               WHERE s.bank_id = NEW.bank_id AND s.party_id = NEW.party_id
-                 AND confirmed_by IS NULL
-                 AND (NEW.role IN ('clerk', 'merchant')
-                      OR EXISTS (SELECT FROM party p
-                                 WHERE (p.bank_id, p.party_id) = (s.bank_id, s.invited_by)))) THEN
+    SELECT * INTO login FROM staff_login
+    WHERE bank_id = NEW.bank_id AND party_id = NEW.party_id
+    ORDER BY is_waiting LIMIT 1;
+    IF FOUND AND login.confirmed_by IS NULL
+            AND (NEW.role IN ('clerk', 'merchant')
+                 OR EXISTS (SELECT FROM party WHERE (bank_id, party_id)
+                            = (login.bank_id, login.invited_by))) THEN
         PERFORM refuse('enrolment_is_confirmed', 'nobody else has seen who enrolled');
     END IF;
     RETURN NEW;
@@ -2728,38 +2819,104 @@ COMMENT ON FUNCTION check_session IS
 CREATE TRIGGER session_by_password_is_lawful BEFORE INSERT ON session FOR EACH ROW
     WHEN (NEW.method = 'password') EXECUTE FUNCTION check_session();
 
-CREATE FUNCTION check_api_key() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = timebank, pg_temp AS $$
+CREATE FUNCTION may_hold_key(p_bank integer, p_grant uuid, p_person uuid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM role_grant s
+        JOIN role_grant m ON m.bank_id = s.bank_id AND m.merchant_id = s.merchant_id
+            AND m.role = 'merchant' AND m.revoked_at IS NULL AND m.party_id = p_person
+        JOIN party p ON p.bank_id = m.bank_id AND p.party_id = m.party_id AND p.kind = 'person'
+        WHERE s.bank_id = p_bank AND s.grant_id = p_grant AND s.role = 'merchant'
+          AND s.revoked_at IS NULL
+    ) AND NOT EXISTS (
+        SELECT FROM role_grant WHERE bank_id = p_bank AND party_id = p_person
+        AND role IN ('coordinator', 'auditor', 'administrator') AND revoked_at IS NULL);
+$$;
+COMMENT ON FUNCTION may_hold_key IS
+    'A key redeems, and who issues or changes it holds it: so that is a person of the same '
+    'merchant, and nobody who works for the programme as well.';
+
+CREATE FUNCTION check_key_holder(p_bank integer, p_grant uuid, p_person uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 BEGIN
     PERFORM FROM role_grant s
     JOIN role_grant m ON m.bank_id = s.bank_id AND m.merchant_id = s.merchant_id
-        AND m.role = 'merchant' AND m.revoked_at IS NULL AND m.party_id = NEW.issued_by
-    JOIN party p ON p.bank_id = m.bank_id AND p.party_id = m.party_id AND p.kind = 'person'
-    WHERE s.bank_id = NEW.bank_id AND s.grant_id = NEW.grant_id AND s.role = 'merchant'
+        AND m.role = 'merchant' AND m.revoked_at IS NULL AND m.party_id = p_person
+    WHERE s.bank_id = p_bank AND s.grant_id = p_grant AND s.role = 'merchant'
       AND s.revoked_at IS NULL
     FOR SHARE OF s, m;
-    IF NOT FOUND OR EXISTS (
-            SELECT FROM role_grant WHERE bank_id = NEW.bank_id AND party_id = NEW.issued_by
-            AND role IN ('coordinator', 'auditor', 'administrator') AND revoked_at IS NULL) THEN
+    IF NOT may_hold_key(p_bank, p_grant, p_person) THEN
         PERFORM refuse('api_key_issued_by_its_merchant', 'whoever issues a key has seen it');
     END IF;
+END $$;
+COMMENT ON FUNCTION check_key_holder IS
+    'Refuses who may not hold a key on this grant. Locks it and the person''s own for share.';
+
+CREATE FUNCTION check_api_key() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM check_key_holder(NEW.bank_id, NEW.grant_id, NEW.issued_by);
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION check_api_key IS
-    'A key redeems, and who issues it holds it: so that is a person of the same merchant, and '
-    'nobody who works for the programme as well. Locks both grants for share.';
+COMMENT ON FUNCTION check_api_key IS 'Who issues a key may hold it, whoever writes it.';
 CREATE TRIGGER api_key_is_lawful BEFORE INSERT ON api_key
     FOR EACH ROW EXECUTE FUNCTION check_api_key();
 
-CREATE FUNCTION rotate_api_key(
-    p_bank integer, p_key uuid, p_session uuid, p_asking uuid, p_overlap interval
-) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+CREATE FUNCTION end_keys_of_holder() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
 DECLARE
     key api_key;
 BEGIN
+    IF TG_OP = 'INSERT' THEN
+        PERFORM FROM role_grant WHERE bank_id = NEW.bank_id AND party_id = NEW.party_id
+            AND role = 'merchant' AND revoked_at IS NULL
+        ORDER BY grant_id FOR NO KEY UPDATE;
+    END IF;
+    FOR key IN
+        SELECT * FROM api_key
+        WHERE bank_id = NEW.bank_id AND revoked_at IS NULL
+          AND coalesce(rotated_by, issued_by) = NEW.party_id
+          AND NOT may_hold_key(bank_id, grant_id, NEW.party_id)
+        ORDER BY api_key_id FOR UPDATE
+    LOOP
+        UPDATE session SET expires_at = least(expires_at, clock_timestamp() + interval '1 day')
+        WHERE bank_id = NEW.bank_id
+          AND session_id IN (key.session_id, key.previous_session_id) AND revoked_at IS NULL;
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION end_keys_of_holder IS
+    'Whose last role at a merchant ends, or who works for the programme from now on, holds its '
+    'keys for a day more: time for another of its people to change them. Locks their grants, which '
+    'who issues a key holds for share, then the keys.';
+CREATE TRIGGER keys_end_with_their_holder AFTER UPDATE OF revoked_at ON role_grant FOR EACH ROW
+    WHEN (NEW.role = 'merchant' AND OLD.revoked_at IS NULL AND NEW.revoked_at IS NOT NULL)
+    EXECUTE FUNCTION end_keys_of_holder();
+CREATE TRIGGER keys_end_with_a_role_of_staff AFTER INSERT ON role_grant FOR EACH ROW
+    WHEN (NEW.role IN ('coordinator', 'auditor', 'administrator'))
+    EXECUTE FUNCTION end_keys_of_holder();
+
+CREATE FUNCTION rotate_api_key(
+    p_bank integer, p_key uuid, p_session uuid, p_asking uuid, p_overlap interval, p_by uuid
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+DECLARE
+    key       api_key;
+    by_itself boolean;
+BEGIN
+    SELECT * INTO key FROM api_key WHERE bank_id = p_bank AND api_key_id = p_key;
+    by_itself := EXISTS (SELECT FROM role_grant WHERE (bank_id, grant_id) = (p_bank, key.grant_id)
+                         AND party_id = p_by);
+    IF key.api_key_id IS NOT NULL THEN
+        PERFORM check_key_holder(p_bank, key.grant_id, CASE
+            WHEN by_itself THEN coalesce(key.rotated_by, key.issued_by) ELSE p_by END);
+    END IF;
     SELECT * INTO key FROM api_key
     WHERE bank_id = p_bank AND api_key_id = p_key AND revoked_at IS NULL FOR UPDATE;
-    IF NOT FOUND OR key.previous_session_id = p_asking THEN
+    IF NOT FOUND OR key.previous_session_id = p_asking
+            OR by_itself AND key.session_id IS DISTINCT FROM p_asking
+            OR NOT EXISTS (SELECT FROM session
+                           WHERE bank_id = p_bank AND session_id = key.session_id
+                             AND revoked_at IS NULL AND expires_at > clock_timestamp()) THEN
         RETURN false;
     END IF;
     UPDATE session SET expires_at = least(expires_at, clock_timestamp() + p_overlap)
@@ -2767,17 +2924,21 @@ BEGIN
     UPDATE session SET revoked_at = clock_timestamp()
     WHERE bank_id = p_bank AND session_id = key.previous_session_id AND revoked_at IS NULL;
     UPDATE api_key SET session_id = p_session, previous_session_id = key.session_id,
-                       rotated_at = clock_timestamp()
+                       rotated_at = clock_timestamp(),
+                       rotated_by = CASE WHEN by_itself THEN rotated_by ELSE p_by END
     WHERE bank_id = p_bank AND api_key_id = p_key;
     RETURN true;
 END $$;
 COMMENT ON FUNCTION rotate_api_key IS
     'Puts a new session in the place of a key''s newest, which counts for p_overlap more; with the '
-    'new one there are two. False, and nothing is done, for a key that is none any more and for '
-    'the older of two: one that leaked makes no new ones.';
+    'new one there are two. p_by is a person who may hold it, or its system, which does so by the '
+    'newest session alone and while whoever holds the key may. False, and nothing is done, for a '
+    'key that is none any more and for the older of two: one that leaked makes no new ones. Locks '
+    'the grants for share, then the key.';
 
 SELECT make_sealed('login_secret', 'sealed_hash',
-                   $$format('timebank login|%s|%s|%s', bank_id, party_id, kind)$$),
+                   $$format('timebank login|%s|%s|%s', bank_id, party_id,
+                            CASE WHEN kind = 'pin' THEN 'pin' ELSE 'password' END)$$),
        make_sealed('one_time_code', 'sealed_hash',
                    $$format('timebank login|%s|%s|%s', bank_id, party_id, code_id)$$),
        make_sealed('enrolment', 'sealed_secret',
@@ -2785,7 +2946,9 @@ SELECT make_sealed('login_secret', 'sealed_hash',
        make_sealed('staff_login', 'sealed_secret',
                    $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$);
 
-GRANT INSERT ON enrolment, api_key TO timebank_app;
+GRANT INSERT ON enrolment TO timebank_app;
+GRANT INSERT (bank_id, api_key_id, grant_id, scopes, lifetime_days, session_id, issued_by)
+    ON api_key TO timebank_app;
 GRANT UPDATE (set_at) ON login_secret TO timebank_app;  -- what holding a row in force asks for
 GRANT UPDATE (sealed_secret) ON enrolment TO timebank_app;
 GRANT UPDATE (revoked_at) ON api_key TO timebank_app;
@@ -5352,14 +5515,17 @@ BEGIN
     act := placed.act;
     is_new := placed.is_new;
     IF is_new AND act.status = 'done' THEN
+        PERFORM refuse('slip_is_good_for_a_day', p_hold::text)
+        WHERE act.expires_at - p_grace < act.recorded_at + least(p_lifetime, interval '1 day');
         INSERT INTO slip
         VALUES (p_bank, p_number, p_hold, p_key, date_trunc('second', act.recorded_at),
                 date_trunc('second', act.expires_at - p_grace));
     END IF;
 END $$;
 COMMENT ON FUNCTION place_slip IS
-    'Holds points for a slip of this number, to be signed with this key. An agreement that ends '
-    'within the grace leaves it no time: slip_expires_after_it_was_issued, and nothing is held. A '
+    'Holds points for a slip of this number, to be signed with this key. Where the '
+    'agreement ends so soon that no day is left before the grace, nor what was asked for: '
+    'slip_is_good_for_a_day, and nothing is held, for what is held then stands for a week. A '
     'unique violation means that another slip has the number: call again with another.';
 
 CREATE FUNCTION capture_slip(

@@ -114,7 +114,7 @@ class Door:
         found = Member(self, person, answer.json()["staff_number"], secret)
         if merchant_id:
             async with self.book.pool.acquire() as connection:
-                await confirm(connection, self.book.bank_id, person, new_id())
+                await confirm(connection, self.book.bank_id, found.staff_number, new_id())
         await found.forget_steps()
         return found
 

@@ -1,7 +1,8 @@
 """Keys of merchants' systems: their own people make them, and nobody of the programme."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.api.client import Caller, check_problem, token_for
 from tests.api.logins import Door
+from tests.places import open_branch
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
 from timebank.people.grants import OPERATOR_ID, grant_role, revoke_grant
@@ -26,6 +28,7 @@ class Merchant:
     caller: Caller
     party_id: UUID
     grant_id: UUID
+    merchant_id: UUID
 
     @classmethod
     async def open(cls, door: Door) -> "Merchant":
@@ -33,7 +36,13 @@ class Merchant:
         merchant_id, person = new_id(), new_id()
         token = await token_for(door.book, Role.MERCHANT, person, merchant_id=merchant_id)
         grant_id = await system_grant(door, merchant_id)
-        return cls(door, Caller(door.api.http, token), person, grant_id)
+        return cls(door, Caller(door.api.http, token), person, grant_id, merchant_id)
+
+    async def another(self) -> "Merchant":
+        """Let another person run the merchant too."""
+        person = new_id()
+        token = await token_for(self.door.book, Role.MERCHANT, person, merchant_id=self.merchant_id)
+        return replace(self, caller=Caller(self.caller.http, token), party_id=person)
 
     async def new_key(self, scopes: list[str] | None = None) -> tuple[UUID, Caller]:
         """Issue a key."""
@@ -44,7 +53,7 @@ class Merchant:
         return UUID(answer.json()["api_key_id"]), Caller(self.caller.http, answer.json()["token"])
 
 
-async def system_grant(door: Door, merchant_id: UUID | None) -> UUID:
+async def system_grant(door: Door, merchant_id: UUID | None, branch_id: UUID | None = None) -> UUID:
     """Grant a new system the role of a merchant's, or (None) an integrator's."""
     system = new_id()
     async with door.book.pool.acquire() as connection:
@@ -54,7 +63,7 @@ async def system_grant(door: Door, merchant_id: UUID | None) -> UUID:
             door.book.bank_id,
             system,
             Role.MERCHANT if merchant_id else Role.INTEGRATOR,
-            None,
+            branch_id,
             granted_by=OPERATOR_ID,
             approved_by=OPERATOR_ID,
             merchant_id=merchant_id,
@@ -72,6 +81,29 @@ async def administrator(door: Door) -> Caller:
 
 async def counts(caller: Caller) -> bool:
     return (await caller.get("/sessions/me")).status_code == 200
+
+
+async def pass_a_day(door: Door) -> None:
+    """Let so much time pass for keys."""
+    await door.admin.execute(
+        "UPDATE session SET expires_at = expires_at - $2::interval "
+        "WHERE bank_id = $1 AND scopes IS NOT NULL",
+        door.book.bank_id,
+        timedelta(hours=24, seconds=1),
+    )
+
+
+async def raw_rotation(door: Door, key: UUID, asking: UUID | None, by: UUID) -> bool:
+    """What the service's own login to the database could do."""
+    rotated: bool = await door.book.pool.fetchval(
+        "SELECT rotate_api_key($1, $2, $3, $4, interval '1 day', $5)",
+        door.book.bank_id,
+        key,
+        new_id(),
+        asking,
+        by,
+    )
+    return rotated
 
 
 async def rotated(caller: Caller, key: UUID) -> Caller:
@@ -102,10 +134,15 @@ async def test_nobody_of_the_programme_ever_holds_a_key(
 
 
 async def test_who_works_for_the_programme_too_makes_none(merchant: Merchant, door: Door) -> None:
-    """Two roles are two hats on one head."""
+    """Two roles are two hats on one head, and to change a key is to have a new one."""
+    key, system = await merchant.new_key()
     await token_for(door.book, Role.ADMINISTRATOR, merchant.party_id)
     body = {"grant_id": str(merchant.grant_id), "scopes": SCOPES, "days": 30}
     check_problem(await merchant.caller.post("/api-keys", body), "forbidden", 403)
+    check_problem(await merchant.caller.post(f"/api-keys/{key}/rotation", {}), "forbidden", 403)
+    other = await merchant.another()
+    check_problem(await system.post(f"/api-keys/{key}/rotation", {}), "forbidden", 403)
+    assert await counts(await rotated(other.caller, key))
 
 
 async def test_the_database_asks_who_issues(merchant: Merchant, door: Door) -> None:
@@ -164,6 +201,7 @@ async def test_a_key_is_good_for_its_scopes_only(merchant: Merchant) -> None:
         ({"scopes": ["grant_role"]}, "/scopes/0"),
         ({"scopes": ["issue_api_key"]}, "/scopes/0"),  # a key that makes keys never ends
         ({"scopes": ["revoke_api_key"]}, "/scopes/0"),
+        ({"scopes": ["end_session"]}, "/scopes/0"),  # it would end all keys of its system
         ({"scopes": ["public"]}, "/scopes/0"),
         ({"scopes": ["everything"]}, "/scopes/0"),
         ({"scopes": []}, "/scopes"),
@@ -200,11 +238,7 @@ async def test_a_rotated_key_overlaps_and_two_count(merchant: Merchant, door: Do
     assert await counts(first) and await counts(second)
     third = await rotated(second, key)
     assert [await counts(one) for one in (first, second, third)] == [False, True, True]
-    await door.admin.execute(
-        "UPDATE session SET expires_at = expires_at - interval '24 hours 1 second' "
-        "WHERE bank_id = $1 AND scopes IS NOT NULL",
-        door.book.bank_id,
-    )
+    await pass_a_day(door)
     assert [await counts(one) for one in (second, third)] == [False, True]
 
 
@@ -213,16 +247,45 @@ async def test_the_key_before_makes_no_other(merchant: Merchant, door: Door) -> 
     key, first = await merchant.new_key()
     second = await rotated(first, key)
     check_problem(await first.post(f"/api-keys/{key}/rotation", {}), "not_found", 404)
-    assert not await door.book.pool.fetchval(
-        "SELECT rotate_api_key($1, k.api_key_id, $3, k.previous_session_id, interval '1 day') "
-        "FROM api_key k WHERE k.api_key_id = $2",
-        door.book.bank_id,
-        key,
-        new_id(),
-    )
+    before = (await first.get("/sessions/me")).json()
+    for by in (UUID(before["party_id"]), merchant.party_id):
+        assert not await raw_rotation(door, key, UUID(before["session_id"]), by)
     assert await counts(first) and await counts(second)
     third = await rotated(merchant.caller, key)
     assert [await counts(one) for one in (first, second, third)] == [False, True, True]
+
+
+async def test_what_has_ended_is_neither_listed_nor_changed(merchant: Merchant, door: Door) -> None:
+    ours = await administrator(door)
+    keys = [(await merchant.new_key())[0] for _ in range(3)]
+    ended = "UPDATE session s SET {} FROM api_key k WHERE (k.session_id, k.api_key_id) = " + (
+        "(s.session_id, $1)"
+    )
+    await door.admin.execute(ended.format("expires_at = clock_timestamp()"), keys[0])
+    await door.admin.execute(ended.format("revoked_at = clock_timestamp()"), keys[1])
+    for caller in (merchant.caller, ours):
+        listed = (await caller.get("/api-keys")).json()["data"]
+        assert [one["api_key_id"] for one in listed] == [str(keys[2])]
+        for key in keys[:2]:
+            check_problem(await caller.send("DELETE", f"/api-keys/{key}"), "not_found", 404)
+    for key in keys[:2]:
+        check_problem(await merchant.caller.post(f"/api-keys/{key}/rotation", {}), "not_found", 404)
+        assert not await raw_rotation(door, key, None, merchant.party_id)
+
+
+async def test_who_runs_a_merchant_sees_its_keys_wherever_they_hang(door: Door) -> None:
+    """The roles of a person and of a system at one merchant may be of two branches."""
+    here, there = [await open_branch(door.book) for _ in range(2)]
+    merchant_id, person = new_id(), new_id()
+    token = await token_for(
+        door.book, Role.MERCHANT, person, merchant_id=merchant_id, branch_id=here
+    )
+    grant_id = await system_grant(door, merchant_id, there)
+    merchant = Merchant(door, Caller(door.api.http, token), person, grant_id, merchant_id)
+    key, _ = await merchant.new_key()
+    listed = (await merchant.caller.get("/api-keys")).json()["data"]
+    assert [one["api_key_id"] for one in listed] == [str(key)]
+    await rotated(merchant.caller, key)
 
 
 async def test_of_rotations_at_once_two_tokens_are_left(merchant: Merchant) -> None:

@@ -69,6 +69,8 @@ async def test_a_minor_applies_again_with_a_guardian(desk: CounterDesk) -> None:
     child = await desk.member(person(CHILD), guardian_id=guardian)
     assert (await desk.operator.post(f"{child.path}/leave", {})).status_code == 201
     check_problem(await applied(desk, child.resident_id), "guardian_needed")
-    answer = await applied(desk, child.resident_id, guardian_id=guardian)
+    check_only_fault(await applied(desk, child.resident_id, guardian_id=guardian), "/paper")
+    paper = await desk.paper("registration")
+    answer = await applied(desk, child.resident_id, guardian_id=guardian, paper=paper)
     assert answer.json()["is_minor"] is True
     assert (await approved(desk, child.resident_id)).status_code == 201

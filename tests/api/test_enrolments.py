@@ -5,12 +5,15 @@ from datetime import timedelta
 from typing import Any
 
 import pyotp
+import pytest
 
 from tests.api.client import check_problem
 from tests.api.logins import PASSWORD, Door
+from timebank.domain.errors import LoginFailedError
 from timebank.people.access import Role
 from timebank.people.grants import OPERATOR_ID
-from timebank.people.login.enrolments import invite
+from timebank.people.login.enrolments import complete as complete_it
+from timebank.people.login.enrolments import get_invitation, invite
 
 
 async def second_factor(door: Door, code: str) -> str:
@@ -32,8 +35,7 @@ async def complete(door: Door, code: str, secret: str, **change: Any) -> Any:
 
 async def test_an_invited_person_enrols_once_and_logs_in(door: Door) -> None:
     person, code = await door.invited(Role.ADMINISTRATOR)
-    secret = await second_factor(door, code)
-    assert await second_factor(door, code.lower().replace("-", " ")) == secret
+    secret = await second_factor(door, code.lower().replace("-", " "))
     answer = await complete(door, code, secret)
     assert answer.status_code == 201
     number = answer.json()["staff_number"]
@@ -45,6 +47,35 @@ async def test_an_invited_person_enrols_once_and_logs_in(door: Door) -> None:
     for spent in (await door.post("/enrolments", code=code), await complete(door, code, secret)):
         check_problem(spent, "login_failed", 401)
     assert (person, "done") in await door.audit_lines("enrol")
+
+
+async def test_each_call_shows_another_second_factor_and_the_last_counts(door: Door) -> None:
+    """Who invites has the code first: what they saw with it must not be what the invited gets."""
+    person, code = await door.invited(Role.ADMINISTRATOR)
+    seen = await second_factor(door, code)
+    secret = await second_factor(door, code)
+    assert seen != secret
+    problem = check_problem(await complete(door, code, seen), "invalid_input", 400)
+    assert problem["errors"][0]["pointer"] == "/totp"
+    assert (await complete(door, code, secret)).status_code == 201
+    lines = await door.admin.fetch(
+        "SELECT object_id, actor_id, result FROM audit_log WHERE action = 'begin_enrolment' "
+        "AND bank_id = $1",
+        door.book.bank_id,
+    )
+    assert [tuple(line) for line in lines] == [(person, None, "done")] * 2
+
+
+async def test_a_second_factor_shown_during_the_completion_is_not_put_in_force(
+    door: Door,
+) -> None:
+    _, code = await door.invited(Role.ADMINISTRATOR)
+    await second_factor(door, code)
+    async with door.book.pool.acquire() as connection:
+        invitation = await get_invitation(connection, door.book.bank_id, code)
+        await second_factor(door, code)
+        with pytest.raises(LoginFailedError):
+            await complete_it(connection, door.book.bank_id, invitation, 1, b"not stored")
 
 
 async def test_of_ten_completions_at_once_one_succeeds(door: Door) -> None:

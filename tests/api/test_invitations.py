@@ -83,18 +83,54 @@ async def test_one_invites_and_another_confirms(door: Door, two: Two, role: Role
 
 
 async def test_who_is_invited_again_is_confirmed_again(door: Door, two: Two) -> None:
-    """Else whoever invites a second time would take the login over."""
+    """Else whoever invites a second time would take the login over, or at least end it."""
     person = await person_of(door)
     member = await enrolled(door, await invited(two.inviter, person), person)
     assert (await confirm(two.other, member)).status_code == 204
     session = door.caller(await member.log_in())
     again = await enrolled(door, await invited(two.other, person), person)
-    assert again.staff_number == member.staff_number
-    check_problem(await session.get("/sessions/me"), "unauthenticated", 401)
+    assert again.staff_number != member.staff_number
     check_problem(await again.log_in(), "enrolment_not_confirmed", 403)
+    assert (await session.get("/sessions/me")).status_code == 200
+    await member.forget_steps()
+    assert (await member.log_in()).status_code == 201
     check_problem(await confirm(two.other, again), "second_person_needed", 403)
+    assert (await session.get("/sessions/me")).status_code == 200
     assert (await confirm(two.inviter, again)).status_code == 204
+    check_problem(await session.get("/sessions/me"), "unauthenticated", 401)
+    await member.forget_steps()
+    check_problem(await member.log_in(), "login_failed", 401)
     assert (await again.log_in()).status_code == 201
+
+
+async def test_a_number_of_before_confirms_nobody(door: Door, two: Two) -> None:
+    """The inviter enrols as the clerk, who cannot log in and tells the number that they know."""
+    person = await person_of(door)
+    clerk = await enrolled(door, await invited(two.inviter, person), person)
+    thief = await enrolled(door, await invited(two.inviter, person), person)
+    check_problem(await confirm(two.other, clerk), "not_found", 404)  # of the first enrolment
+    check_problem(await thief.log_in(), "enrolment_not_confirmed", 403)
+    clerk = await enrolled(door, await invited(two.inviter, person), person)
+    assert (await confirm(two.other, clerk)).status_code == 204
+    thief = await enrolled(door, await invited(two.inviter, person), person)
+    assert (await confirm(two.other, clerk)).status_code == 204  # as it was: nothing happens
+    check_problem(await thief.log_in(), "enrolment_not_confirmed", 403)
+    await clerk.forget_steps()
+    assert (await clerk.log_in()).status_code == 201
+
+
+async def test_of_confirming_and_enrolling_again_at_once_none_opens_the_other(
+    door: Door, two: Two
+) -> None:
+    person = await person_of(door)
+    clerk = await enrolled(door, await invited(two.inviter, person), person)
+    code = await invited(two.inviter, person)
+    answer, thief = await asyncio.gather(confirm(two.other, clerk), enrolled(door, code, person))
+    check_problem(await thief.log_in(), "enrolment_not_confirmed", 403)
+    assert answer.status_code in {204, 404}
+    await clerk.forget_steps()
+    expected = 201 if answer.status_code == 204 else 401
+    assert (await clerk.log_in()).status_code == expected
 
 
 @pytest.mark.parametrize("role", [Role.ADMINISTRATOR, Role.COORDINATOR, Role.AUDITOR])
@@ -150,7 +186,10 @@ async def test_nobody_confirms_themselves(door: Door, two: Two) -> None:
     member = await enrolled(door, await invited(two.inviter, person), person)
     with pytest.raises(asyncpg.CheckViolationError, match="enrolment_confirmed_by_another"):
         await door.book.pool.fetchval(
-            "SELECT confirm_enrolment($1, $2, $2)", door.book.bank_id, person
+            "SELECT confirm_enrolment($1, $2, $3)",
+            door.book.bank_id,
+            member.staff_number,
+            person,
         )
     found = await asyncio.gather(*(confirm(two.other, member) for _ in range(3)))
     assert [answer.status_code for answer in found] == [204] * 3

@@ -1,6 +1,7 @@
 """Registering and the way of a membership: who may decide, in what order, with which consent."""
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import date, timedelta
 from typing import Any
 
@@ -27,6 +28,7 @@ from timebank.domain.personal import PersonalData
 from timebank.ledger.ids import new_id
 from timebank.people import registration
 from timebank.people.consents import ConsentKind, has_consent, list_consents, record_consents
+from timebank.people.kin import list_kin, name_guardian
 from timebank.people.parties import list_path_of
 from timebank.people.registration import (
     MembershipState,
@@ -297,6 +299,33 @@ async def test_registering_is_all_or_nothing(desk: Desk) -> None:
     access = desk.access(Purpose.IDENTIFICATION)
     with pytest.raises(NotFoundError):
         await read_person(desk.book.pool, desk.ring, access, new_id())
+
+
+@pytest.mark.parametrize("first", ["named", "approved"])
+async def test_a_guardian_named_while_it_is_decided_is_let_in(desk: Desk, first: str) -> None:
+    """Whichever comes first waits for the other, so nobody is forgotten."""
+    parents = [await desk.person() for _ in range(2)]
+    child = person(local_today(desk.book.bank) - timedelta(days=3000))
+    child_id = (await desk.apply(child, guardian_id=parents[0])).resident_id
+
+    async def name() -> None:
+        async with desk.at() as connection:
+            await name_guardian(connection, desk.bank_id, child_id, parents[1], named_by=desk.clerk)
+            await asyncio.sleep(0.3)
+
+    async def approve() -> None:
+        async with desk.at() as connection:
+            await move_memberships(connection, desk.bank_id, [child_id], APPROVED, desk.checker)
+            await asyncio.sleep(0.3)
+
+    async def soon(work: Awaitable[None]) -> None:
+        await asyncio.sleep(0.1)
+        await work
+
+    works = (name(), soon(approve())) if first == "named" else (approve(), soon(name()))
+    await asyncio.gather(*works)
+    async with desk.at() as connection:
+        assert await list_kin(connection, desk.bank_id, child_id) == set(parents)
 
 
 def test_what_registration_returns_is_not_personal() -> None:

@@ -14,8 +14,14 @@ from tests.people.desk import Desk
 from timebank.config import Settings
 from timebank.domain.errors import OverloadedError, SealBrokenError, VaultKeyMissingError
 from timebank.embedded import Server
+from timebank.people.grants import OPERATOR_ID
 from timebank.people.login.credentials import NewCode, issue_code, keep_pin, make_code, set_pin
-from timebank.people.login.enrolments import get_invitation, invite, show_second_factor
+from timebank.people.login.enrolments import (
+    complete,
+    get_invitation,
+    invite,
+    show_second_factor,
+)
 from timebank.people.login.hashing import Hasher, open_hasher
 from timebank.people.login.logins import place_of
 from timebank.people.seals import Seals
@@ -92,7 +98,7 @@ async def test_every_sealed_column_is_known(server: Server, own_database: str) -
 
 
 class Secrets:
-    """A PIN, a code, and a second factor that was shown and one in force, of one person."""
+    """A PIN, a code, and second factors of one person: shown, in force, and waiting."""
 
     def __init__(self, desk: Desk, person: UUID, code: NewCode, invitation: str) -> None:
         self.desk, self.person, self.code, self.invitation = desk, person, code, invitation
@@ -103,29 +109,33 @@ class Secrets:
         code = await make_code(hasher, bank_id, person)
         kept = await keep_pin(hasher, bank_id, person, PIN)
         async with desk.at() as connection:
-            invitation = await invite(connection, bank_id, person, desk.clerk)
             await issue_code(connection, bank_id, person, code, desk.clerk)
             await set_pin(connection, bank_id, person, kept, None, set_by=person)
-        made = cls(desk, person, code, invitation)
-        factor = await made.factor()
-        async with desk.at() as connection:
-            await connection.execute(
-                "SELECT complete_enrolment($1, code_hash, $2, 0, $3) FROM enrolment "
-                "WHERE bank_id = $1 AND party_id = $4",
-                bank_id,
-                "12345678",
-                await hasher.keep("password", place_of(bank_id, person, "password")),
-                person,
-            )
-            made.invitation = await invite(connection, bank_id, person, desk.clerk)
-        assert await made.factor() != factor
+        made = cls(desk, person, code, "")
+        for invited_by in (OPERATOR_ID, desk.clerk):
+            await made.invite(invited_by)
+            kept = await hasher.keep("password", place_of(bank_id, person, "password"))
+            async with desk.at() as connection:
+                invitation = await get_invitation(connection, bank_id, made.invitation)
+                await complete(connection, bank_id, invitation, 0, kept)
+        await made.invite(desk.clerk)
         return made
 
-    async def factor(self) -> str:
+    async def invite(self, by_id: UUID) -> None:
         hasher, bank_id = hasher_of(self.desk), self.desk.bank_id
         async with self.desk.at() as connection:
+            self.invitation = await invite(connection, bank_id, self.person, by_id)
             invitation = await get_invitation(connection, bank_id, self.invitation)
-            return await show_second_factor(connection, hasher, bank_id, invitation)
+            shown = await show_second_factor(connection, hasher, bank_id, invitation)
+        assert await self.factor() == shown
+
+    async def factor(self) -> str:
+        bank_id = self.desk.bank_id
+        async with self.desk.at() as connection:
+            sealed = (await get_invitation(connection, bank_id, self.invitation)).sealed_secret
+        assert sealed
+        place = place_of(bank_id, self.person, "second factor")
+        return hasher_of(self.desk).seal.open(sealed, place).decode()
 
     async def check(self, factor: str) -> None:
         """All of them are what they were, for a service that reads the file now."""
@@ -137,15 +147,18 @@ class Secrets:
                 "WHERE bank_id = $1",
                 bank_id,
             )
-            in_force = await connection.fetchval(
+            numbered = await connection.fetch(
                 "SELECT sealed_secret FROM staff_login WHERE bank_id = $1", bank_id
             )
         secrets = {"pin": PIN, "password": "password", str(self.code.code_id): self.code.code}
-        assert {row["place"] for row in rows} == secrets.keys()
+        assert {row["place"] for row in rows} == {*secrets, "new_password"}
         for row in rows:
-            place = place_of(bank_id, self.person, row["place"])
-            assert await hasher.fits(row["sealed_hash"], secrets[row["place"]], place)
-        assert hasher.seal.open(in_force, place_of(bank_id, self.person, "second factor"))
+            name = row["place"].removeprefix("new_")
+            place = place_of(bank_id, self.person, name)
+            assert await hasher.fits(row["sealed_hash"], secrets[name], place)
+        assert len(numbered) == 2
+        for row in numbered:
+            assert hasher.seal.open(row[0], place_of(bank_id, self.person, "second factor"))
         assert await self.factor() == factor
 
 
@@ -154,7 +167,7 @@ async def test_a_rotation_seals_every_column_anew_before_the_old_key_goes(own_de
     factor = await made.factor()
     for _ in range(2):
         done = await rotate(own_desk)
-        assert (done.persons, done.sealed, done.forgotten) == (1, 6, 1)
+        assert (done.persons, done.sealed, done.forgotten) == (1, 9, 1)
         await made.check(factor)
 
 
@@ -188,7 +201,7 @@ async def test_a_write_under_way_is_waited_for(own_desk: Desk) -> None:
         await asyncio.sleep(0.3)
         assert not rotation.done()
     done = await rotation
-    assert (done.sealed, done.forgotten) == (7, 1)
+    assert (done.sealed, done.forgotten) == (10, 1)
     kept = await desk.book.pool.fetchval(
         "SELECT sealed_hash FROM login_secret WHERE party_id = $1", desk.checker
     )
@@ -203,7 +216,7 @@ async def test_a_key_put_first_by_hand_seals_before_it_is_adopted(own_desk: Desk
     kept = await keep_pin(hasher_of(desk), desk.bank_id, made.person, PIN)
     async with desk.at() as connection:
         await set_pin(connection, desk.bank_id, made.person, kept, None, set_by=made.person)
-    assert (await rotate(desk)).sealed == 5  # the PIN has the new key already
+    assert (await rotate(desk)).sealed == 8  # the PIN has the new key already
     await made.check(factor)
 
 

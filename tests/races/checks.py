@@ -273,6 +273,29 @@ async def check_large_calls_take_turns(book: Book) -> None:
     await check_books(book)
 
 
+async def check_large_requests_take_turns(book: Book) -> None:
+    """So does a large call under a key: it waits before it claims the key, and has written nothing.
+
+    Who comes with the same key meanwhile does not wait for the other's turn.
+    """
+    points, hours = await book.open_account(), await book.open_account(unit=Unit.HOURS)
+    key = RequestKey(STAFF, str(new_id()), FINGERPRINT)
+    awards = [[book.award(hours, 1, Unit.HOURS)] for _ in range(LARGE)]
+    async with connections(book, 3) as (first, second, third):
+        async with first.transaction():
+            await award_in_one_call(first, book, points)
+            late = post_requests(second, book.bank_id, [PostingRequest(key, awards)])
+            waiting = await hold_up(book, second, late)
+            with errors_are_faults():
+                await third.execute("SET lock_timeout = '1s'")
+                small = PostingRequest(key, [[book.award(hours, 1, Unit.HOURS)]])
+                [answer] = await post_requests(third, book.bank_id, [small])
+                expect([outcome.status for outcome in answer.outcomes], ["posted"])
+        [[replayed]] = await answers_of(waiting)
+        expect(len(replayed.outcomes), 1)
+    await check_books(book)
+
+
 async def check_a_large_call_after_a_lock_does_not_deadlock(book: Book) -> None:
     """Who has locked a wallet does not wait for the turn of one who waits for that wallet."""
     wallet = await book.open_account()

@@ -47,6 +47,11 @@ CASES: dict[str, tuple[list[Edit], Check, str]] = {
         checks.check_large_calls_take_turns,
         "not held up",
     ),
+    "no turns of large requests": (
+        [variants.NO_TURNS_OF_REQUESTS],
+        checks.check_large_requests_take_turns,
+        "not held up",
+    ),
     "a turn after a lock": (
         [variants.TURN_AFTER_A_LOCK],
         checks.check_a_large_call_after_a_lock_does_not_deadlock,

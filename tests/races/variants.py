@@ -40,9 +40,10 @@ UNSORTED_LOCKS = Edit(
           ORDER BY account_id) AS locked;
 """,
 )
-NO_TURNS = Edit("IF size >= 500 AND", "IF false AND")
+NO_TURNS = Edit("IF p_size >= 500 AND", "IF false AND")
+NO_TURNS_OF_REQUESTS = Edit("PERFORM take_turn(p_bank, cardinality(p_ids));", "")
 TURN_AFTER_A_LOCK = Edit(
-    "IF size >= 500 AND pg_current_xact_id_if_assigned() IS NULL", "IF size >= 500"
+    "IF p_size >= 500 AND pg_current_xact_id_if_assigned() IS NULL", "IF p_size >= 500"
 )
 UNSORTED_IDS = Edit("WHERE is_new[n] ORDER BY p_ids[n];", "WHERE is_new[n];")
 UNSORTED_KEYS = Edit(

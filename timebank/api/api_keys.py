@@ -60,13 +60,14 @@ async def register_system(
 async def list_api_keys(request: Call, merchant_id: FromQuery[UUID | None] = None) -> KeyList:
     """List the keys in force that the caller reaches, of one merchant if given; never a token."""
     principal = request.user
+    within = principal.branch_id
     if principal.role is Role.MERCHANT:
         if merchant_id not in {None, principal.merchant_id}:
             raise NotFoundError
-        merchant_id = principal.merchant_id
+        merchant_id, within = principal.merchant_id, None
     async with transaction(request.desk.pool) as connection:
         found = await list_keys(
-            connection, principal.bank_id, merchant_id=merchant_id, within=principal.branch_id
+            connection, principal.bank_id, merchant_id=merchant_id, within=within
         )
     return KeyList([_view(key) for key in found])
 
@@ -108,11 +109,16 @@ async def issue_api_key(request: Call, data: JSONBody[IssueKeyBody]) -> Response
 async def rotate_api_key(
     request: Call, api_key_id: FromPath[UUID], data: JSONBody[NothingBody]
 ) -> Response[KeyView]:
-    """Change a key for a new one; the one before counts for a day more, so that nothing stops."""
+    """Change a key for a new one; the one before counts for a day more, so that nothing stops.
+
+    Who does holds it from then on: nobody who works for the programme, as when a key is issued.
+    """
     principal = request.user
     async with transaction(request.desk.pool) as connection:
         key = await _get_key(connection, principal, Action.ROTATE_API_KEY, api_key_id)
-        session = await rotate_key(connection, principal.bank_id, key, principal.session_id)
+        session = await rotate_key(
+            connection, principal.bank_id, key, principal.session_id, principal.principal_id
+        )
         await note_deed(connection, request, api_key_id)
     view = KeyView(api_key_id, session.token, key.scopes, session.span.expires_at)
     return Response(view, status_code=201, headers=NO_STORE)
@@ -155,6 +161,7 @@ def _view(key: ApiKey) -> ListedKeyView:
         issued_by=key.issued_by,
         issued_at=key.issued_at,
         rotated_at=key.rotated_at,
+        rotated_by=key.rotated_by,
         expires_at=key.expires_at,
     )
 

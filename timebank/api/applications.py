@@ -24,7 +24,7 @@ from timebank.people.vault import Purpose, read_person
 
 
 class ApplicationBody(Struct, forbid_unknown_fields=True, kw_only=True):
-    """What the sheet says, where there is one; of a minor, the guardian, who consents."""
+    """What the sheet says, where there is one; of a minor, the guardian, who consents by it."""
 
     consents: Annotated[list[ConsentKind], Meta(max_length=10)] = []
     paper: PaperBody | None = None
@@ -48,7 +48,7 @@ async def apply(
     """
     desk, principal = request.desk, request.user
     bank = await desk.bank(principal.bank_id)
-    if data.consents:
+    if data.consents or data.guardian_id:
         check_paper(request, data.paper)
     async with transaction(desk.pool) as connection:
         await check_reaches_person(connection, principal, Action.REGISTER, person_id)

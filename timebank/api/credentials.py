@@ -144,12 +144,16 @@ async def change_password(request: Call, data: JSONBody[ChangePasswordBody]) -> 
 async def begin_enrolment(
     request: Call, data: JSONBody[EnrolmentBody]
 ) -> Response[SecondFactorView]:
-    """Show the second factor that an invitation is for; the same one until it is completed."""
+    """Show the second factor that an invitation is for: a new one each time; the last counts."""
     bank = await _bank(request, data.bank)
     hasher = request.desk.hasher
     async with transaction(request.desk.pool) as connection:
         invitation = await get_invitation(connection, bank.bank_id, data.code)
         secret = await show_second_factor(connection, hasher, bank.bank_id, invitation)
+        shown = public_entry(
+            request, bank.bank_id, "begin_enrolment", DONE, object_id=invitation.party_id
+        )  # whoever has the code: it may have been who invited
+        await write_entries(connection, [shown])
     uri = otpauth_uri(secret, f"{bank.code} {invitation.staff_number or ''}".strip(), "timebank")
     view = SecondFactorView(uri, secret, invitation.expires_at)
     return Response(view, status_code=200, headers=NO_STORE)
@@ -161,7 +165,10 @@ async def begin_enrolment(
 async def complete_enrolment(
     request: Call, data: JSONBody[CompletionBody]
 ) -> Response[EnrolledView]:
-    """Put password and second factor in force; the invitation counts no more."""
+    """Enrol with password and second factor; the invitation counts no more.
+
+    Whom a person invited has a new number, to tell to another person, who confirms it.
+    """
     bank = await _bank(request, data.bank)
     hasher, pool = request.desk.hasher, request.desk.pool
     async with transaction(pool) as connection:

@@ -30,7 +30,7 @@ from timebank.people.targets import check_reaches_party
 async def invite_somebody(request: Call, data: JSONBody[InviteBody]) -> Response[InvitationView]:
     """Return a code with which a merchant's person enrols, once; hand it over in person.
 
-    They log in after somebody else has confirmed them.
+    They log in after somebody else has confirmed them, and until then as they did before.
     """
     principal = request.user
     async with transaction(request.desk.pool) as connection:
@@ -55,7 +55,7 @@ async def confirm_enrolment(request: Call, data: JSONBody[ConfirmationBody]) -> 
         if person is None:
             raise NotFoundError
         await _check_reaches(connection, request, Action.CONFIRM_ENROLMENT, person)
-        await confirm(connection, principal.bank_id, person, principal.principal_id)
+        await confirm(connection, principal.bank_id, data.staff_number, principal.principal_id)
         await note_deed(connection, request, person)
 
 

@@ -55,7 +55,10 @@ async def name_a_guardian(
     data: JSONBody[GuardianBody],
     idempotency_key: IdempotencyKey,
 ) -> Response[KinView]:
-    """Name a minor's guardian, an adult who is registered, with the paper that shows it."""
+    """Name a minor's guardian, an adult who is registered, with the paper that shows it.
+
+    For who is no member yet, they act once another person has approved the membership.
+    """
     principal = request.user
 
     async def work(connection: Connection) -> Deed[KinView]:
@@ -173,6 +176,7 @@ async def _kin(connection: Connection, bank_id: int, party_id: UUID) -> KinView:
                 minor_id=one.minor_id,
                 guardian_id=one.guardian_id,
                 named_at=one.named_at,
+                let_in_at=one.let_in_at,
                 ended_at=one.ended_at,
             )
             for one in guardians

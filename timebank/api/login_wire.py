@@ -162,6 +162,7 @@ class ListedKeyView(Struct, frozen=True, kw_only=True):
     issued_by: UUID
     issued_at: datetime
     rotated_at: datetime | None
+    rotated_by: UUID | None
     expires_at: datetime
 
 

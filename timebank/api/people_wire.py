@@ -67,6 +67,8 @@ class RegisterPersonBody(PersonalBody, forbid_unknown_fields=True, kw_only=True)
 class RegisterBody(PersonalBody, forbid_unknown_fields=True, kw_only=True):
     """Who applies, with the sheet they signed; a minor with their guardian, who consents.
 
+    There is no guardian without a sheet, and none acts before another approves the membership.
+
     They hang on `branch_id`, the caller's own if not said. `resident_id` is one known by a
     pseudonym so far. `is_another` says that somebody of the same name and telephone was compared.
     """
@@ -213,11 +215,15 @@ class HelperBody(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class GuardianView(Struct, frozen=True, kw_only=True):
-    """Who acts for whom; `ended_at` null is in force."""
+    """Who acts for whom; `ended_at` null is in force.
+
+    `let_in_at` null: they only consent so far, until another person approves the membership.
+    """
 
     minor_id: UUID
     guardian_id: UUID
     named_at: datetime
+    let_in_at: datetime | None
     ended_at: datetime | None
 
 

@@ -67,7 +67,7 @@ async def register(
     bank = await desk.bank(principal.bank_id)
     access = access_of(request, Purpose.REGISTRATION)
     person = data.data()
-    if data.consents:
+    if data.consents or data.guardian_id:
         check_paper(request, data.paper)
     if not data.is_another and not await was_answered(request):
         await check_not_registered(desk.pool, desk.ring, access, person)

@@ -95,7 +95,8 @@ async def _make_person(connection: Connection, bank_id: int, role: Role) -> UUID
 async def enrol(bank_code: str, url: str | None) -> None:
     """Choose a password and take the second factor into an authenticator program.
 
-    Asks for the code of the invitation; may be run again until it has succeeded.
+    Asks for the code of the invitation; may be run again until it has succeeded, and shows another
+    second factor each time: the last one counts.
 
     \b
     Example:

@@ -1,7 +1,8 @@
 """Kin: guardians who act for minors, and family helpers who look and reserve for residents.
 
-A guardian is named at registration and stays one until the minor is 18: until the local midnight of
-that day, to the second. A family helper (亲情代办) is named by the resident for a year at most, may
+A guardian is named at registration and acts once another person has approved the membership; until
+then they only consent to it. They stay one until the minor is 18: until the local midnight of that
+day, to the second. A family helper (亲情代办) is named by the resident for a year at most, may
 see the passbook and reserve, and never gives; one whom a guardian wanted goes with the guardian.
 The birthday stays in the vault: the registry knows until when somebody is surely a minor, a few
 days on from the last look, and the vault is asked only about those. Where nobody looks, guardians
@@ -26,13 +27,14 @@ _QUERIES = load_queries(__package__)
 
 
 class Guardianship(Struct, frozen=True, kw_only=True):
-    """Who acts for whom; `ended_at` None is in force."""
+    """Who acts for whom, from `let_in_at` on; `ended_at` None is in force."""
 
     minor_id: UUID
     guardian_id: UUID
     sheet: int | None
     named_by: UUID
     named_at: datetime
+    let_in_at: datetime | None
     ended_at: datetime | None
 
 
@@ -61,6 +63,7 @@ async def name_guardian(
 ) -> None:
     """Name a guardian; nothing happens if they are one.
 
+    They act at once for a member, else when another person has approved the membership.
     GuardianNeededError, NotFoundError; SecondPersonNeededError for oneself or the sheet's witness.
     """
     await connection.execute(
@@ -92,7 +95,7 @@ async def is_guardian(
     minor_id: UUID,
     at: datetime | None = None,
 ) -> bool:
-    """Return whether somebody is a minor's guardian now, or at an instant if nothing ends it."""
+    """Return whether a guardian acts for a minor now, or at an instant if nothing ends it."""
     found: bool = await connection.fetchval(
         _QUERIES["is_guardian"], bank_id, guardian_id, minor_id, at
     )

@@ -7,12 +7,16 @@ FOR_PERSONS = frozenset(
         Action.ISSUE_API_KEY,
         Action.READ_API_KEYS,
         Action.REVOKE_API_KEY,
+        Action.END_SESSION,
         Action.CHANGE_PASSWORD,
         Action.READ_OWN_DATA,
         Action.EXPORT_OWN_DATA,
     }
 )
-"""What who runs a merchant may, and no key of its systems: none makes or ends another."""
+"""What who runs a merchant may, and no key of its systems: none makes or ends another.
+
+To end all sessions of the system would be to end all its keys.
+"""
 
 LOW_VALUE = frozenset(
     {

@@ -293,7 +293,7 @@ WHERE bank_id = $1 AND minor_id = $2 AND guardian_id = $3 AND ended_at IS NULL
 RETURNING guardian_id;
 
 -- name: list_guardianships
-SELECT minor_id, guardian_id, sheet, named_by, named_at, ended_at FROM guardianship
+SELECT minor_id, guardian_id, sheet, named_by, named_at, let_in_at, ended_at FROM guardianship
 WHERE bank_id = $1 AND $2 IN (minor_id, guardian_id) ORDER BY named_at;
 
 -- name: is_guardian
@@ -339,7 +339,7 @@ SELECT may_help($1, $2, $3, coalesce($4, clock_timestamp()));
 
 -- name: list_kin
 SELECT guardian_id AS party_id FROM guardianship
-WHERE bank_id = $1 AND minor_id = $2 AND ended_at IS NULL
+WHERE bank_id = $1 AND minor_id = $2 AND ended_at IS NULL AND let_in_at IS NOT NULL
   AND is_known_minor($1, $2, coalesce($3, clock_timestamp()))
 UNION
 SELECT helper_id FROM family_helper

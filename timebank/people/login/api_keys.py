@@ -1,8 +1,9 @@
 """Keys of merchants' systems: tokens with scopes and an end, changed for new ones without a pause.
 
 A key stands on a grant to a system, narrows it, and ends with it. While a rotated key overlaps with
-the one before, two tokens count, of which only the newer makes another. Whoever issues a key holds
-it: so the merchant's own people do, and nobody who works for the programme.
+the one before, two tokens count, of which only the newer makes another. Whoever issues or changes
+a key holds it: so the merchant's own people do, and nobody who works for the programme. Whose role
+at the merchant ends holds it for a day more, and another of its people may change it meanwhile.
 """
 
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     issued_by: UUID
     issued_at: datetime
     rotated_at: datetime | None
+    rotated_by: UUID | None
     expires_at: datetime
 
 
@@ -115,12 +117,14 @@ async def list_keys(
 
 
 async def rotate_key(
-    connection: Connection, bank_id: int, key: ApiKey, asking: UUID | None
+    connection: Connection, bank_id: int, key: ApiKey, asking: UUID | None, by_id: UUID
 ) -> NewSession:
     """Return a new token; the one before counts for OVERLAP more, and none before that.
 
-    `asking` is the session of who asks; NotFoundError for one that was rotated itself, since a key
-    that leaked would else outlive its rotation. Locks the key, then its sessions.
+    `asking` is the session of who asks, `by_id`; NotFoundError for one that was rotated itself,
+    since a key that leaked would else outlive its rotation. ForbiddenError unless `by_id` might
+    issue the key, or is its system while that holds for who had it last. Locks the grants, the key,
+    then its sessions.
     """
     session = await _start(
         connection,
@@ -137,6 +141,7 @@ async def rotate_key(
         session.span.session_id,
         asking,
         OVERLAP,
+        by_id,
     )
     if not rotated:
         raise NotFoundError

@@ -3,7 +3,9 @@
 Nobody else ever sees either. The invitation counts until both are in force, and then no more. Who
 invites has the code, and could enrol in the place of the invited. A merchant's people handle
 points, which the programme's staff must not: so they log in once somebody else has heard from them,
-face to face, the number that was shown to who enrolled.
+face to face, the number that was shown to who enrolled. That is another number at every enrolment,
+and until it is heard, the login before stays in force: who invites again gains nothing by it, and
+shuts nobody out.
 """
 
 import secrets
@@ -17,7 +19,6 @@ from timebank.db import Connection, as_struct, load_queries
 from timebank.domain.errors import InvalidInputError, LoginFailedError, NotFoundError
 from timebank.people.access import Role, SessionMethod
 from timebank.people.grants import list_grants
-from timebank.people.login.credentials import end_other_sessions
 from timebank.people.login.delays import Subject, forget
 from timebank.people.login.hashing import Hasher
 from timebank.people.login.logins import hash_staff_number, place_of
@@ -32,7 +33,7 @@ _MISREAD = str.maketrans("OIL", "011", "- ")
 
 
 class Invitation(Struct, frozen=True, kw_only=True):
-    """An invitation that still counts; `staff_number` is the person's, if they have one."""
+    """An invitation that still counts; `staff_number` is the one that the person will keep."""
 
     code_hash: bytes
     party_id: UUID
@@ -64,12 +65,14 @@ async def list_merchants_of(connection: Connection, bank_id: int, party_id: UUID
     return [merchant_id for merchant_id in merchants if merchant_id]
 
 
-async def confirm(connection: Connection, bank_id: int, party_id: UUID, by_id: UUID) -> None:
-    """Let a merchant's person log in, whom `by_id` has seen; nothing if they may.
+async def confirm(connection: Connection, bank_id: int, staff_number: str, by_id: UUID) -> None:
+    """Put the login of this number in force, whose person `by_id` has seen; nothing if it is.
 
+    Their sessions by the login before end. NotFoundError if nobody has the number any more;
     SecondPersonNeededError for oneself and for who invited them.
     """
-    await connection.execute(_QUERIES["confirm_enrolment"], bank_id, party_id, by_id)
+    if not await connection.fetchval(_QUERIES["confirm_enrolment"], bank_id, staff_number, by_id):
+        raise NotFoundError
 
 
 def hash_code(code: str) -> bytes:
@@ -88,17 +91,21 @@ async def get_invitation(connection: Connection, bank_id: int, code: str) -> Inv
 async def show_second_factor(
     connection: Connection, hasher: Hasher, bank_id: int, invitation: Invitation
 ) -> str:
-    """Return the secret of the second factor, the same at every call; LoginFailedError."""
+    """Return a new secret of the second factor, the only one that counts now; LoginFailedError.
+
+    Never one that was shown before, since that may have been to whoever made the invitation.
+    """
+    secret = new_secret()
     place = place_of(bank_id, invitation.party_id, "second factor")
-    sealed = await connection.fetchval(
+    shown = await connection.fetchval(
         _QUERIES["show_second_factor"],
         bank_id,
         invitation.code_hash,
-        hasher.seal.close(new_secret().encode(), place),
+        hasher.seal.close(secret.encode(), place),
     )
-    if sealed is None:
+    if shown is None:
         raise LoginFailedError
-    return hasher.seal.open(sealed, place).decode()
+    return secret
 
 
 def check_second_factor(hasher: Hasher, bank_id: int, invitation: Invitation, digits: str) -> int:
@@ -119,15 +126,17 @@ def check_second_factor(hasher: Hasher, bank_id: int, invitation: Invitation, di
 async def complete(
     connection: Connection, bank_id: int, invitation: Invitation, step: int, kept: bytes
 ) -> str:
-    """Put password and second factor in force and end all sessions; return the staff number.
+    """Enrol with the second factor of `invitation`; return the staff number.
 
-    LoginFailedError if the invitation was spent meanwhile. A UniqueViolationError, for a number
-    that is taken, is worth repeating.
+    It is in force, and all sessions end, if the operator invited; else it waits for `confirm`.
+    LoginFailedError if the invitation was spent meanwhile, or showed another second factor. A
+    UniqueViolationError, for a number that is taken, is worth repeating.
     """
     staff_number: str | None = await connection.fetchval(
         _QUERIES["complete_enrolment"],
         bank_id,
         invitation.code_hash,
+        invitation.sealed_secret,
         f"{secrets.randbelow(10**8):08}",
         step,
         kept,
@@ -136,5 +145,4 @@ async def complete(
         raise LoginFailedError
     shown = hash_staff_number(staff_number)
     await forget(connection, Subject(bank_id, SessionMethod.PASSWORD, shown, is_known=True))
-    await end_other_sessions(connection, bank_id, invitation.party_id, None)
     return staff_number

@@ -11,7 +11,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from timebank.db import Connection, load_queries
-from timebank.domain.errors import LoginFailedError
+from timebank.domain.errors import EnrolmentNotConfirmedError, LoginFailedError
 from timebank.domain.secrets import normalise
 from timebank.people.access import Role, SessionMethod
 from timebank.people.cards import find_card_holder, hash_card_token, hold_card, parse_card_token
@@ -40,6 +40,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     code_id: UUID | None = None
     sealed_factor: bytes | None = None
     at: datetime | None = None
+    is_waiting: bool = False
 
 
 def place_of(bank_id: int, party_id: UUID | None, what: str) -> str:
@@ -76,18 +77,17 @@ async def begin_with_password(connection: Connection, bank_id: int, staff_number
     shown = hash_staff_number(staff_number)
     subject = Subject(bank_id, SessionMethod.PASSWORD, shown, found is not None)
     await charge(connection, subject)
-    party_id, kept, factor, now = (
-        (found["party_id"], found["sealed_hash"], found["sealed_secret"], found["now"])
-        if found
-        else (None, None, None, None)
-    )
+    if found is None:
+        nobodys = place_of(bank_id, None, "password")
+        return Attempt(subject=subject, party_id=None, kept=None, bound_to=nobodys)
     return Attempt(
         subject=subject,
-        party_id=party_id,
-        kept=kept,
-        bound_to=place_of(bank_id, party_id, "password"),
-        sealed_factor=factor,
-        at=now,
+        party_id=found["party_id"],
+        kept=found["sealed_hash"],
+        bound_to=place_of(bank_id, found["party_id"], "password"),
+        sealed_factor=found["sealed_secret"],
+        at=found["now"],
+        is_waiting=found["is_waiting"],
     )
 
 
@@ -115,14 +115,16 @@ async def finish(
 ) -> NewSession:
     """Spend what counts once and open a session; LoginFailedError if it was spent before.
 
-    So too if the secret was changed or the card died meanwhile. EnrolmentNotConfirmedError for a
-    merchant's people before a second person confirmed them. `grant_id`: in which of their roles
-    staff come; the first they were granted if not said. Locks the card, the code or the second
-    factor, the secret, then the attempts.
+    So too if the secret was changed or the card died meanwhile. EnrolmentNotConfirmedError before
+    a second person confirmed a merchant's people, and whom another person invited. `grant_id`: in
+    which of their roles staff come; the first they were granted if not said. Locks the card, the
+    code or the second factor, the secret, then the attempts.
     """
     bank_id, party_id, method = attempt.subject.bank_id, attempt.party_id, attempt.subject.method
     if party_id is None:
         raise LoginFailedError
+    if attempt.is_waiting:
+        raise EnrolmentNotConfirmedError
     role, grant = Role.RESIDENT, None
     if method is not SessionMethod.PASSWORD:
         shown = attempt.subject.shown_hash
