@@ -377,9 +377,10 @@ COMMENT ON FUNCTION lock_balances IS
     'Locks balance rows in the order of account_id and reads them.';
 
 CREATE FUNCTION find_reversal_fault_here(
-    p_place integer, p_original integer, p_kinds transfer_kind[], p_reverses uuid[],
-    p_debits integer[], p_credits integer[], p_amounts bigint[], p_statuses transfer_status[]
-) RETURNS transfer_status LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
+    p_place integer, p_original integer, p_rival integer, p_kinds transfer_kind[],
+    p_reverses uuid[], p_debits integer[], p_credits integer[], p_amounts bigint[],
+    p_statuses transfer_status[]
+) RETURNS transfer_status LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
         WHEN p_original IS NOT NULL AND p_statuses[p_original] IS DISTINCT FROM 'posted'
             THEN 'original_not_found'::transfer_status
@@ -387,32 +388,29 @@ CREATE FUNCTION find_reversal_fault_here(
         WHEN NOT is_reversible(p_kinds[p_original]) THEN 'original_not_reversible'
         WHEN (p_credits[p_original], p_debits[p_original], p_amounts[p_original])
              <> (p_debits[p_place], p_credits[p_place], p_amounts[p_place]) THEN 'original_differs'
-        WHEN EXISTS (SELECT FROM unnest(p_reverses[:p_place - 1], p_statuses[:p_place - 1])
-                         AS earlier(reverses, status)
-                     WHERE reverses = p_reverses[p_place] AND status = 'posted')
-            THEN 'already_reversed'
+        WHEN p_statuses[p_rival] = 'posted' THEN 'already_reversed'
     END;
 $$;
 COMMENT ON FUNCTION find_reversal_fault_here IS
     'Why this cannot be a reversal, or null, by what was decided before it in the same call; '
-    'p_original is the place of its original if that is of this call too.';
+    'p_original is the place of its original if that is of this call too, p_rival of the last '
+    'reversal of the same original that could be one.';
 
 CREATE FUNCTION decide_transfers(
     p_ids uuid[], p_kinds transfer_kind[], p_chain_ids uuid[], p_verdicts transfer_status[],
     p_repeats integer[], p_debits integer[], p_credits integer[], p_amounts bigint[],
-    p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_state locked_balances,
-    p_blocked bigint[],
+    p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_firsts integer[],
+    p_state locked_balances, p_blocked bigint[],
     OUT statuses transfer_status[], OUT last_legs integer[], OUT balances bigint[],
     OUT seqs bigint[], OUT latests timestamptz[]
 ) LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
     base    integer := coalesce(cardinality(p_state.balances), 0);
     before  integer[] := array_fill(NULL::integer, ARRAY[base + 2 * cardinality(p_ids)]);
-    floors  bigint[] := p_state.floors;
-    ceils   bigint[] := p_state.ceilings;
-    chain   uuid;    head integer;  broken boolean;
-    debit   integer; credit integer;
-    left_d  bigint;  left_c bigint;   leg integer;
+    rivals  integer[] := p_firsts;
+    floors  bigint[] := p_state.floors;  ceils bigint[] := p_state.ceilings;
+    chain   uuid;    head   integer;  broken boolean;  leg integer;
+    debit   integer; credit integer;  left_d bigint;   left_c bigint;
 BEGIN
     statuses := p_verdicts;
     last_legs := array(SELECT generate_series(1, base));
@@ -422,43 +420,47 @@ BEGIN
     FOR i IN 1 .. cardinality(p_ids) LOOP
         IF p_chain_ids[i] = p_ids[i] OR p_chain_ids[i] IS DISTINCT FROM chain THEN
             chain := p_chain_ids[i];
-            head := i;
-            broken := chain <> p_ids[i];
+            head := i;  broken := chain <> p_ids[i];
         END IF;
         leg := base + 2 * i;
         debit := last_legs[p_debits[i]];
         credit := last_legs[p_credits[i]];
-        left_d := balances[debit] - p_amounts[i];
-        left_c := balances[credit] + p_amounts[i];
         IF p_reverses[i] IS NOT NULL AND statuses[i] IS NULL AND p_repeats[i] IS NULL THEN
-            statuses[i] := find_reversal_fault_here(i, p_originals[i], p_kinds, p_reverses,
-                                                    p_debits, p_credits, p_amounts, statuses);
+            statuses[i] := find_reversal_fault_here(
+                i, p_originals[i], rivals[p_firsts[i]], p_kinds, p_reverses, p_debits, p_credits,
+                p_amounts, statuses);
+            IF statuses[i] IS NULL THEN
+                rivals[p_firsts[i]] := i;  -- while one of them stands, no other comes here
+            END IF;
         END IF;
         IF statuses[i] IS NOT NULL OR p_repeats[i] IS NOT NULL THEN
             NULL;  -- decided before: nothing new happens, and a chain around it is broken
         ELSIF broken THEN
             statuses[i] := 'chain_broken';
-        ELSIF left_d < floors[p_debits[i]] THEN
-            statuses[i] := 'insufficient_balance';
-        ELSIF left_d < p_blocked[i] THEN
-            statuses[i] := 'points_blocked';
-        ELSIF left_c > ceils[p_credits[i]] THEN
-            statuses[i] := 'ceiling_exceeded';
         ELSE
-            statuses[i] := 'posted';
-            IF chain IS NOT NULL THEN
-                before[leg - 1] := debit;
-                before[leg] := credit;
+            left_d := balances[debit] - p_amounts[i];  -- not before: the amount may have been any
+            left_c := balances[credit] + p_amounts[i];
+            IF left_d < floors[p_debits[i]] THEN
+                statuses[i] := 'insufficient_balance';
+            ELSIF left_d < p_blocked[i] THEN
+                statuses[i] := 'points_blocked';
+            ELSIF left_c > ceils[p_credits[i]] THEN
+                statuses[i] := 'ceiling_exceeded';
+            ELSE
+                statuses[i] := 'posted';
+                IF chain IS NOT NULL THEN
+                    before[leg - 1] := debit;  before[leg] := credit;
+                END IF;
+                balances[leg - 1] := left_d;
+                balances[leg] := left_c;
+                seqs[leg - 1] := seqs[debit] + 1;
+                seqs[leg] := seqs[credit] + 1;
+                latests[leg - 1] := greatest(latests[debit], p_occurred[i]);
+                latests[leg] := greatest(latests[credit], p_occurred[i]);
+                last_legs[p_debits[i]] := leg - 1;
+                last_legs[p_credits[i]] := leg;
+                CONTINUE;
             END IF;
-            balances[leg - 1] := left_d;
-            balances[leg] := left_c;
-            seqs[leg - 1] := seqs[debit] + 1;
-            seqs[leg] := seqs[credit] + 1;
-            latests[leg - 1] := greatest(latests[debit], p_occurred[i]);
-            latests[leg] := greatest(latests[credit], p_occurred[i]);
-            last_legs[p_debits[i]] := leg - 1;
-            last_legs[p_credits[i]] := leg;
-            CONTINUE;
         END IF;
         IF chain IS NOT NULL AND NOT broken THEN
             broken := true;
@@ -547,37 +549,51 @@ CREATE FUNCTION examine_transfers(
     p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
     p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[], p_state locked_balances,
     p_stamp timestamptz, OUT verdicts transfer_status[], OUT repeats integer[],
-    OUT debits integer[], OUT credits integer[], OUT originals integer[], OUT is_new boolean[],
-    OUT recorded_ats timestamptz[]
+    OUT debits integer[], OUT credits integer[], OUT originals integer[], OUT firsts integer[],
+    OUT is_new boolean[], OUT recorded_ats timestamptz[]
 ) LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
 DECLARE
     recalled record;
 BEGIN
-    SELECT array_agg(CASE WHEN original IS NULL THEN fault END), array_agg(d), array_agg(c),
-           array_agg(original)
-    INTO verdicts, debits, credits, originals
-    FROM (SELECT *, CASE WHEN fault = 'original_not_found'
-                         THEN array_position(p_ids[:], reverses) END AS original
-          FROM (SELECT n, reverses, d, c, CASE
-                    WHEN amount NOT BETWEEN 1 AND (1::bigint << 53) - 1
-                        THEN 'amount_out_of_range'::transfer_status
-                    WHEN (p_state.account_ids[d] = debit AND p_state.account_ids[c] = credit)
-                        IS NOT TRUE THEN 'account_not_found'
-                    WHEN d = c THEN 'same_account'
-                    WHEN p_state.units[d] <> p_state.units[c] THEN 'unit_mismatch'
-                    WHEN occurred > p_stamp THEN 'occurred_in_future'
-                    WHEN kind = 'reversal' THEN
-                        find_reversal_fault(p_bank, reverses, debit, credit, amount)
-                    WHEN NOT may_move(kind, p_state.kinds[d], p_state.kinds[c])
-                        THEN 'account_kind_mismatch'
-                END AS fault
-                FROM (SELECT *, width_bucket(debit, p_state.account_ids) AS d,
-                             width_bucket(credit, p_state.account_ids) AS c
-                      FROM unnest(p_kinds, p_debits, p_credits, p_amounts, p_occurred, p_reverses)
-                           WITH ORDINALITY
-                           AS u(kind, debit, credit, amount, occurred, reverses, n)
-                      OFFSET 0) AS r
-                ORDER BY n) AS judged) AS traced;
+    SELECT array_agg(fault), array_agg(d), array_agg(c)
+    INTO verdicts, debits, credits
+    FROM (SELECT d, c, CASE
+              WHEN amount NOT BETWEEN 1 AND (1::bigint << 53) - 1
+                  THEN 'amount_out_of_range'::transfer_status
+              WHEN (p_state.account_ids[d] = debit AND p_state.account_ids[c] = credit)
+                  IS NOT TRUE THEN 'account_not_found'
+              WHEN d = c THEN 'same_account'
+              WHEN p_state.units[d] <> p_state.units[c] THEN 'unit_mismatch'
+              WHEN occurred > p_stamp THEN 'occurred_in_future'
+              WHEN kind = 'reversal' THEN
+                  find_reversal_fault(p_bank, reverses, debit, credit, amount)
+              WHEN NOT may_move(kind, p_state.kinds[d], p_state.kinds[c])
+                  THEN 'account_kind_mismatch'
+          END AS fault
+          FROM (SELECT *, width_bucket(debit, p_state.account_ids) AS d,
+                       width_bucket(credit, p_state.account_ids) AS c
+                FROM unnest(p_kinds, p_debits, p_credits, p_amounts, p_occurred, p_reverses)
+                     WITH ORDINALITY
+                     AS u(kind, debit, credit, amount, occurred, reverses, n)
+                OFFSET 0) AS r
+          ORDER BY n) AS judged;
+    IF p_reverses IS NOT NULL THEN
+        SELECT array_agg(CASE WHEN verdicts[n] = 'original_not_found' THEN place END ORDER BY n),
+               array_agg(first ORDER BY n)
+        INTO originals, firsts
+        FROM (SELECT n, is_id, min(n) FILTER (WHERE is_id) OVER met AS place,
+                     min(n) FILTER (WHERE NOT is_id) OVER met AS first
+              FROM (SELECT id, n::integer, true
+                    FROM unnest(p_ids) WITH ORDINALITY AS u(id, n)
+                    UNION ALL
+                    SELECT id, n::integer, false
+                    FROM unnest(p_reverses) WITH ORDINALITY AS u(id, n)) AS named(id, n, is_id)
+              WINDOW met AS (PARTITION BY id)) AS traced
+        WHERE NOT is_id;
+        verdicts := array(SELECT CASE WHEN place IS NULL THEN verdict END
+                          FROM unnest(verdicts, originals) WITH ORDINALITY AS u(verdict, place, n)
+                          ORDER BY n);
+    END IF;
     repeats := array_fill(NULL::integer, ARRAY[cardinality(p_ids)]);
     is_new := array_fill(true, ARRAY[cardinality(p_ids)]);
     recorded_ats := array_fill(p_stamp, ARRAY[cardinality(p_ids)]);
@@ -597,7 +613,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION examine_transfers IS
     'What can be said of each transfer before its turn: known from an earlier call, a repeat '
-    'within this one, or faulty in itself whatever the balances are.';
+    'within this one, or faulty in itself whatever the balances are; originals are the places of '
+    'those that are reversed in the call that posts them, firsts of who first names the same.';
 
 CREATE FUNCTION for_each(p_column anyarray, p_size integer) RETURNS anyarray
 LANGUAGE sql IMMUTABLE AS $$
@@ -661,8 +678,8 @@ BEGIN
         p_subjects, p_reverses, p_reasons, state, stamp);
     SELECT * INTO statuses, last_legs, balances, seqs, latests
     FROM decide_transfers(p_ids, p_kinds, p_chain_ids, seen.verdicts, seen.repeats, seen.debits,
-                          seen.credits, p_amounts, dated, p_reverses, seen.originals, state,
-                          list_blocked(p_bank, p_kinds, p_debits));
+                          seen.credits, p_amounts, dated, p_reverses, seen.originals, seen.firsts,
+                          state, list_blocked(p_bank, p_kinds, p_debits));
     recorded_ats := seen.recorded_ats;
     is_new := seen.is_new;
     base := coalesce(cardinality(state.places), 0);
@@ -836,6 +853,16 @@ COMMENT ON FUNCTION find_last_seq IS
     'The last line up to which everything was recorded and had occurred by these instants, or 0. '
     'Both columns never decrease along seq: bisection, O(log n) probes of the primary key.';
 
+CREATE FUNCTION await_poster(p_bank integer, p_account uuid) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM balance WHERE (bank_id, account_id) = (p_bank, p_account) FOR SHARE;
+    RAISE EXCEPTION USING ERRCODE = 'TB000';
+EXCEPTION WHEN SQLSTATE 'TB000' THEN
+    NULL;  -- the lock is gone with what took it
+END $$;
+COMMENT ON FUNCTION await_poster IS
+    'Waits until nobody posts on the account, and holds nobody up from then on.';
+
 CREATE FUNCTION read_balance_as_of(
     p_bank integer, p_account uuid, p_recorded_by timestamptz,
     p_occurred_by timestamptz DEFAULT 'infinity'
@@ -845,10 +872,13 @@ DECLARE
     last_recorded  bigint;
     last_in_order  bigint;
 BEGIN
-    PERFORM FROM balance WHERE (bank_id, account_id) = (p_bank, p_account) FOR SHARE;
-    IF p_recorded_by > clock_timestamp() THEN
+    IF p_recorded_by > clock_timestamp() THEN  -- asked before the wait: later stamps are later
         RAISE EXCEPTION 'the balance at % is not known yet', p_recorded_by
             USING ERRCODE = '22008', CONSTRAINT = 'as_of_not_in_future';
+    END IF;
+    IF EXISTS (SELECT FROM balance WHERE (bank_id, account_id) = (p_bank, p_account)
+               AND recorded_at <= p_recorded_by) THEN  -- else every later stamp is later too
+        PERFORM await_poster(p_bank, p_account);
     END IF;
     last_recorded := find_last_seq(p_bank, p_account, p_recorded_by, 'infinity');
     last_in_order := find_last_seq(p_bank, p_account, p_recorded_by, p_occurred_by);
@@ -860,9 +890,10 @@ BEGIN
                        AND seq > last_in_order AND seq <= last_recorded), 0);
 END $$;
 COMMENT ON FUNCTION read_balance_as_of IS
-    'What the book said at recorded_by of what had occurred by occurred_by. The lock waits for a '
-    'posting under way on this account, so the answer for a past instant never changes. O(log n) '
-    'for lines in order, plus one index entry for each back-dated line after them.';
+    'What the book said at recorded_by of what had occurred by occurred_by. A posting under way on '
+    'this account is waited for if it may bear that instant, so the answer for a past instant '
+    'never changes. O(log n) for lines in order, plus one index entry for each back-dated line '
+    'after them, while others post.';
 
 CREATE VIEW passbook AS
     SELECT p.bank_id, p.account_id, p.seq, p.amount, p.balance_after, p.occurred_at, p.recorded_at,
@@ -962,20 +993,33 @@ SELECT make_append_only('blocked_points');
 
 CREATE FUNCTION count_blocked(p_bank integer, p_account uuid) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
-    SELECT coalesce(sum(CASE WHEN p.hold_id IS NULL THEN p.points
-                             ELSE greatest(0, least(p.points, back.points - p.behind)) END),
+    WITH stands AS MATERIALIZED (
+        SELECT p.hold_id, p.behind, p.points, p.since_seq
+        FROM blocked_points p
+        JOIN block b USING (bank_id, block_id)
+        WHERE p.bank_id = p_bank AND p.account_id = p_account AND b.lifted_at IS NULL
+          AND NOT EXISTS (SELECT FROM transfer undone
+                          WHERE undone.bank_id = p_bank AND undone.reverses_id = p.origin_id
+                            AND undone.status = 'posted')
+    ), line AS MATERIALIZED (  -- once, and none if nothing is blocked of a redemption
+        SELECT t.subject_id, p.seq, p.amount
+        FROM posting p
+        CROSS JOIN LATERAL (
+            SELECT kind, subject_id FROM transfer
+            WHERE (bank_id, transfer_id) = (p_bank, p.transfer_id) LIMIT 1) AS t
+        WHERE p.bank_id = p_bank AND p.account_id = p_account
+          AND p.seq > (SELECT min(since_seq) FROM stands WHERE hold_id IS NOT NULL)
+          AND t.kind IN ('release', 'refund') AND t.subject_id IS NOT NULL
+    ), back AS (
+        SELECT hold_id, since_seq, sum(line.amount) AS came
+        FROM (SELECT DISTINCT hold_id, since_seq FROM stands) AS asked
+        JOIN line ON line.subject_id = hold_id AND line.seq > since_seq
+        GROUP BY hold_id, since_seq
+    )
+    SELECT coalesce(sum(CASE WHEN hold_id IS NULL THEN points
+                             ELSE greatest(0, least(points, coalesce(came, 0) - behind)) END),
                     0)::bigint
-    FROM blocked_points p
-    JOIN block b USING (bank_id, block_id)
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(line.amount), 0) AS points
-        FROM posting line JOIN transfer t USING (bank_id, transfer_id)
-        WHERE line.bank_id = p_bank AND line.account_id = p_account AND line.seq > p.since_seq
-          AND t.kind IN ('release', 'refund') AND t.subject_id = p.hold_id) AS back
-    WHERE p.bank_id = p_bank AND p.account_id = p_account AND b.lifted_at IS NULL
-      AND NOT EXISTS (SELECT FROM transfer undone
-                      WHERE undone.bank_id = p_bank AND undone.reverses_id = p.origin_id
-                        AND undone.status = 'posted');
+    FROM stands LEFT JOIN back USING (hold_id, since_seq);
 $$;
 COMMENT ON FUNCTION count_blocked IS 'What is blocked of a wallet now, 0 if nothing is.';
 
@@ -1422,16 +1466,17 @@ CREATE FUNCTION await_writers(p_at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 DECLARE
     deadline timestamptz := clock_timestamp() + interval '2 s';
-    writers  text[] := array(
-        SELECT virtualtransaction FROM pg_locks
-        WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
-          AND relation = ANY (array['balance', 'branch_move', 'placement']::regclass[])
-          AND mode IN ('RowShareLock', 'RowExclusiveLock') AND pid <> pg_backend_pid());
+    writers  text[];
 BEGIN
     IF p_at > clock_timestamp() THEN
         RAISE EXCEPTION 'the totals at % are not known yet', p_at
             USING ERRCODE = '22008', CONSTRAINT = 'as_of_not_in_future';
     END IF;
+    writers := array(  -- after the clock: who is not among them yet stamps a later instant
+        SELECT virtualtransaction FROM pg_locks
+        WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND relation = ANY (array['balance', 'branch_move', 'placement']::regclass[])
+          AND mode IN ('RowShareLock', 'RowExclusiveLock') AND pid <> pg_backend_pid());
     WHILE EXISTS (SELECT FROM pg_locks WHERE virtualtransaction = ANY (writers)) LOOP
         IF clock_timestamp() > deadline THEN
             RAISE EXCEPTION 'others have been writing for too long' USING ERRCODE = '55P03';

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import UUID
@@ -20,8 +21,10 @@ from tests.book import STAFF, Book
 from timebank.db import Connection
 from timebank.domain.ledger import Outcome, Transfer, Unit
 from timebank.ledger.ids import new_id
+from timebank.ledger.passbook import get_balance_as_of, read_clock
 from timebank.ledger.requests import PostingRequest, RequestKey, post_requests
 from timebank.ledger.transfers import lock_balances, post
+from timebank.people.totals import list_totals
 
 T = TypeVar("T")
 
@@ -259,6 +262,33 @@ async def check_accounts_in_opposite_orders_do_not_deadlock(book: Book) -> None:
             coming = await hold_up(book, second, post_on(second, book, *back))
         expect(await answers_of(going, coming), [["posted", "posted"]] * 2)
     await check_books(book)
+
+
+async def check_a_stamp_is_later_than_every_answer(book: Book) -> None:
+    """While a post waits for one of its wallets, the other is asked what it has by now."""
+    wallets = [await book.open_account(balance=10) for _ in range(2)]
+    awaited, other = sorted(wallets)
+    async with connections(book, 3) as (gate, poster, reader):
+        async with gate.transaction():
+            await lock_balances(gate, book.bank_id, [awaited])
+            paying = post(poster, book.bank_id, [[book.transfer(awaited, other, 1)]])
+            waiting = await hold_up(book, poster, paying)
+            clock = await read_clock(reader)
+            told = await get_balance_as_of(reader, book.bank_id, other, clock)
+        [[outcome]] = await answers_of(waiting)
+        expect(await get_balance_as_of(reader, book.bank_id, other, clock), told)
+    assert outcome.recorded_at > clock, f"{outcome.recorded_at} is not after {clock}"
+    await check_books(book)
+
+
+async def check_the_clock_is_asked_before_who_writes(book: Book) -> None:
+    """Totals of half a second from now are refused, however long it takes to see who writes."""
+    async with connections(book, 1) as (asker,):
+        at = await read_clock(asker) + timedelta(seconds=0.5)
+        [answer] = await answers_of(
+            asyncio.create_task(list_totals(asker, book.bank_id, book.bank.root_id, at))
+        )
+    expect(answer, "DatetimeFieldOverflowError: as_of_not_in_future")
 
 
 async def check_large_calls_take_turns(book: Book) -> None:
