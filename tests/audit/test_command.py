@@ -18,21 +18,45 @@ from timebank.audit.reconcile import Report
 from timebank.embedded import Server, running
 
 
-async def run(url: str, *arguments: str) -> tuple[int | None, str, str]:
+async def run(url: str, *arguments: str, encoding: str = "utf-8") -> tuple[int | None, str, str]:
     """Run the command against a database; its exit code, stdout and stderr."""
-    return await run_with({"TIMEBANK_DATABASE_URL": url}, *arguments)
+    return await run_with({"TIMEBANK_DATABASE_URL": url}, *arguments, encoding=encoding)
 
 
-async def run_with(settings: Mapping[str, str], *arguments: str) -> tuple[int | None, str, str]:
+async def run_with(
+    settings: Mapping[str, str], *arguments: str, encoding: str = "utf-8"
+) -> tuple[int | None, str, str]:
     """Run the command with these settings; its exit code, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "timebank", "reconcile", *arguments),
-        env={**os.environ, **settings, "COLUMNS": "200"},
+        env=environment(settings, encoding),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     printed, said = await process.communicate()
-    return process.returncode, printed.decode(), said.decode()
+    return process.returncode, printed.decode(encoding), said.decode(encoding)
+
+
+def environment(settings: Mapping[str, str], encoding: str = "utf-8") -> dict[str, str]:
+    """Return the environment of the command."""
+    return os.environ | settings | {"COLUMNS": "200", "PYTHONIOENCODING": encoding}
+
+
+async def run_unread(url: str, *arguments: str, stderr: bool = False) -> tuple[int | None, str]:
+    """Run the command with nobody at the other end of stdout, nor of stderr; also what it said."""
+    unread, pipe = os.pipe()
+    os.close(unread)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "timebank", "reconcile", *arguments),
+            env=environment({"TIMEBANK_DATABASE_URL": url}),
+            stdout=pipe,
+            stderr=pipe if stderr else asyncio.subprocess.PIPE,
+        )
+    finally:
+        os.close(pipe)
+    _, said = await process.communicate()
+    return process.returncode, (said or b"").decode()
 
 
 async def test_books_that_agree(server: Server, busy_database: tuple[str, Busy]) -> None:
@@ -47,6 +71,43 @@ async def test_books_that_agree(server: Server, busy_database: tuple[str, Busy])
     assert code == 0
     assert "✓ The books agree" in printed
     assert all(one.sentence in printed for one in INVARIANTS)
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "latin-1", "ascii"])
+async def test_a_verdict_needs_no_unicode(
+    server: Server, busy_database: tuple[str, Busy], encoding: str
+) -> None:
+    url = server.dsn(busy_database[0], "timebank_auditor")
+    code, printed, said = await run(url, encoding=encoding)
+    assert (code, said) == (0, "")
+    assert "The books agree" in printed
+    assert all(one.sentence in printed for one in INVARIANTS)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--bank", "nobody"]])
+async def test_what_nobody_read_is_no_verdict(
+    server: Server, busy_database: tuple[str, Busy], arguments: list[str]
+) -> None:
+    url = server.dsn(busy_database[0], "timebank_auditor")
+    code, said = await run_unread(url, *arguments)
+    assert (code, bool(said)) == (2, "--bank" in arguments)
+    assert "Traceback" not in said
+    assert await run_unread(url, *arguments, stderr=True) == (2, "")
+
+
+@pytest.mark.parametrize("redirection", [">&-", ">&- 2>&-", ">/dev/full", ">/dev/full 2>&1"])
+async def test_a_stdout_that_takes_nothing_is_no_finding(
+    server: Server, busy_database: tuple[str, Busy], redirection: str
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f'"$0" -m timebank reconcile {redirection}', sys.executable),
+        env=environment(
+            {"TIMEBANK_DATABASE_URL": server.dsn(busy_database[0], "timebank_auditor")}
+        ),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    await process.communicate()
+    assert process.returncode == (2 if "full" in redirection else 0)
 
 
 async def change(server: Server, database: str) -> None:
