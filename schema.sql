@@ -906,12 +906,35 @@ GRANT EXECUTE ON FUNCTION set_expiry_rule TO timebank_app;
 CREATE TABLE block (
     bank_id    integer     NOT NULL,
     block_id   uuid        NOT NULL,
+    points     bigint      NOT NULL CONSTRAINT block_of_points CHECK (points > 0),
     placed_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     lifted_at  timestamptz,
     PRIMARY KEY (bank_id, block_id)
 );
 CREATE INDEX block_in_force ON block (bank_id) WHERE lifted_at IS NULL;
 COMMENT ON TABLE block IS 'That points of some origin are blocked, from when until when.';
+COMMENT ON COLUMN block.points IS 'The sum of its blocked_points, so that the audit misses each.';
+
+CREATE FUNCTION check_block() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' AND NEW.lifted_at IS NULL
+       OR TG_OP = 'UPDATE' AND OLD.lifted_at IS NULL AND NEW.lifted_at IS NOT NULL
+          AND (NEW.bank_id, NEW.block_id, NEW.points, NEW.placed_at)
+              = (OLD.bank_id, OLD.block_id, OLD.points, OLD.placed_at) THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION '% of block refused: it is placed, lifted once, and then stays', TG_OP
+        USING ERRCODE = 'insufficient_privilege';
+END $$;
+COMMENT ON FUNCTION check_block IS
+    'A block is lifted once and nothing else changes of it. By whom it may be lifted is not asked '
+    'here: the audit compares it with the hold of its id.';
+CREATE TRIGGER block_is_lawful BEFORE INSERT OR UPDATE OR DELETE ON block
+    FOR EACH ROW EXECUTE FUNCTION check_block();
+CREATE TRIGGER block_is_never_emptied BEFORE TRUNCATE ON block
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_edit();
+ALTER TABLE block ENABLE ALWAYS TRIGGER block_is_lawful;
+ALTER TABLE block ENABLE ALWAYS TRIGGER block_is_never_emptied;
 
 CREATE TABLE blocked_points (
     bank_id     integer NOT NULL,
@@ -986,7 +1009,8 @@ CREATE FUNCTION place_block(
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
     PERFORM lock_balances(p_bank, p_accounts);
-    INSERT INTO block (bank_id, block_id) SELECT p_bank, p_block WHERE cardinality(p_accounts) > 0;
+    INSERT INTO block (bank_id, block_id, points)
+    SELECT p_bank, p_block, sum(points) FROM unnest(p_points) AS points HAVING count(*) > 0;
     INSERT INTO blocked_points
     SELECT p_bank, p_block, account, origin, hold, behind, points, b.seq
     FROM unnest(p_accounts, p_origins, p_holds, p_behind, p_points)

@@ -29,6 +29,8 @@ COLUMNS = {
     "webhook_delivery": "state",
     "webhook_event": "data",
     "slip": "number",
+    "block": "lifted_at",
+    "blocked_points": "points",
 }
 """The tables that only functions write, and what of each one would like to change."""
 

@@ -83,6 +83,7 @@ CHECKS: Sequence[tuple[Invariant, str]] = (
     (HOURS_UNTOUCHED, "redemptions_of_hours"),
     (CERTIFICATES_STAND, "certificates_that_do_not_stand"),
     (BLOCKS_HOLD, "spent_below_what_was_blocked"),
+    (BLOCKS_HOLD, "blocks_unlike_their_holds"),
 )
 """What is asked of the rows of a bank, or of all."""
 

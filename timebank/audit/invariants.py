@@ -175,7 +175,8 @@ CERTIFICATES_STAND = Invariant(
 BLOCKS_HOLD = Invariant(
     38,
     "blocked_points_stand",
-    "Nothing was spent of a wallet below what was blocked of it at that time.",
+    "Nothing was spent of a wallet below what was blocked of it at that time; a block is lifted as "
+    "its hold is released.",
 )
 
 SLIPS_BIND = Invariant(

@@ -794,6 +794,46 @@ CROSS JOIN LATERAL (
 ) AS blocked
 WHERE line.amount < 0 AND timebank.is_spending(t.kind) AND line.balance_after < blocked.points;
 
+-- name: blocks_unlike_their_holds
+SELECT bank_id, format('block %s', block_id),
+       CASE WHEN h.hold_id IS NULL THEN 'that of an activity''s hold'
+            ELSE format('of %s points, %s', b.points,
+                        coalesce('lifted as the hold was released, ' || h.released_at,
+                                 'in force like the hold')) END,
+       CASE WHEN b.block_id IS NULL THEN format('no block of its %s points', p.points)
+            ELSE format('of %s points, %s', coalesce(p.points, 0),
+                        coalesce('lifted ' || b.lifted_at, 'in force')) END
+FROM (SELECT * FROM block WHERE $1::integer IS NULL OR bank_id = $1) AS b
+FULL JOIN (SELECT bank_id, block_id, sum(points) AS points FROM blocked_points
+           WHERE $1::integer IS NULL OR bank_id = $1 GROUP BY bank_id, block_id) AS p
+          USING (bank_id, block_id)
+LEFT JOIN (SELECT bank_id, hold_id AS block_id, hold_id, released_at FROM activity_hold) AS h
+          USING (bank_id, block_id)
+WHERE (b.points = p.points AND (b.lifted_at IS NULL) = (h.released_at IS NULL)
+       AND coalesce(b.lifted_at >= h.released_at, h.hold_id IS NOT NULL)) IS NOT TRUE
+UNION ALL
+SELECT p.bank_id, format('blocked points of wallet %s in block %s', account_id, block_id),
+       format('of an award to it for activity %s, blocked by line %s', h.activity_id, b.seq),
+       format('of %s, %s of %s for %s, blocked at line %s', origin_id,
+              coalesce(t.kind::text, 'no transfer'), t.amount, t.subject_id, p.since_seq)
+FROM blocked_points p
+LEFT JOIN balance b USING (bank_id, account_id)
+LEFT JOIN activity_hold h ON (h.bank_id, h.hold_id) = (p.bank_id, p.block_id)
+LEFT JOIN transfer t ON (t.bank_id, t.transfer_id) = (p.bank_id, p.origin_id)
+WHERE ($1::integer IS NULL OR p.bank_id = $1)
+  AND (t.status = 'posted' AND t.kind = 'award' AND t.credit_account_id = p.account_id
+       AND t.subject_id = h.activity_id AND p.points <= t.amount
+       AND p.since_seq BETWEEN t.credit_seq AND b.seq) IS NOT TRUE
+UNION ALL
+SELECT p.bank_id, format('blocked points of wallet %s in block %s', account_id, block_id),
+       format('given away to hold %s of the wallet by line %s', hold_id, since_seq), 'not so'
+FROM blocked_points p
+WHERE ($1::integer IS NULL OR p.bank_id = $1) AND hold_id IS NOT NULL
+  AND NOT EXISTS (SELECT FROM posting line JOIN transfer t USING (bank_id, transfer_id)
+                  WHERE line.bank_id = p.bank_id AND line.account_id = p.account_id
+                    AND line.seq <= p.since_seq
+                    AND t.kind = 'hold' AND t.subject_id = p.hold_id);
+
 
 -- ── Guards ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -831,7 +871,9 @@ FROM (VALUES
     ('certificate_line', 'certificate_line_is_append_only', 'refuse_edit', 58, ''),
     ('slip', 'slip_is_append_only', 'refuse_edit', 58, ''),
     ('settlement', 'settlement_is_lawful', 'check_settlement', 31, ''),
-    ('settlement', 'settlement_is_never_emptied', 'refuse_edit', 34, '')
+    ('settlement', 'settlement_is_never_emptied', 'refuse_edit', 34, ''),
+    ('block', 'block_is_lawful', 'check_block', 31, ''),
+    ('block', 'block_is_never_emptied', 'refuse_edit', 34, '')
 ) AS guard (relation, name, function, type, arguments)
 LEFT JOIN pg_trigger t ON t.tgname = guard.name
                       AND t.tgrelid = to_regclass('timebank.' || guard.relation)
