@@ -10,7 +10,7 @@
 --                account_id; new rows in that of transfer_id. A transaction calls lock_balances or
 --                post_transfers for all its accounts at once.
 --   isolation    READ COMMITTED: each statement after the locks must see what was just committed.
---   append-only  transfer, posting and request are written by functions and never edited.
+--   append-only  account, transfer, posting and request are written by functions, never edited.
 
 -- Roles belong to the whole server: another database may have them, or be making them now.
 DO $$
@@ -129,7 +129,7 @@ CREATE TABLE account (
     CONSTRAINT account_of_redemption_counts_points
         CHECK (unit = 'points' OR kind NOT IN ('held', 'merchant'))  -- hours are never redeemed
 );
-COMMENT ON TABLE account IS 'What never changes of an account.';
+COMMENT ON TABLE account IS 'What never changes of an account. Append-only.';
 COMMENT ON COLUMN account.owner_id IS 'A random id of the registry; null for the bank''s own.';
 
 CREATE TABLE balance (
@@ -269,12 +269,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION make_append_only IS 'Guards a table against update, delete and truncate.';
 
+SELECT make_append_only('account'), make_append_only('transfer'), make_append_only('posting'),
+       make_append_only('request');
 DO $$
 DECLARE
     history text;
 BEGIN
     FOREACH history IN ARRAY ARRAY['transfer', 'posting', 'request'] LOOP
-        PERFORM timebank.make_append_only(history);
         EXECUTE format('CREATE TRIGGER %1$s_is_written_by_functions BEFORE INSERT '
             'ON timebank.%1$s FOR EACH STATEMENT EXECUTE FUNCTION timebank.refuse_insert_by_hand()',
             history);
@@ -1677,11 +1678,11 @@ CREATE INDEX session_of_party ON session (bank_id, party_id) WHERE revoked_at IS
 
 CREATE VIEW live_session AS
     SELECT s.token_hash, s.bank_id, s.session_id, s.party_id, s.role, s.method, s.scopes,
-           nullif(g.branch_id, (SELECT root_id FROM bank b WHERE b.bank_id = s.bank_id))
+           nullif(g.branch_id, (SELECT b.root_id FROM bank b WHERE b.bank_id = s.bank_id))
                AS branch_id,
            g.merchant_id,
-           s.idle_seconds IS NOT NULL AND s.last_used_at < clock_timestamp() - interval '1 minute'
-               AS is_stale
+           s.idle_seconds IS NOT NULL
+               AND s.last_used_at < clock_timestamp() - make_interval(mins => 1) AS is_stale
     FROM session s LEFT JOIN role_grant g USING (bank_id, grant_id)
     WHERE s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
       AND (s.idle_seconds IS NULL
@@ -3443,17 +3444,8 @@ COMMENT ON COLUMN award_reversal.extra_points IS
     'Taken (1) or given back (-1) beyond the award itself: the point it completed with the '
     'remainders of other records, or they with its own.';
 
-DO $$
-DECLARE
-    history text;
-BEGIN
-    FOREACH history IN ARRAY ARRAY['service_award', 'award_reversal', 'scan'] LOOP
-        EXECUTE format('CREATE TRIGGER %1$s_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE '
-            'ON timebank.%1$s FOR EACH STATEMENT EXECUTE FUNCTION timebank.refuse_edit()', history);
-        EXECUTE format('ALTER TABLE timebank.%1$s ENABLE ALWAYS TRIGGER %1$s_is_append_only',
-                       history);
-    END LOOP;
-END $$;
+SELECT make_append_only('service_award'), make_append_only('award_reversal'),
+       make_append_only('scan');
 
 
 -- Planning and attending

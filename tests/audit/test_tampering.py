@@ -11,12 +11,13 @@ from timebank.audit.snapshot import plain_instants
 from timebank.db import SERVER_SETTINGS
 from timebank.embedded import Server
 
-HISTORY = ("transfer", "posting", "request", "redemption_act")
+HISTORY = ("transfer", "posting", "request", "redemption_act", "account")
 GUARDS_OFF = "".join(f"ALTER TABLE {table} DISABLE TRIGGER ALL;" for table in HISTORY)
 GUARDS_ON = "".join(
     f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_{trigger};"
     for table in HISTORY
     for trigger in ("is_append_only", "is_written_by_functions")
+    if (table, trigger) != ("account", "is_written_by_functions")
 )
 
 LINE = "UPDATE posting SET {} WHERE account_id = '{{b.wallet}}' AND seq = {}"

@@ -87,6 +87,14 @@ CHECKS: Sequence[tuple[Invariant, str]] = (
 )
 """What is asked of the rows of a bank, or of all."""
 
+_AGAINST_THE_TEXT = (
+    "triggers_not_in_force",
+    "tables_altered",
+    "rights_never_given",
+    "functions_altered",
+)
+"""What schema.sql says and the catalogue does not, or the other way round."""
+
 
 async def check_rows(
     connection: Connection,
@@ -106,10 +114,10 @@ async def check_guards(connection: Connection, findings: Findings) -> None:
     except SchemaMismatchError:
         expected = "the fingerprint of this schema.sql"
         findings.add(GUARDS_STAND, None, "schema timebank", expected, "another, or none")
-    await _run(connection, GUARDS_STAND, "triggers_not_in_force", findings)
     await _run(connection, GUARDS_STAND, "constraints_not_in_force", findings)
     await _run(connection, GUARDS_STAND, "rights_too_wide", findings)
-    await _run(connection, GUARDS_STAND, "functions_altered", findings, read_schema())
+    for query in _AGAINST_THE_TEXT:
+        await _run(connection, GUARDS_STAND, query, findings, read_schema())
 
 
 async def _run(

@@ -838,20 +838,20 @@ WHERE ($1::integer IS NULL OR p.bank_id = $1) AND hold_id IS NOT NULL
 -- ── Guards ──────────────────────────────────────────────────────────────────────────────────────
 
 -- name: triggers_not_in_force
--- tgtype: 1 per row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate.
+-- $1 is the text of schema.sql. tgtype: 1 per row, 2 before, 4 insert, 8 delete, 16 update, 32
+-- truncate.
 SELECT NULL::integer, format('trigger %s', guard.name),
        format('calls %s, enabled always', guard.function),
        coalesce(format('calls %s, enabled %s', t.tgfoid::regproc, t.tgenabled), 'no such trigger')
-FROM unnest(array['transfer', 'posting', 'request', 'redemption_act', 'branch_move', 'placement',
-                  'audit_log']) AS history (name)
-CROSS JOIN LATERAL (VALUES
-    (history.name || '_is_append_only', 'refuse_edit', 58),
-    (history.name || '_is_written_by_functions', 'refuse_insert_by_hand', 6)
-) AS guard (name, function, type)
-LEFT JOIN pg_trigger t ON t.tgname = guard.name
-                      AND t.tgrelid = to_regclass('timebank.' || history.name)
-WHERE (guard.type = 58 OR history.name <> ALL (array['branch_move', 'placement', 'audit_log']))
-  AND (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
+FROM (SELECT 'timebank.' || made[1], made[1] || '_is_append_only', 'refuse_edit', 58
+      FROM regexp_matches($1::text, 'make_append_only\(''([a-z_]+)''\)', 'g') AS made
+      UNION ALL SELECT 'vault.access_log', 'access_log_is_append_only', 'refuse_edit', 58
+      UNION ALL
+      SELECT 'timebank.' || name, name || '_is_written_by_functions', 'refuse_insert_by_hand', 6
+      FROM unnest(array['transfer', 'posting', 'request', 'redemption_act']) AS history (name)
+     ) AS guard (relation, name, function, type)
+LEFT JOIN pg_trigger t ON t.tgname = guard.name AND t.tgrelid = to_regclass(guard.relation)
+WHERE (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
        AND t.tgfoid = to_regproc('timebank.' || guard.function)) IS NOT TRUE
 UNION ALL
 SELECT NULL, format('trigger %s', guard.name),
@@ -861,15 +861,10 @@ SELECT NULL, format('trigger %s', guard.name),
 FROM (VALUES
     ('service_record', 'record_step', 'check_step', 23,
      '>draft >submitted draft>submitted submitted>confirmed submitted>rejected confirmed>reversed'),
-    ('service_award', 'service_award_is_append_only', 'refuse_edit', 58, ''),
-    ('award_reversal', 'award_reversal_is_append_only', 'refuse_edit', 58, ''),
-    ('blocked_points', 'blocked_points_is_append_only', 'refuse_edit', 58, ''),
     ('service_record', 'record_reversed_ends_certificates', 'supersede_certificates', 17, ''),
     ('service_record', 'record_of_held_activity_waits', 'refuse_held', 19, ''),
     ('certificate', 'certificate_step', 'check_step', 23,
      '>valid valid>revoked valid>superseded'),
-    ('certificate_line', 'certificate_line_is_append_only', 'refuse_edit', 58, ''),
-    ('slip', 'slip_is_append_only', 'refuse_edit', 58, ''),
     ('settlement', 'settlement_is_lawful', 'check_settlement', 31, ''),
     ('settlement', 'settlement_is_never_emptied', 'refuse_edit', 34, ''),
     ('block', 'block_is_lawful', 'check_block', 31, ''),
@@ -879,7 +874,49 @@ LEFT JOIN pg_trigger t ON t.tgname = guard.name
                       AND t.tgrelid = to_regclass('timebank.' || guard.relation)
 WHERE (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
        AND t.tgfoid = to_regproc('timebank.' || guard.function)
-       AND rtrim(replace(encode(t.tgargs, 'escape'), '\000', ' ')) = guard.arguments) IS NOT TRUE;
+       AND rtrim(replace(encode(t.tgargs, 'escape'), '\000', ' ')) = guard.arguments) IS NOT TRUE
+UNION ALL
+SELECT NULL, format('trigger %s', guard[1]), 'enabled always',
+       coalesce(format('enabled %s', t.tgenabled), 'no such trigger')
+FROM regexp_matches($1, 'ENABLE ALWAYS TRIGGER ([a-z_]+);', 'g') AS guard
+LEFT JOIN pg_trigger t ON t.tgname = guard[1] AND NOT t.tgisinternal
+WHERE t.tgenabled IS DISTINCT FROM 'A'
+UNION ALL
+SELECT NULL, format('trigger %s', t.tgname), 'one that schema.sql makes',
+       format('one on %s that calls %s', t.tgrelid::regclass, t.tgfoid::regproc)
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE NOT t.tgisinternal
+  AND c.relnamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
+  AND NOT ($1 ~ format('TRIGGER %s [A-Z ]*(OF [a-z_]+)?\s*ON %s\s', t.tgname, c.relname)
+           OR t.tgname = c.relname || '_is_append_only'
+              AND strpos($1, format('make_append_only(''%s'')', c.relname)) > 0
+           OR t.tgname = c.relname || '_is_written_by_functions'
+              AND c.relname IN ('transfer', 'posting', 'request')
+           OR $1 ~ format('make_sealed\(''%s'', ''%s''', c.relname,
+                          substring(t.tgname FROM '(.*)_is_sealed')));
+
+-- name: tables_altered
+-- $1 is the text of schema.sql. A view is compared without what PostgreSQL adds as it prints it:
+-- casts, parentheses, the schema's name, space.
+SELECT NULL::integer, format('table %s', c.relname),
+       'read as it stands, by all: no rule, no row security, no table that inherits',
+       concat_ws(', ', 'rule ' || r.rulename, 'inherited by ' || i.inhrelid::regclass,
+                 CASE WHEN c.relrowsecurity THEN 'row security' END)
+FROM pg_class c
+LEFT JOIN pg_rewrite r ON r.ev_class = c.oid AND c.relkind <> 'v'
+LEFT JOIN pg_inherits i ON i.inhparent = c.oid
+WHERE c.relnamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
+  AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND (r.oid IS NOT NULL OR i.inhrelid IS NOT NULL OR c.relrowsecurity)
+UNION ALL
+SELECT NULL, format('view %s', view.name), 'as in schema.sql', coalesce(view.found, 'none')
+FROM (SELECT made[1] AS name, made[2] AS text, pg_get_viewdef(to_regclass('timebank.' || made[1]))
+                                               AS found
+      FROM regexp_matches($1, 'CREATE VIEW ([a-z_]+) AS\s([^;]+);', 'g') AS made) AS view
+WHERE (SELECT count(DISTINCT lower(regexp_replace(
+           said, '::(double precision|[a-z_]+)|timebank\.|[\s();]', '', 'g')))
+           + count(*) FILTER (WHERE said IS NULL)
+       FROM unnest(array[view.text, view.found]) AS said) <> 1;
 
 -- name: constraints_not_in_force
 SELECT NULL::integer, format('constraint %s', guard.name), guard.definition,
@@ -954,12 +991,93 @@ FROM pg_roles r
 WHERE r.rolname IN ('timebank_app', 'timebank_auditor')
   AND (r.rolsuper OR pg_has_role(r.rolname, 'timebank_owner', 'MEMBER'));
 
+-- name: rights_never_given
+-- $1 is the text of schema.sql: whatever role has a right that none of its GRANTs gives.
+WITH said AS (
+    SELECT act[1] AS act, act[2] AS rights, btrim(act[3], E' \n') AS objects, role
+    FROM regexp_matches(
+             regexp_replace($1::text, '--[^\n]*', '', 'g'),
+             '^(GRANT|REVOKE) ([^;]+?)\sON\s+([^;]+?)\s(?:TO|FROM)\s+([^;]+);', 'gw') AS act
+    CROSS JOIN LATERAL regexp_split_to_table(act[4], ',\s*') AS role
+), named AS (
+    SELECT act, role, given[1] AS privilege, given[2] AS columns, object
+    FROM said
+    CROSS JOIN LATERAL regexp_matches(rights, '([A-Z]+)\s*(?:\(([^)]*)\))?', 'g') AS given
+    CROSS JOIN LATERAL regexp_split_to_table(
+        regexp_replace(objects, '^(FUNCTION|SCHEMA)\s+', ''), ',\s*') AS object
+), given (object, part, role, privilege) AS (
+    SELECT object, part, role, privilege
+    FROM named LEFT JOIN LATERAL regexp_split_to_table(columns, ',\s*') AS part ON true
+    WHERE act = 'GRANT' AND object <> 'ALL TABLES IN SCHEMA timebank'
+    UNION ALL
+    (SELECT c.relname, NULL, role, privilege
+     FROM named JOIN pg_class c ON c.relnamespace = to_regnamespace('timebank')
+     WHERE act = 'GRANT' AND object = 'ALL TABLES IN SCHEMA timebank'
+     EXCEPT SELECT object, NULL, role, privilege FROM named WHERE act = 'REVOKE')
+), acl (object, part, owner, rights) AS (
+    SELECT nspname, NULL, nspowner, nspacl FROM pg_namespace
+    WHERE nspname IN ('timebank', 'vault')
+    UNION ALL
+    SELECT relname, NULL, relowner, relacl FROM pg_class
+    WHERE relnamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
+    UNION ALL
+    SELECT relname, attname, relowner, attacl FROM pg_class JOIN pg_attribute ON attrelid = oid
+    WHERE relnamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
+    UNION ALL
+    SELECT proname, NULL, proowner, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc
+    WHERE pronamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
+)
+SELECT NULL::integer, format('role %s', who.name), format('no %s on %s', held.privilege_type,
+                                                          concat_ws('.', object, part)),
+       CASE WHEN held.is_grantable THEN 'granted, to grant on' ELSE 'granted' END
+FROM acl
+CROSS JOIN LATERAL aclexplode(acl.rights) AS held
+LEFT JOIN pg_roles r ON r.oid = held.grantee
+CROSS JOIN LATERAL (SELECT coalesce(r.rolname, 'public')) AS who (name)
+WHERE held.grantee <> acl.owner
+  AND (held.is_grantable OR (object, coalesce(part, ''), who.name, held.privilege_type)
+       NOT IN (SELECT object, coalesce(part, ''), role, privilege FROM given))
+UNION ALL
+SELECT NULL, format('role %s', pg_get_userbyid(owned.owner)), 'owns nothing',
+       format('owns %s', owned.name)
+FROM (SELECT relowner AS owner, relnamespace AS schema, relname AS name FROM pg_class
+      UNION ALL SELECT proowner, pronamespace, proname FROM pg_proc) AS owned
+JOIN (VALUES ('timebank'), ('vault')) AS own (name) ON owned.schema = to_regnamespace(own.name)
+WHERE pg_get_userbyid(owned.owner)
+      <> CASE own.name WHEN 'vault' THEN 'timebank_vault' ELSE 'timebank_owner' END;
+
 -- name: functions_altered
--- $1 is the text of schema.sql: each body stands there, word for word, under the function's name.
-SELECT NULL::integer, format('function %s', p.proname), 'the body that schema.sql gives it',
-       'another'
-FROM pg_proc p
-WHERE p.pronamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
-  AND strpos(split_part(split_part($1::text, format('CREATE FUNCTION %s(', p.proname), 2),
-                        'CREATE FUNCTION ', 1),
-             format('$$%s$$', p.prosrc)) = 0;
+-- $1 is the text of schema.sql: what stands there under the function's name is compared, its body
+-- word for word.
+SELECT NULL::integer, format('function %s', coalesce(p.proname, made.name)),
+       'as schema.sql makes it',
+       CASE WHEN p.oid IS NULL THEN 'none'
+            WHEN strpos(made.body, format('$$%s$$', p.prosrc)) IS DISTINCT FROM 1
+            THEN 'another body'
+            ELSE concat_ws(' ', 'language', l.lanname, 'volatility', p.provolatile,
+                           CASE WHEN p.prosecdef THEN 'security definer' END,
+                           CASE WHEN p.proisstrict THEN 'strict' END,
+                           array_to_string(p.proconfig, '; ')) END
+FROM (SELECT name[1] AS name,
+             regexp_replace(split_part(parts.rest, '$$', 1), '(--[^\n]*)?[\s'']+', ' ', 'g')
+                 AS head,
+             substr(parts.rest, strpos(parts.rest, '$$')) AS body
+      FROM regexp_split_to_table($1::text, '\nCREATE FUNCTION ') WITH ORDINALITY AS parts (rest, n)
+      CROSS JOIN LATERAL regexp_match(parts.rest, '^([a-z_]+)\(') AS name
+      WHERE n > 1) AS made
+FULL JOIN (SELECT * FROM pg_proc WHERE pronamespace IN (to_regnamespace('timebank'),
+                                                        to_regnamespace('vault'))) AS p
+          ON p.proname = made.name
+LEFT JOIN pg_language l ON l.oid = p.prolang
+WHERE (strpos(made.body, format('$$%s$$', p.prosrc)) = 1
+       AND made.head LIKE format('%% LANGUAGE %s %%', l.lanname)
+       AND p.prosecdef = (made.head LIKE '% SECURITY DEFINER %')
+       AND p.proisstrict = (made.head LIKE '% STRICT %')
+       AND p.provolatile = CASE WHEN made.head LIKE '% IMMUTABLE %' THEN 'i'
+                                WHEN made.head LIKE '% STABLE %' THEN 's' ELSE 'v' END
+       AND coalesce(cardinality(p.proconfig), 0) = regexp_count(made.head, ' SET [a-z_]+ = ')
+       AND NOT EXISTS (
+           SELECT FROM unnest(p.proconfig) AS setting
+           WHERE strpos(made.head, format(' SET %s = %s ', split_part(setting, '=', 1),
+                                          substr(setting, strpos(setting, '=') + 1))) = 0)
+      ) IS NOT TRUE;
