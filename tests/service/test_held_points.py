@@ -62,8 +62,7 @@ class Resident:
     async def spend(self, points: int) -> str:
         book = self.programme.book
         friend = await book.open_account()
-        gift = book.transfer(await self.wallet(), friend, points, kind=TransferKind.GIFT)
-        return str((await book.post(gift))[0])
+        return str((await book.post(book.transfer(await self.wallet(), friend, points)))[0])
 
 
 @pytest.fixture

@@ -130,7 +130,15 @@ WHERE ($1::integer IS NULL OR member.bank_id = $1) AND member.chain_id IS NOT NU
                (head.status, head.recorded_at, head.chain_id)
                IS DISTINCT FROM (member.status, member.recorded_at, member.chain_id)
            ELSE (head.status = 'posted' AND head.recorded_at = member.recorded_at
-                 AND head.chain_id = member.chain_id) IS TRUE END;
+                 AND head.chain_id = member.chain_id) IS TRUE END
+UNION ALL
+SELECT head.bank_id, format('transfer %s', head.transfer_id), 'the first of two at least', 'alone'
+FROM transfer head
+WHERE ($1::integer IS NULL OR head.bank_id = $1) AND head.status = 'posted'
+  AND head.chain_id = head.transfer_id
+  AND NOT EXISTS (SELECT FROM transfer member
+                  WHERE (member.bank_id, member.chain_id) = (head.bank_id, head.chain_id)
+                    AND member.status = 'posted' AND member.transfer_id <> head.transfer_id);
 
 
 -- ── Requests and banks ──────────────────────────────────────────────────────────────────────────
@@ -142,7 +150,16 @@ SELECT r.bank_id, format('request %s/%s', r.caller_id, r.key),
 FROM request r
 CROSS JOIN LATERAL unnest(r.transfer_ids) AS answered (id)
 LEFT JOIN transfer t ON (t.bank_id, t.transfer_id) = (r.bank_id, answered.id)
-WHERE ($1::integer IS NULL OR r.bank_id = $1) AND t.actor_id IS DISTINCT FROM r.caller_id;
+WHERE ($1::integer IS NULL OR r.bank_id = $1) AND t.actor_id IS DISTINCT FROM r.caller_id
+UNION ALL
+SELECT r.bank_id, format('request %s/%s', r.caller_id, r.key),
+       format('transfers of one call, the first %s at %s', first.transfer_id, first.recorded_at),
+       format('transfer %s at %s', t.transfer_id, t.recorded_at)
+FROM request r
+JOIN transfer first ON (first.bank_id, first.transfer_id) = (r.bank_id, r.transfer_ids[1])
+CROSS JOIN LATERAL unnest(r.transfer_ids) AS answered (id)
+JOIN transfer t ON (t.bank_id, t.transfer_id) = (r.bank_id, answered.id)
+WHERE ($1::integer IS NULL OR r.bank_id = $1) AND t.recorded_at <> first.recorded_at;
 
 -- name: transfers_of_two_requests
 SELECT bank_id, format('transfer %s', answered.id), 'the answer of one request',
@@ -164,11 +181,26 @@ WHERE ($1::integer IS NULL OR bank_id = $1)
   AND (length(fingerprint) <> 32 OR num_nonnulls(transfer_ids, answer) <> 1);
 
 -- name: owners_not_registered
-SELECT bank_id, format('account %s', account_id), format('party %s', owner_id), 'none'
+SELECT bank_id, format('account %s', account_id),
+       coalesce('party ' || owner_id, format('an owner of the %s', kind)), 'none'
 FROM account a
-WHERE ($1::integer IS NULL OR bank_id = $1) AND owner_id IS NOT NULL
-  AND NOT EXISTS (SELECT FROM party p
-                  WHERE (p.bank_id, p.party_id) = (a.bank_id, a.owner_id));
+WHERE ($1::integer IS NULL OR bank_id = $1)
+  AND CASE WHEN owner_id IS NULL THEN kind NOT IN ('issuance', 'retired')
+           ELSE NOT EXISTS (SELECT FROM party p
+                            WHERE (p.bank_id, p.party_id) = (a.bank_id, a.owner_id)) END;
+
+-- name: accounts_opened_after_their_lines
+SELECT a.bank_id, format('account %s', account_id), format('opened by %s', line.recorded_at),
+       format('opened at %s', a.opened_at)
+FROM account a JOIN posting line USING (bank_id, account_id)
+WHERE ($1::integer IS NULL OR a.bank_id = $1) AND line.seq = 1 AND a.opened_at > line.recorded_at;
+
+-- name: rules_set_for_the_past
+SELECT r.bank_id, format('expiry rule of %s', r.starts_on),
+       format('set before that day began in %s', b.time_zone), format('set at %s', r.set_at)
+FROM expiry_rule r JOIN bank b USING (bank_id)
+WHERE ($1::integer IS NULL OR r.bank_id = $1)
+  AND (r.set_at AT TIME ZONE b.time_zone)::date >= r.starts_on;
 
 -- name: rows_of_no_bank
 SELECT row.bank_id, row.name, 'a bank of this id', 'none'
@@ -176,6 +208,7 @@ FROM (SELECT bank_id, format('account %s', account_id) AS name FROM account
       UNION ALL SELECT bank_id, format('balance %s', account_id) FROM balance
       UNION ALL SELECT bank_id, format('transfer %s', transfer_id) FROM transfer
       UNION ALL SELECT bank_id, format('request %s/%s', caller_id, key) FROM request
+      UNION ALL SELECT bank_id, format('expiry rule of %s', starts_on) FROM expiry_rule
       UNION ALL SELECT bank_id, format('record %s', record_id) FROM service_record
       UNION ALL SELECT bank_id, format('award of record %s', record_id) FROM service_award) AS row
 WHERE ($1::integer IS NULL OR row.bank_id = $1)
@@ -717,6 +750,14 @@ WHERE ($1::integer IS NULL OR g.bank_id = $1) AND g.status = 'done'
        AND t.kind::text = CASE g.kind WHEN 'allocate' THEN 'transfer' ELSE g.kind::text END
       ) IS NOT TRUE;
 
+-- name: gifts_without_an_act
+SELECT t.bank_id, format('transfer %s', t.transfer_id), format('a %s done under this id', t.kind),
+       coalesce(format('%s, %s', g.kind, g.status), 'none')
+FROM transfer t LEFT JOIN redemption_act g ON (g.bank_id, g.act_id) = (t.bank_id, t.transfer_id)
+WHERE ($1::integer IS NULL OR t.bank_id = $1) AND t.status = 'posted'
+  AND t.kind IN ('gift', 'reissue')
+  AND (g.kind::text = t.kind::text AND g.status = 'done') IS NOT TRUE;
+
 -- name: caps_exceeded
 -- The highest cap that was in force at any instant of the day, and what overrides let pass.
 SELECT u.bank_id, format('cap %s of %s, offer %s, on %s', scope, subject_id, offer_id, used_on),
@@ -823,7 +864,8 @@ LEFT JOIN transfer t ON (t.bank_id, t.transfer_id) = (p.bank_id, p.origin_id)
 WHERE ($1::integer IS NULL OR p.bank_id = $1)
   AND (t.status = 'posted' AND t.kind = 'award' AND t.credit_account_id = p.account_id
        AND t.subject_id = h.activity_id AND p.points <= t.amount
-       AND p.since_seq BETWEEN t.credit_seq AND b.seq) IS NOT TRUE
+       AND p.since_seq BETWEEN t.credit_seq AND b.seq
+       AND (p.hold_id IS NOT NULL OR p.behind = 0)) IS NOT TRUE
 UNION ALL
 SELECT p.bank_id, format('blocked points of wallet %s in block %s', account_id, block_id),
        format('given away to hold %s of the wallet by line %s', hold_id, since_seq), 'not so'
@@ -840,25 +882,7 @@ WHERE ($1::integer IS NULL OR p.bank_id = $1) AND hold_id IS NOT NULL
 -- name: triggers_not_in_force
 -- $1 is the text of schema.sql. tgtype: 1 per row, 2 before, 4 insert, 8 delete, 16 update, 32
 -- truncate.
-SELECT NULL::integer, format('trigger %s', guard.name),
-       format('calls %s, enabled always', guard.function),
-       coalesce(format('calls %s, enabled %s', t.tgfoid::regproc, t.tgenabled), 'no such trigger')
-FROM (SELECT 'timebank.' || made[1], made[1] || '_is_append_only', 'refuse_edit', 58
-      FROM regexp_matches($1::text, 'make_append_only\(''([a-z_]+)''\)', 'g') AS made
-      UNION ALL SELECT 'vault.access_log', 'access_log_is_append_only', 'refuse_edit', 58
-      UNION ALL
-      SELECT 'timebank.' || name, name || '_is_written_by_functions', 'refuse_insert_by_hand', 6
-      FROM unnest(array['transfer', 'posting', 'request', 'redemption_act']) AS history (name)
-     ) AS guard (relation, name, function, type)
-LEFT JOIN pg_trigger t ON t.tgname = guard.name AND t.tgrelid = to_regclass(guard.relation)
-WHERE (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
-       AND t.tgfoid = to_regproc('timebank.' || guard.function)) IS NOT TRUE
-UNION ALL
-SELECT NULL, format('trigger %s', guard.name),
-       format('calls %s(%s) for each row, enabled always', guard.function,
-              replace(guard.arguments, ' ', ', ')),
-       coalesce(format('calls %s, enabled %s', t.tgfoid::regproc, t.tgenabled), 'no such trigger')
-FROM (VALUES
+WITH steps (relation, name, function, type, arguments) AS (VALUES
     ('service_record', 'record_step', 'check_step', 23,
      '>draft >submitted draft>submitted submitted>confirmed submitted>rejected confirmed>reversed'),
     ('service_record', 'record_reversed_ends_certificates', 'supersede_certificates', 17, ''),
@@ -869,7 +893,32 @@ FROM (VALUES
     ('settlement', 'settlement_is_never_emptied', 'refuse_edit', 34, ''),
     ('block', 'block_is_lawful', 'check_block', 31, ''),
     ('block', 'block_is_never_emptied', 'refuse_edit', 34, '')
-) AS guard (relation, name, function, type, arguments)
+), append_only (relation) AS (
+    SELECT made[1]
+    FROM regexp_matches($1::text, 'make_append_only\(''([a-z_]+)''\)', 'g') AS made
+), by_functions (relation) AS (
+    SELECT unnest(array['transfer', 'posting', 'request', 'redemption_act'])
+)
+SELECT NULL::integer, format('trigger %s', guard.name),
+       format('calls %s, enabled always', guard.function),
+       coalesce(format('calls %s, enabled %s', t.tgfoid::regproc, t.tgenabled), 'no such trigger')
+FROM (SELECT 'timebank.' || relation, relation || '_is_append_only', 'refuse_edit', 58
+      FROM append_only
+      UNION ALL SELECT 'vault.access_log', 'access_log_is_append_only', 'refuse_edit', 58
+      UNION ALL
+      SELECT 'timebank.' || relation, relation || '_is_written_by_functions',
+             'refuse_insert_by_hand', 6
+      FROM by_functions
+     ) AS guard (relation, name, function, type)
+LEFT JOIN pg_trigger t ON t.tgname = guard.name AND t.tgrelid = to_regclass(guard.relation)
+WHERE (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
+       AND t.tgfoid = to_regproc('timebank.' || guard.function)) IS NOT TRUE
+UNION ALL
+SELECT NULL, format('trigger %s', guard.name),
+       format('calls %s(%s) for each row, enabled always', guard.function,
+              replace(guard.arguments, ' ', ', ')),
+       coalesce(format('calls %s, enabled %s', t.tgfoid::regproc, t.tgenabled), 'no such trigger')
+FROM steps AS guard
 LEFT JOIN pg_trigger t ON t.tgname = guard.name
                       AND t.tgrelid = to_regclass('timebank.' || guard.relation)
 WHERE (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
@@ -880,20 +929,23 @@ SELECT NULL, format('trigger %s', guard[1]), 'enabled always',
        coalesce(format('enabled %s', t.tgenabled), 'no such trigger')
 FROM regexp_matches($1, 'ENABLE ALWAYS TRIGGER ([a-z_]+);', 'g') AS guard
 LEFT JOIN pg_trigger t ON t.tgname = guard[1] AND NOT t.tgisinternal
-WHERE t.tgenabled IS DISTINCT FROM 'A'
+WHERE t.tgenabled IS DISTINCT FROM 'A' AND guard[1] !~ '_is_(append_only|written_by_functions)$'
+  AND guard[1] NOT IN (SELECT name FROM steps)
 UNION ALL
 SELECT NULL, format('trigger %s', t.tgname), 'one that schema.sql makes',
        format('one on %s that calls %s', t.tgrelid::regclass, t.tgfoid::regproc)
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
 WHERE NOT t.tgisinternal
   AND c.relnamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
-  AND NOT ($1 ~ format('TRIGGER %s [A-Z ]*(OF [a-z_]+)?\s*ON %s\s', t.tgname, c.relname)
-           OR t.tgname = c.relname || '_is_append_only'
-              AND strpos($1, format('make_append_only(''%s'')', c.relname)) > 0
-           OR t.tgname = c.relname || '_is_written_by_functions'
-              AND c.relname IN ('transfer', 'posting', 'request')
-           OR $1 ~ format('make_sealed\(''%s'', ''%s''', c.relname,
-                          substring(t.tgname FROM '(.*)_is_sealed')));
+  AND (c.relname, t.tgname) NOT IN (
+      SELECT made[2], made[1]
+      FROM regexp_matches(
+          $1, 'TRIGGER ([a-z_]+) [A-Z ]+(?:OF [a-z_]+ )?\s*ON ([a-z_]+)\s', 'g') AS made
+      UNION ALL SELECT relation, relation || '_is_append_only' FROM append_only
+      UNION ALL SELECT relation, relation || '_is_written_by_functions' FROM by_functions
+      UNION ALL
+      SELECT made[1], made[2] || '_is_sealed'
+      FROM regexp_matches($1, 'make_sealed\(''([a-z_]+)'', ''([a-z_]+)''', 'g') AS made);
 
 -- name: tables_altered
 -- $1 is the text of schema.sql. A view is compared without what PostgreSQL adds as it prints it:
