@@ -202,6 +202,33 @@ ROWS = {
         "transfer {b.awards[0]}",
     ),
     "kind of a transfer": (TRANSFER.format("kind = 'transfer'", "asked"), 34, "{b.asked}"),
+    "transfer made a gift": (
+        "UPDATE transfer SET kind = 'gift' WHERE kind = 'transfer' AND status = 'posted'"
+        " AND debit_account_id = '{b.other}'",
+        23,
+        "transfer",
+    ),
+    "chain of one": (
+        TRANSFER.format("chain_id = transfer_id", "awards[2]"),
+        10,
+        "transfer {b.awards[2]}",
+    ),
+    "opened after its first line": (
+        "UPDATE account SET opened_at = opened_at + interval '1 day'"
+        " WHERE account_id = '{b.wallet}'",
+        35,
+        "account {b.wallet}",
+    ),
+    "owner gone": (
+        "UPDATE account SET owner_id = NULL WHERE account_id = '{b.wallet}'",
+        31,
+        "account {b.wallet}",
+    ),
+    "answer of two calls": (
+        "UPDATE request SET transfer_ids = transfer_ids || '{b.awards[0]}'::uuid",
+        11,
+        "/award-1",
+    ),
     "actor of an answer": (
         TRANSFER.format("actor_id = gen_random_uuid()", "asked"),
         11,

@@ -152,7 +152,7 @@ OWNERS_REGISTERED = Invariant(
     31,
     "owner_registered",
     "Every owner of an account is in the registry, or was erased and left a bare id there; only "
-    "the bank's own accounts have none.",
+    "the bank's own have none.",
 )
 KINDS_FIT = Invariant(
     34,

@@ -185,7 +185,7 @@ SELECT bank_id, format('account %s', account_id),
        coalesce('party ' || owner_id, format('an owner of the %s', kind)), 'none'
 FROM account a
 WHERE ($1::integer IS NULL OR bank_id = $1)
-  AND CASE WHEN owner_id IS NULL THEN kind NOT IN ('issuance', 'retired')
+  AND CASE WHEN owner_id IS NULL THEN kind IN ('wallet', 'debt', 'held', 'merchant')
            ELSE NOT EXISTS (SELECT FROM party p
                             WHERE (p.bank_id, p.party_id) = (a.bank_id, a.owner_id)) END;
 
