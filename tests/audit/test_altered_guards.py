@@ -62,6 +62,10 @@ ALTERED = {
         STRANGER + "ALTER FUNCTION place_block OWNER TO stranger_to_the_book",
         "role stranger_to_the_book",
     ),
+    "member of the owner": (
+        STRANGER + "GRANT timebank_owner TO stranger_to_the_book",
+        "role stranger_to_the_book",
+    ),
     "another trigger": (
         f"CREATE FUNCTION {FUNCTION}; CREATE TRIGGER lost BEFORE INSERT ON posting"
         " FOR EACH ROW EXECUTE FUNCTION public.nothing()",

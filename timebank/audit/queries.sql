@@ -1096,7 +1096,12 @@ FROM (SELECT relowner AS owner, relnamespace AS schema, relname AS name FROM pg_
       UNION ALL SELECT proowner, pronamespace, proname FROM pg_proc) AS owned
 JOIN (VALUES ('timebank'), ('vault')) AS own (name) ON owned.schema = to_regnamespace(own.name)
 WHERE pg_get_userbyid(owned.owner)
-      <> CASE own.name WHEN 'vault' THEN 'timebank_vault' ELSE 'timebank_owner' END;
+      <> CASE own.name WHEN 'vault' THEN 'timebank_vault' ELSE 'timebank_owner' END
+UNION ALL
+SELECT NULL, format('role %s', r.rolname), 'no member of an owner', format('of %s', o.rolname)
+FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member JOIN pg_roles o ON o.oid = m.roleid
+WHERE o.rolname IN ('timebank_owner', 'timebank_vault') AND NOT r.rolsuper
+  AND (m.inherit_option OR m.set_option);
 
 -- name: functions_altered
 -- $1 is the text of schema.sql: what stands there under the function's name is compared, its body
