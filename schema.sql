@@ -261,6 +261,22 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION refuse IS 'Refuses as a constraint of this name would; p_why is the detail.';
 
+CREATE FUNCTION refuse_revival() RETURNS trigger LANGUAGE plpgsql
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'what has ended in % stays ended', TG_TABLE_NAME
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'what_ended_stays_ended';
+END $$;
+
+CREATE FUNCTION make_final(p_table text, p_column text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TRIGGER %1$s_stays_ended BEFORE UPDATE OF %2$I ON timebank.%1$I '
+        'FOR EACH ROW WHEN (OLD.%2$I IS NOT NULL AND NEW.%2$I IS DISTINCT FROM OLD.%2$I) '
+        'EXECUTE FUNCTION timebank.refuse_revival()', p_table, p_column);
+END $$;
+COMMENT ON FUNCTION make_final IS
+    'Lets the instant at which a row ended be written once: what was revoked never resumes.';
+
 CREATE FUNCTION make_append_only(p_table text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('CREATE TRIGGER %1$s_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE '
@@ -362,9 +378,10 @@ COMMENT ON FUNCTION lock_balances IS
     'Locks balance rows in the order of account_id and reads them.';
 
 CREATE FUNCTION find_reversal_fault_here(
-    p_place integer, p_original integer, p_kinds transfer_kind[], p_reverses uuid[],
-    p_debits integer[], p_credits integer[], p_amounts bigint[], p_statuses transfer_status[]
-) RETURNS transfer_status LANGUAGE sql IMMUTABLE SET search_path = timebank, pg_temp AS $$
+    p_place integer, p_original integer, p_rival integer, p_kinds transfer_kind[],
+    p_reverses uuid[], p_debits integer[], p_credits integer[], p_amounts bigint[],
+    p_statuses transfer_status[]
+) RETURNS transfer_status LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
         WHEN p_original IS NOT NULL AND p_statuses[p_original] IS DISTINCT FROM 'posted'
             THEN 'original_not_found'::transfer_status
@@ -372,32 +389,29 @@ CREATE FUNCTION find_reversal_fault_here(
         WHEN NOT is_reversible(p_kinds[p_original]) THEN 'original_not_reversible'
         WHEN (p_credits[p_original], p_debits[p_original], p_amounts[p_original])
              <> (p_debits[p_place], p_credits[p_place], p_amounts[p_place]) THEN 'original_differs'
-        WHEN EXISTS (SELECT FROM unnest(p_reverses[:p_place - 1], p_statuses[:p_place - 1])
-                         AS earlier(reverses, status)
-                     WHERE reverses = p_reverses[p_place] AND status = 'posted')
-            THEN 'already_reversed'
+        WHEN p_statuses[p_rival] = 'posted' THEN 'already_reversed'
     END;
 $$;
 COMMENT ON FUNCTION find_reversal_fault_here IS
     'Why this cannot be a reversal, or null, by what was decided before it in the same call; '
-    'p_original is the place of its original if that is of this call too.';
+    'p_original is the place of its original if that is of this call too, p_rival of the last '
+    'reversal of the same original that could be one.';
 
 CREATE FUNCTION decide_transfers(
     p_ids uuid[], p_kinds transfer_kind[], p_chain_ids uuid[], p_verdicts transfer_status[],
     p_repeats integer[], p_debits integer[], p_credits integer[], p_amounts bigint[],
-    p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_state locked_balances,
-    p_blocked bigint[],
+    p_occurred timestamptz[], p_reverses uuid[], p_originals integer[], p_firsts integer[],
+    p_state locked_balances, p_blocked bigint[],
     OUT statuses transfer_status[], OUT last_legs integer[], OUT balances bigint[],
     OUT seqs bigint[], OUT latests timestamptz[]
 ) LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
     base    integer := coalesce(cardinality(p_state.balances), 0);
     before  integer[] := array_fill(NULL::integer, ARRAY[base + 2 * cardinality(p_ids)]);
-    floors  bigint[] := p_state.floors;
-    ceils   bigint[] := p_state.ceilings;
-    chain   uuid;    head integer;  broken boolean;
-    debit   integer; credit integer;
-    left_d  bigint;  left_c bigint;   leg integer;
+    rivals  integer[] := p_firsts;
+    floors  bigint[] := p_state.floors;  ceils bigint[] := p_state.ceilings;
+    chain   uuid;    head   integer;  broken boolean;  leg integer;
+    debit   integer; credit integer;  left_d bigint;   left_c bigint;
 BEGIN
     statuses := p_verdicts;
     last_legs := array(SELECT generate_series(1, base));
@@ -407,43 +421,47 @@ BEGIN
     FOR i IN 1 .. cardinality(p_ids) LOOP
         IF p_chain_ids[i] = p_ids[i] OR p_chain_ids[i] IS DISTINCT FROM chain THEN
             chain := p_chain_ids[i];
-            head := i;
-            broken := chain <> p_ids[i];
+            head := i;  broken := chain <> p_ids[i];
         END IF;
         leg := base + 2 * i;
         debit := last_legs[p_debits[i]];
         credit := last_legs[p_credits[i]];
-        left_d := balances[debit] - p_amounts[i];
-        left_c := balances[credit] + p_amounts[i];
         IF p_reverses[i] IS NOT NULL AND statuses[i] IS NULL AND p_repeats[i] IS NULL THEN
-            statuses[i] := find_reversal_fault_here(i, p_originals[i], p_kinds, p_reverses,
-                                                    p_debits, p_credits, p_amounts, statuses);
+            statuses[i] := find_reversal_fault_here(
+                i, p_originals[i], rivals[p_firsts[i]], p_kinds, p_reverses, p_debits, p_credits,
+                p_amounts, statuses);
+            IF statuses[i] IS NULL THEN
+                rivals[p_firsts[i]] := i;  -- while one of them stands, no other comes here
+            END IF;
         END IF;
         IF statuses[i] IS NOT NULL OR p_repeats[i] IS NOT NULL THEN
             NULL;  -- decided before: nothing new happens, and a chain around it is broken
         ELSIF broken THEN
             statuses[i] := 'chain_broken';
-        ELSIF left_d < floors[p_debits[i]] THEN
-            statuses[i] := 'insufficient_balance';
-        ELSIF left_d < p_blocked[i] THEN
-            statuses[i] := 'points_blocked';
-        ELSIF left_c > ceils[p_credits[i]] THEN
-            statuses[i] := 'ceiling_exceeded';
         ELSE
-            statuses[i] := 'posted';
-            IF chain IS NOT NULL THEN
-                before[leg - 1] := debit;
-                before[leg] := credit;
+            left_d := balances[debit] - p_amounts[i];  -- not before: the amount may have been any
+            left_c := balances[credit] + p_amounts[i];
+            IF left_d < floors[p_debits[i]] THEN
+                statuses[i] := 'insufficient_balance';
+            ELSIF left_d < p_blocked[i] THEN
+                statuses[i] := 'points_blocked';
+            ELSIF left_c > ceils[p_credits[i]] THEN
+                statuses[i] := 'ceiling_exceeded';
+            ELSE
+                statuses[i] := 'posted';
+                IF chain IS NOT NULL THEN
+                    before[leg - 1] := debit;  before[leg] := credit;
+                END IF;
+                balances[leg - 1] := left_d;
+                balances[leg] := left_c;
+                seqs[leg - 1] := seqs[debit] + 1;
+                seqs[leg] := seqs[credit] + 1;
+                latests[leg - 1] := greatest(latests[debit], p_occurred[i]);
+                latests[leg] := greatest(latests[credit], p_occurred[i]);
+                last_legs[p_debits[i]] := leg - 1;
+                last_legs[p_credits[i]] := leg;
+                CONTINUE;
             END IF;
-            balances[leg - 1] := left_d;
-            balances[leg] := left_c;
-            seqs[leg - 1] := seqs[debit] + 1;
-            seqs[leg] := seqs[credit] + 1;
-            latests[leg - 1] := greatest(latests[debit], p_occurred[i]);
-            latests[leg] := greatest(latests[credit], p_occurred[i]);
-            last_legs[p_debits[i]] := leg - 1;
-            last_legs[p_credits[i]] := leg;
-            CONTINUE;
         END IF;
         IF chain IS NOT NULL AND NOT broken THEN
             broken := true;
@@ -532,37 +550,51 @@ CREATE FUNCTION examine_transfers(
     p_amounts bigint[], p_occurred timestamptz[], p_actors uuid[], p_chain_ids uuid[],
     p_subjects uuid[], p_reverses uuid[], p_reasons reversal_reason[], p_state locked_balances,
     p_stamp timestamptz, OUT verdicts transfer_status[], OUT repeats integer[],
-    OUT debits integer[], OUT credits integer[], OUT originals integer[], OUT is_new boolean[],
-    OUT recorded_ats timestamptz[]
+    OUT debits integer[], OUT credits integer[], OUT originals integer[], OUT firsts integer[],
+    OUT is_new boolean[], OUT recorded_ats timestamptz[]
 ) LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
 DECLARE
     recalled record;
 BEGIN
-    SELECT array_agg(CASE WHEN original IS NULL THEN fault END), array_agg(d), array_agg(c),
-           array_agg(original)
-    INTO verdicts, debits, credits, originals
-    FROM (SELECT *, CASE WHEN fault = 'original_not_found'
-                         THEN array_position(p_ids[:], reverses) END AS original
-          FROM (SELECT n, reverses, d, c, CASE
-                    WHEN amount NOT BETWEEN 1 AND (1::bigint << 53) - 1
-                        THEN 'amount_out_of_range'::transfer_status
-                    WHEN (p_state.account_ids[d] = debit AND p_state.account_ids[c] = credit)
-                        IS NOT TRUE THEN 'account_not_found'
-                    WHEN d = c THEN 'same_account'
-                    WHEN p_state.units[d] <> p_state.units[c] THEN 'unit_mismatch'
-                    WHEN occurred > p_stamp THEN 'occurred_in_future'
-                    WHEN kind = 'reversal' THEN
-                        find_reversal_fault(p_bank, reverses, debit, credit, amount)
-                    WHEN NOT may_move(kind, p_state.kinds[d], p_state.kinds[c])
-                        THEN 'account_kind_mismatch'
-                END AS fault
-                FROM (SELECT *, width_bucket(debit, p_state.account_ids) AS d,
-                             width_bucket(credit, p_state.account_ids) AS c
-                      FROM unnest(p_kinds, p_debits, p_credits, p_amounts, p_occurred, p_reverses)
-                           WITH ORDINALITY
-                           AS u(kind, debit, credit, amount, occurred, reverses, n)
-                      OFFSET 0) AS r
-                ORDER BY n) AS judged) AS traced;
+    SELECT array_agg(fault), array_agg(d), array_agg(c)
+    INTO verdicts, debits, credits
+    FROM (SELECT d, c, CASE
+              WHEN amount NOT BETWEEN 1 AND (1::bigint << 53) - 1
+                  THEN 'amount_out_of_range'::transfer_status
+              WHEN (p_state.account_ids[d] = debit AND p_state.account_ids[c] = credit)
+                  IS NOT TRUE THEN 'account_not_found'
+              WHEN d = c THEN 'same_account'
+              WHEN p_state.units[d] <> p_state.units[c] THEN 'unit_mismatch'
+              WHEN occurred > p_stamp THEN 'occurred_in_future'
+              WHEN kind = 'reversal' THEN
+                  find_reversal_fault(p_bank, reverses, debit, credit, amount)
+              WHEN NOT may_move(kind, p_state.kinds[d], p_state.kinds[c])
+                  THEN 'account_kind_mismatch'
+          END AS fault
+          FROM (SELECT *, width_bucket(debit, p_state.account_ids) AS d,
+                       width_bucket(credit, p_state.account_ids) AS c
+                FROM unnest(p_kinds, p_debits, p_credits, p_amounts, p_occurred, p_reverses)
+                     WITH ORDINALITY
+                     AS u(kind, debit, credit, amount, occurred, reverses, n)
+                OFFSET 0) AS r
+          ORDER BY n) AS judged;
+    IF p_reverses IS NOT NULL THEN
+        SELECT array_agg(CASE WHEN verdicts[n] = 'original_not_found' THEN place END ORDER BY n),
+               array_agg(first ORDER BY n)
+        INTO originals, firsts
+        FROM (SELECT n, is_id, min(n) FILTER (WHERE is_id) OVER met AS place,
+                     min(n) FILTER (WHERE NOT is_id) OVER met AS first
+              FROM (SELECT id, n::integer, true
+                    FROM unnest(p_ids) WITH ORDINALITY AS u(id, n)
+                    UNION ALL
+                    SELECT id, n::integer, false
+                    FROM unnest(p_reverses) WITH ORDINALITY AS u(id, n)) AS named(id, n, is_id)
+              WINDOW met AS (PARTITION BY id)) AS traced
+        WHERE NOT is_id;
+        verdicts := array(SELECT CASE WHEN place IS NULL THEN verdict END
+                          FROM unnest(verdicts, originals) WITH ORDINALITY AS u(verdict, place, n)
+                          ORDER BY n);
+    END IF;
     repeats := array_fill(NULL::integer, ARRAY[cardinality(p_ids)]);
     is_new := array_fill(true, ARRAY[cardinality(p_ids)]);
     recorded_ats := array_fill(p_stamp, ARRAY[cardinality(p_ids)]);
@@ -582,7 +614,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION examine_transfers IS
     'What can be said of each transfer before its turn: known from an earlier call, a repeat '
-    'within this one, or faulty in itself whatever the balances are.';
+    'within this one, or faulty in itself whatever the balances are; originals are the places of '
+    'those that are reversed in the call that posts them, firsts of who first names the same.';
 
 CREATE FUNCTION for_each(p_column anyarray, p_size integer) RETURNS anyarray
 LANGUAGE sql IMMUTABLE AS $$
@@ -590,6 +623,16 @@ LANGUAGE sql IMMUTABLE AS $$
                 THEN array_fill(p_column[1], ARRAY[p_size]) ELSE p_column END;
 $$;
 COMMENT ON FUNCTION for_each IS 'A column of p_size rows: as it is, or its one value repeated.';
+
+CREATE FUNCTION take_turn(p_bank integer, p_size integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_size >= 500 AND pg_current_xact_id_if_assigned() IS NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('timebank large calls', p_bank));
+    END IF;
+END $$;
+COMMENT ON FUNCTION take_turn IS
+    'Large calls meet at nearly every row, so they take turns before the first. Only a transaction '
+    'that has locked and written nothing yet (either takes an id) waits: no deadlock.';
 
 CREATE FUNCTION post_transfers(
     p_bank integer, p_ids uuid[], p_kinds transfer_kind[], p_debits uuid[], p_credits uuid[],
@@ -622,11 +665,7 @@ BEGIN
                            cardinality(p_reverses), cardinality(p_reasons)) THEN
         RAISE EXCEPTION 'post_transfers needs arrays of one length' USING ERRCODE = '2202E';
     END IF;
-    -- Large calls meet at nearly every row, so they take turns before it. Only a transaction that
-    -- has locked no row yet (a row lock takes an id) may wait for its turn: no deadlock.
-    IF size >= 500 AND pg_current_xact_id_if_assigned() IS NULL THEN
-        PERFORM pg_advisory_xact_lock(hashtextextended('timebank large calls', p_bank));
-    END IF;
+    PERFORM take_turn(p_bank, size);
     -- A slice begins at 1, wherever the caller's array does: places mean the same everywhere.
     p_ids := p_ids[:];             p_kinds := p_kinds[:];          p_debits := p_debits[:];
     p_credits := p_credits[:];     p_amounts := p_amounts[:];      p_actors := p_actors[:];
@@ -640,8 +679,8 @@ BEGIN
         p_subjects, p_reverses, p_reasons, state, stamp);
     SELECT * INTO statuses, last_legs, balances, seqs, latests
     FROM decide_transfers(p_ids, p_kinds, p_chain_ids, seen.verdicts, seen.repeats, seen.debits,
-                          seen.credits, p_amounts, dated, p_reverses, seen.originals, state,
-                          list_blocked(p_bank, p_kinds, p_debits));
+                          seen.credits, p_amounts, dated, p_reverses, seen.originals, seen.firsts,
+                          state, list_blocked(p_bank, p_kinds, p_debits));
     recorded_ats := seen.recorded_ats;
     is_new := seen.is_new;
     base := coalesce(cardinality(state.places), 0);
@@ -705,6 +744,8 @@ DECLARE
     decided  transfer_status[];
     instants timestamptz[];
 BEGIN
+    PERFORM take_turn(p_bank, cardinality(p_ids));
+
     INSERT INTO request (bank_id, caller_id, key, fingerprint, transfer_ids)
     SELECT p_bank, caller, key, fingerprint, own.ids
     FROM unnest(p_callers, p_keys, p_fingerprints) WITH ORDINALITY AS r(caller, key, fingerprint, n)
@@ -813,6 +854,16 @@ COMMENT ON FUNCTION find_last_seq IS
     'The last line up to which everything was recorded and had occurred by these instants, or 0. '
     'Both columns never decrease along seq: bisection, O(log n) probes of the primary key.';
 
+CREATE FUNCTION await_poster(p_bank integer, p_account uuid) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM balance WHERE (bank_id, account_id) = (p_bank, p_account) FOR SHARE;
+    RAISE EXCEPTION USING ERRCODE = 'TB000';
+EXCEPTION WHEN SQLSTATE 'TB000' THEN
+    NULL;  -- the lock is gone with what took it
+END $$;
+COMMENT ON FUNCTION await_poster IS
+    'Waits until nobody posts on the account, and holds nobody up from then on.';
+
 CREATE FUNCTION read_balance_as_of(
     p_bank integer, p_account uuid, p_recorded_by timestamptz,
     p_occurred_by timestamptz DEFAULT 'infinity'
@@ -822,10 +873,13 @@ DECLARE
     last_recorded  bigint;
     last_in_order  bigint;
 BEGIN
-    PERFORM FROM balance WHERE (bank_id, account_id) = (p_bank, p_account) FOR SHARE;
-    IF p_recorded_by > clock_timestamp() THEN
+    IF p_recorded_by > clock_timestamp() THEN  -- asked before the wait: later stamps are later
         RAISE EXCEPTION 'the balance at % is not known yet', p_recorded_by
             USING ERRCODE = '22008', CONSTRAINT = 'as_of_not_in_future';
+    END IF;
+    IF EXISTS (SELECT FROM balance WHERE (bank_id, account_id) = (p_bank, p_account)
+               AND recorded_at <= p_recorded_by) THEN  -- else every later stamp is later too
+        PERFORM await_poster(p_bank, p_account);
     END IF;
     last_recorded := find_last_seq(p_bank, p_account, p_recorded_by, 'infinity');
     last_in_order := find_last_seq(p_bank, p_account, p_recorded_by, p_occurred_by);
@@ -837,9 +891,10 @@ BEGIN
                        AND seq > last_in_order AND seq <= last_recorded), 0);
 END $$;
 COMMENT ON FUNCTION read_balance_as_of IS
-    'What the book said at recorded_by of what had occurred by occurred_by. The lock waits for a '
-    'posting under way on this account, so the answer for a past instant never changes. O(log n) '
-    'for lines in order, plus one index entry for each back-dated line after them.';
+    'What the book said at recorded_by of what had occurred by occurred_by. A posting under way on '
+    'this account is waited for if it may bear that instant, so the answer for a past instant '
+    'never changes. O(log n) for lines in order, plus one index entry for each back-dated line '
+    'after them, while others post.';
 
 CREATE VIEW passbook AS
     SELECT p.bank_id, p.account_id, p.seq, p.amount, p.balance_after, p.occurred_at, p.recorded_at,
@@ -962,20 +1017,33 @@ SELECT make_append_only('blocked_points');
 
 CREATE FUNCTION count_blocked(p_bank integer, p_account uuid) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp SET enable_seqscan = off AS $$
-    SELECT coalesce(sum(CASE WHEN p.hold_id IS NULL THEN p.points
-                             ELSE greatest(0, least(p.points, back.points - p.behind)) END),
+    WITH stands AS MATERIALIZED (
+        SELECT p.hold_id, p.behind, p.points, p.since_seq
+        FROM blocked_points p
+        JOIN block b USING (bank_id, block_id)
+        WHERE p.bank_id = p_bank AND p.account_id = p_account AND b.lifted_at IS NULL
+          AND NOT EXISTS (SELECT FROM transfer undone
+                          WHERE undone.bank_id = p_bank AND undone.reverses_id = p.origin_id
+                            AND undone.status = 'posted')
+    ), line AS MATERIALIZED (  -- once, and none if nothing is blocked of a redemption
+        SELECT t.subject_id, p.seq, p.amount
+        FROM posting p
+        CROSS JOIN LATERAL (
+            SELECT kind, subject_id FROM transfer
+            WHERE (bank_id, transfer_id) = (p_bank, p.transfer_id) LIMIT 1) AS t
+        WHERE p.bank_id = p_bank AND p.account_id = p_account
+          AND p.seq > (SELECT min(since_seq) FROM stands WHERE hold_id IS NOT NULL)
+          AND t.kind IN ('release', 'refund') AND t.subject_id IS NOT NULL
+    ), back AS (
+        SELECT hold_id, since_seq, sum(line.amount) AS came
+        FROM (SELECT DISTINCT hold_id, since_seq FROM stands) AS asked
+        JOIN line ON line.subject_id = hold_id AND line.seq > since_seq
+        GROUP BY hold_id, since_seq
+    )
+    SELECT coalesce(sum(CASE WHEN hold_id IS NULL THEN points
+                             ELSE greatest(0, least(points, coalesce(came, 0) - behind)) END),
                     0)::bigint
-    FROM blocked_points p
-    JOIN block b USING (bank_id, block_id)
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(line.amount), 0) AS points
-        FROM posting line JOIN transfer t USING (bank_id, transfer_id)
-        WHERE line.bank_id = p_bank AND line.account_id = p_account AND line.seq > p.since_seq
-          AND t.kind IN ('release', 'refund') AND t.subject_id = p.hold_id) AS back
-    WHERE p.bank_id = p_bank AND p.account_id = p_account AND b.lifted_at IS NULL
-      AND NOT EXISTS (SELECT FROM transfer undone
-                      WHERE undone.bank_id = p_bank AND undone.reverses_id = p.origin_id
-                        AND undone.status = 'posted');
+    FROM stands LEFT JOIN back USING (hold_id, since_seq);
 $$;
 COMMENT ON FUNCTION count_blocked IS 'What is blocked of a wallet now, 0 if nothing is.';
 
@@ -1423,16 +1491,17 @@ CREATE FUNCTION await_writers(p_at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = timebank, pg_temp AS $$
 DECLARE
     deadline timestamptz := clock_timestamp() + interval '2 s';
-    writers  text[] := array(
-        SELECT virtualtransaction FROM pg_locks
-        WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
-          AND relation = ANY (array['balance', 'branch_move', 'placement']::regclass[])
-          AND mode IN ('RowShareLock', 'RowExclusiveLock') AND pid <> pg_backend_pid());
+    writers  text[];
 BEGIN
     IF p_at > clock_timestamp() THEN
         RAISE EXCEPTION 'the totals at % are not known yet', p_at
             USING ERRCODE = '22008', CONSTRAINT = 'as_of_not_in_future';
     END IF;
+    writers := array(  -- after the clock: who is not among them yet stamps a later instant
+        SELECT virtualtransaction FROM pg_locks
+        WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND relation = ANY (array['balance', 'branch_move', 'placement']::regclass[])
+          AND mode IN ('RowShareLock', 'RowExclusiveLock') AND pid <> pg_backend_pid());
     WHILE EXISTS (SELECT FROM pg_locks WHERE virtualtransaction = ANY (writers)) LOOP
         IF clock_timestamp() > deadline THEN
             RAISE EXCEPTION 'others have been writing for too long' USING ERRCODE = '55P03';
@@ -1676,6 +1745,21 @@ COMMENT ON COLUMN session.scopes IS 'The only actions it is good for; null: all 
 COMMENT ON COLUMN session.last_used_at IS 'To the minute: an older one is moved on at use.';
 CREATE INDEX session_of_party ON session (bank_id, party_id) WHERE revoked_at IS NULL;
 
+CREATE FUNCTION check_session_grant() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM role_grant
+                   WHERE (bank_id, grant_id) = (NEW.bank_id, NEW.grant_id)
+                     AND (party_id, role) = (NEW.party_id, NEW.role) AND revoked_at IS NULL) THEN
+        PERFORM refuse('session_is_of_its_grant', 'nobody was granted this role so');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_session_grant IS
+    'A session is of whom its grant is to, in that role, and of a grant in force.';
+CREATE TRIGGER session_has_its_grant BEFORE INSERT ON session FOR EACH ROW
+    WHEN (NEW.grant_id IS NOT NULL) EXECUTE FUNCTION check_session_grant();
+
 CREATE VIEW live_session AS
     SELECT s.token_hash, s.bank_id, s.session_id, s.party_id, s.role, s.method, s.scopes,
            nullif(g.branch_id, (SELECT b.root_id FROM bank b WHERE b.bank_id = s.bank_id))
@@ -1780,6 +1864,8 @@ COMMENT ON FUNCTION decide_approval IS
     'Whoever made it or was served by it when it was made cannot: the constraints of the table say '
     'so; nor who is behind a beneficiary now, and nothing is approved that now serves its maker.';
 
+SELECT make_final('role_grant', 'revoked_at'), make_final('session', 'revoked_at');
+
 GRANT INSERT ON role_grant, session, audit_log TO timebank_app;
 GRANT INSERT (bank_id, approval_id, deed, content, content_hash, branch_id, maker_id,
               beneficiaries, lapses_at) ON approval TO timebank_app;
@@ -1791,7 +1877,8 @@ GRANT EXECUTE ON FUNCTION decide_approval TO timebank_app;
 -- ── People ──────────────────────────────────────────────────────────────────────────────────────
 --
 -- Random ids and what rules ask for. Names, birthdays and the like stand in the vault, below.
--- lock order   A resident's row before anything that belongs to it; several by resident_id. A hold
+-- lock order   A resident's row before anything that belongs to it, and the party before it where
+--              both are locked; several by resident_id. A hold
 --              of a minor's points locks it before all that redemption locks (see below).
 
 CREATE TABLE resident (
@@ -1821,6 +1908,19 @@ COMMENT ON COLUMN resident.minor_until IS
     'Until when it is known that a minor still is one: a few days after the last look, or the '
     'midnight of the 18th birthday if that comes first. Nobody guards them from then on.';
 CREATE INDEX resident_minor ON resident (bank_id, minor_until) WHERE is_minor;
+
+CREATE FUNCTION check_minor() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NEW.minor_until > clock_timestamp() + interval '8 days' THEN
+        PERFORM refuse('minor_is_looked_at_again', 'nobody knows that for so long');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_minor IS
+    'That somebody is a minor is known for a few days and then looked at again, whoever writes.';
+CREATE TRIGGER resident_minor_for_days BEFORE INSERT OR UPDATE OF minor_until ON resident
+    FOR EACH ROW WHEN (NEW.minor_until IS NOT NULL) EXECUTE FUNCTION check_minor();
 
 CREATE TYPE membership_state AS ENUM (
     'applied',   -- -> approved, rejected, left
@@ -1888,6 +1988,7 @@ COMMENT ON TABLE consent IS
     'is in force. Append-only.';
 COMMENT ON COLUMN consent.sheet IS 'The paper that was signed.';
 CREATE INDEX consent_of_party ON consent (bank_id, party_id, kind, recorded_at);
+CREATE INDEX consent_of_sheet ON consent (bank_id, sheet) WHERE sheet IS NOT NULL;
 
 CREATE TABLE minor_cap (
     bank_id         integer     NOT NULL,
@@ -2018,6 +2119,7 @@ DECLARE
     minor boolean;
     last  membership;
 BEGIN
+    PERFORM FROM party WHERE (bank_id, party_id) = (NEW.bank_id, NEW.resident_id) FOR SHARE;
     SELECT is_minor INTO minor FROM resident
     WHERE (bank_id, resident_id) = (NEW.bank_id, NEW.resident_id) FOR NO KEY UPDATE;
     SELECT * INTO last FROM membership
@@ -2029,6 +2131,9 @@ BEGIN
             ELSE NEW.state = 'applied' END) IS NOT TRUE THEN
         RAISE EXCEPTION 'membership cannot go from % to %', last.state, NEW.state
             USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_step_is_lawful';
+    END IF;
+    IF NEW.state IN ('applied', 'approved') THEN
+        PERFORM check_person(NEW.bank_id, NEW.resident_id);
     END IF;
     IF NEW.state IN ('approved', 'rejected')
             AND NEW.actor_id IN (last.actor_id, NEW.resident_id)
@@ -2045,8 +2150,12 @@ BEGIN
         RAISE EXCEPTION 'a minor needs a guardian'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'minor_has_guardian';
     END IF;
-    IF NEW.state = 'approved'
-            AND NOT has_consent(NEW.bank_id, NEW.resident_id, 'membership') THEN
+    IF NEW.state = 'approved' AND (
+            NOT has_consent(NEW.bank_id, NEW.resident_id, 'membership')
+            OR (SELECT max(made_at) FROM membership WHERE bank_id = NEW.bank_id
+                AND resident_id = NEW.resident_id AND state = 'left')
+             > (SELECT max(recorded_at) FROM consent WHERE bank_id = NEW.bank_id
+                AND party_id = NEW.resident_id AND kind = 'membership')) THEN
         RAISE EXCEPTION 'a membership needs consent'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_is_consented_to';
     END IF;
@@ -2067,7 +2176,8 @@ COMMENT ON FUNCTION check_membership IS
     'Keeps the steps lawful, whoever writes them; sets step. A guardian who was named for who '
     'applies is let in when another approves the membership, neither of whom they are, and goes '
     'with an application that comes to nothing. Who leaves has no card and no session from then '
-    'on. Locks the resident''s row.';
+    'on, and is a member again only by a consent given since. Nobody is who was erased. Locks the '
+    'party (shared), as erasure does first, then the resident''s row.';
 CREATE TRIGGER membership_is_lawful BEFORE INSERT ON membership
     FOR EACH ROW EXECUTE FUNCTION check_membership();
 
@@ -2110,10 +2220,19 @@ BEGIN
         RAISE EXCEPTION 'consent is the person''s own, or a guardian''s for a minor'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'consent_by_self_or_guardian';
     END IF;
+    IF NEW.sheet IS NOT NULL THEN
+        PERFORM check_sheet_of(NEW.bank_id, NEW.party_id, NEW.sheet);
+    END IF;
+    IF EXISTS (SELECT FROM sheet WHERE bank_id = NEW.bank_id AND number = NEW.sheet
+               AND NEW.by_id IN (operator_id, witness_id)) THEN
+        RAISE EXCEPTION 'who saw the paper signed did not sign it'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
+    END IF;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION check_consent IS
-    'For a minor the guardian consents; the minor, too, may withdraw.';
+    'For a minor the guardian consents; the minor, too, may withdraw. Nobody witnesses what they '
+    'sign; the sheet is theirs.';
 CREATE TRIGGER consent_is_lawful BEFORE INSERT ON consent
     FOR EACH ROW EXECUTE FUNCTION check_consent();
 
@@ -2146,6 +2265,8 @@ CREATE FUNCTION register_residents(
     p_actor uuid
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
+    PERFORM FROM party WHERE bank_id = p_bank AND party_id = ANY (p_residents)
+    ORDER BY party_id FOR SHARE;
     INSERT INTO resident (bank_id, resident_id, member_number, is_minor, minor_until)
     SELECT p_bank, id, number, until IS NOT NULL, until
     FROM unnest(p_residents, p_numbers, p_minor_until) AS r(id, number, until)
@@ -2153,12 +2274,16 @@ BEGIN
     ON CONFLICT (bank_id, resident_id) DO UPDATE
     SET member_number = coalesce(resident.member_number, EXCLUDED.member_number),
         is_minor = EXCLUDED.is_minor, minor_until = EXCLUDED.minor_until;
+    UPDATE guardianship g SET ended_at = clock_timestamp()
+    FROM unnest(p_residents, p_minor_until) AS r(id, until)
+    WHERE g.bank_id = p_bank AND g.minor_id = r.id AND r.until IS NULL AND g.ended_at IS NULL;
     INSERT INTO membership (bank_id, resident_id, state, actor_id)
     SELECT p_bank, id, 'applied', p_actor FROM unnest(p_residents) AS id ORDER BY id;
 END $$;
 COMMENT ON FUNCTION register_residents IS
     'Residents who apply for membership; p_minor_until is null for adults. One known by a '
-    'pseudonym, or who comes back, keeps id, accounts and number.';
+    'pseudonym, or who comes back, keeps id, accounts and number; as an adult, they have no '
+    'guardian any more.';
 
 CREATE FUNCTION lock_resident(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -2182,10 +2307,13 @@ COMMENT ON FUNCTION claim_minors IS
 
 CREATE FUNCTION prolong_minority(p_bank integer, p_resident uuid, p_until timestamptz)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
-    UPDATE resident SET minor_until = p_until
+    UPDATE resident
+    SET minor_until = CASE WHEN p_until > clock_timestamp() + interval '8 days'
+                           THEN clock_timestamp() + interval '8 days' ELSE p_until END
     WHERE bank_id = p_bank AND resident_id = p_resident AND is_minor;
 $$;
-COMMENT ON FUNCTION prolong_minority IS 'Until when a minor is known to be one, after a look.';
+COMMENT ON FUNCTION prolong_minority IS
+    'Until when a minor is known to be one, after a look; never for longer than is believed.';
 
 CREATE FUNCTION end_minority(p_bank integer, p_resident uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -2250,7 +2378,9 @@ COMMENT ON FUNCTION hold_card IS
 CREATE FUNCTION erase_party(p_bank integer, p_party uuid, p_actor uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
-    UPDATE resident SET source_ref = NULL
+    PERFORM FROM party WHERE (bank_id, party_id) = (p_bank, p_party) FOR NO KEY UPDATE;
+    UPDATE resident
+    SET source_ref = NULL, is_minor = false, minor_until = NULL, age_looked_on = NULL
     WHERE (bank_id, resident_id) = (p_bank, p_party);
     IF find_membership(p_bank, p_party) IN ('applied', 'approved') THEN
         INSERT INTO membership (bank_id, resident_id, state, actor_id)
@@ -2275,9 +2405,13 @@ BEGIN
     WHERE (bank_id, party_id) = (p_bank, p_party) AND erased_at IS NULL;
 END $$;
 COMMENT ON FUNCTION erase_party IS
-    'What erasure means outside the vault, which alone may call this, when it destroys the key.';
+    'What erasure means outside the vault, which alone may call this, when it destroys the key. '
+    'Locks the party, then the resident''s row: who applies meanwhile has left, or does not.';
 
 SELECT make_append_only('membership'), make_append_only('consent'), make_append_only('minor_cap');
+
+SELECT make_final('guardianship', 'ended_at'), make_final('family_helper', 'ended_at'),
+       make_final('card', 'revoked_at');
 
 GRANT INSERT ON resident, membership, guardianship, consent, minor_cap, family_helper
     TO timebank_app;
@@ -2346,13 +2480,67 @@ LANGUAGE plpgsql STABLE SET search_path = timebank, pg_temp AS $$
 BEGIN
     RETURN EXISTS (SELECT FROM service_record
                    WHERE bank_id = p_bank AND sheet_number >= p_number || '00'
-                     AND sheet_number <= p_number || '99' AND sheet_number ~ '^[0-9]{9}$');
+                     AND sheet_number <= p_number || '99' AND sheet_number ~ '^[0-9]{9}$')
+        OR EXISTS (SELECT FROM consent WHERE bank_id = p_bank AND sheet = p_number);
 END $$;
 COMMENT ON FUNCTION is_sheet_cited IS
-    'Whether service was recorded from a sheet of attendance: it has lines of many, so each record '
-    'names it, and it is not entered for one member.';
+    'Whether service was recorded from a sheet of attendance (it has lines of many, so each record '
+    'names it, and it is not entered for one member), or a consent names it, as one imported does '
+    'that nobody entered.';
 
-CREATE FUNCTION check_sheet() RETURNS trigger LANGUAGE plpgsql
+CREATE FUNCTION hold_sheets(p_bank integer, p_numbers integer[], p_alone boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF p_alone THEN
+        PERFORM FROM sheet_run WHERE bank_id = p_bank AND EXISTS (
+            SELECT FROM unnest(p_numbers) AS n WHERE n BETWEEN first_number AND last_number)
+        ORDER BY first_number FOR NO KEY UPDATE;
+    ELSE
+        PERFORM FROM sheet_run WHERE bank_id = p_bank AND EXISTS (
+            SELECT FROM unnest(p_numbers) AS n WHERE n BETWEEN first_number AND last_number)
+        ORDER BY first_number FOR SHARE;
+    END IF;
+END $$;
+COMMENT ON FUNCTION hold_sheets IS
+    'Before sheets are named (together with others) or voided (alone): locks their runs, in the '
+    'order of their numbers, so that what is looked at afterwards stays true.';
+
+CREATE FUNCTION check_sheet_of(p_bank integer, p_party uuid, p_number integer) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM hold_sheets(p_bank, ARRAY[p_number], false);
+    IF NOT EXISTS (SELECT FROM sheet_run WHERE bank_id = p_bank
+                   AND kind IN ('registration', 'consent')
+                   AND p_number BETWEEN first_number AND last_number) THEN
+        PERFORM refuse('sheet_was_issued', 'no sheet of this number was issued for this');
+    END IF;
+    IF EXISTS (SELECT FROM sheet WHERE bank_id = p_bank AND number = p_number
+               AND member_id IS DISTINCT FROM p_party)
+       OR EXISTS (SELECT FROM consent WHERE bank_id = p_bank AND sheet = p_number
+                  AND party_id <> p_party) THEN
+        PERFORM refuse('sheet_used_once', 'the sheet was voided, or is another''s');
+    END IF;
+END $$;
+COMMENT ON FUNCTION check_sheet_of IS
+    'Refuses what a person did not sign: a sheet that was not printed for it, was voided, or is '
+    'another''s.';
+
+CREATE FUNCTION check_record_sheet() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+DECLARE
+    named integer := left(NEW.sheet_number, 7)::integer;
+BEGIN
+    PERFORM hold_sheets(NEW.bank_id, ARRAY[named], false);
+    IF EXISTS (SELECT FROM sheet WHERE bank_id = NEW.bank_id AND number = named) THEN
+        PERFORM refuse('sheet_used_once', 'the sheet was voided or entered');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_record_sheet IS
+    'No service is recorded from a sheet that was voided, or is one member''s. A rota has its own '
+    'references, which are no numbers of sheets.';
+
+CREATE FUNCTION check_sheet() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = timebank, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM sheet_run WHERE bank_id = NEW.bank_id
@@ -2360,16 +2548,29 @@ BEGIN
         RAISE EXCEPTION 'no sheet of this number was issued'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'sheet_was_issued';
     END IF;
-    IF NEW.fate = 'voided' AND is_sheet_cited(NEW.bank_id, NEW.number) THEN
-        RAISE EXCEPTION 'service was recorded from this sheet'
-            USING ERRCODE = 'unique_violation', CONSTRAINT = 'sheet_used_once';
+    IF NEW.fate = 'voided' THEN
+        PERFORM hold_sheets(NEW.bank_id, ARRAY[NEW.number], true);
+        IF is_sheet_cited(NEW.bank_id, NEW.number) THEN
+            RAISE EXCEPTION 'something was recorded from this sheet'
+                USING ERRCODE = 'unique_violation', CONSTRAINT = 'sheet_used_once';
+        END IF;
     END IF;
     IF NEW.fate = 'entered' THEN
+        IF EXISTS (SELECT FROM sheet_run WHERE bank_id = NEW.bank_id AND kind = 'attendance'
+                   AND NEW.number BETWEEN first_number AND last_number) THEN
+            PERFORM refuse('sheet_was_issued', 'a sheet of attendance has lines of many');
+        END IF;
+        IF EXISTS (SELECT FROM consent WHERE bank_id = NEW.bank_id AND sheet = NEW.number
+                   AND party_id <> NEW.member_id) THEN
+            PERFORM refuse('sheet_used_once', 'another signed this sheet');
+        END IF;
         PERFORM check_person(NEW.bank_id, NEW.operator_id);
         PERFORM check_person(NEW.bank_id, NEW.witness_id);
         PERFORM check_person(NEW.bank_id, NEW.member_id);
         IF EXISTS (SELECT FROM guardianship WHERE bank_id = NEW.bank_id AND sheet = NEW.number
-                   AND guardian_id IN (NEW.operator_id, NEW.witness_id)) THEN
+                   AND guardian_id IN (NEW.operator_id, NEW.witness_id))
+           OR EXISTS (SELECT FROM consent WHERE bank_id = NEW.bank_id AND sheet = NEW.number
+                      AND by_id IN (NEW.operator_id, NEW.witness_id)) THEN
             RAISE EXCEPTION 'who saw the paper signed does not gain by it'
                 USING ERRCODE = 'check_violation', CONSTRAINT = 'witness_is_no_kin';
         END IF;
@@ -2378,7 +2579,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION check_sheet IS
     'Only printed sheets are used, by persons of the bank; at a registration, which is written '
-    'before its sheet, the guardian is not among them.';
+    'before its sheet, neither the guardian nor who consents is among them.';
 CREATE TRIGGER sheet_is_lawful BEFORE INSERT ON sheet
     FOR EACH ROW EXECUTE FUNCTION check_sheet();
 
@@ -2401,7 +2602,7 @@ COMMENT ON FUNCTION issue_sheets IS 'The next run of numbers; they never overlap
 SELECT make_append_only('sheet_run'), make_append_only('sheet');
 
 GRANT INSERT ON sheet TO timebank_app;
-GRANT EXECUTE ON FUNCTION issue_sheets TO timebank_app;
+GRANT EXECUTE ON FUNCTION issue_sheets, hold_sheets, check_sheet_of TO timebank_app;
 GRANT EXECUTE ON FUNCTION is_sheet_cited TO timebank_app, timebank_auditor;
 
 
@@ -2488,16 +2689,22 @@ CREATE FUNCTION reseal(
 DECLARE
     one record;
 BEGIN
+    IF NOT vault.is_current_key(p_bank, p_key) THEN
+        RETURN;
+    END IF;
     FOR one IN SELECT c.table_name, c.column_name, r.place, r.sealed
                FROM unnest(p_tables, p_columns, p_places, p_sealed) AS r(tab, col, place, sealed)
                JOIN sealed_column c ON (c.table_name, c.column_name) = (r.tab, r.col)
                WHERE substring(r.sealed FROM 1 FOR 8) = decode(p_key, 'hex') LOOP
-        EXECUTE format('UPDATE %1$I SET %2$I = $1 WHERE bank_id = $2 AND ctid = $3::tid',
+        EXECUTE format('UPDATE %1$I SET %2$I = $1 WHERE bank_id = $2 AND ctid = $3::tid '
+                       'AND substring(%2$I FROM 1 FOR 8) <> decode($4, ''hex'')',
                        one.table_name, one.column_name)
-        USING one.sealed, p_bank, one.place;
+        USING one.sealed, p_bank, one.place, p_key;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION reseal IS 'What list_to_reseal gave in the same transaction, under this key.';
+COMMENT ON FUNCTION reseal IS
+    'What list_to_reseal gave in the same transaction, under this key, which is the current one; a '
+    'value under it already stays, so nobody puts another in its place.';
 
 GRANT EXECUTE ON FUNCTION count_sealed, list_to_reseal, reseal TO timebank_app;
 
@@ -2876,6 +3083,25 @@ BEGIN
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION check_api_key IS 'Who issues a key may hold it, whoever writes it.';
+
+CREATE FUNCTION check_token() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM party WHERE (bank_id, party_id) = (NEW.bank_id, NEW.party_id)
+               AND kind = 'system')
+       AND NOT EXISTS (SELECT FROM api_key
+                       WHERE bank_id = NEW.bank_id AND grant_id = NEW.grant_id
+                         AND NEW.session_id IN (session_id, previous_session_id)) THEN
+        PERFORM refuse('systems_token_is_a_key', 'nobody issued this token as a key');
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION check_token IS
+    'What a merchant''s system shows is a key, by the rules of keys: asked at the commit, since a '
+    'key is written after its session.';
+CREATE CONSTRAINT TRIGGER token_of_system_is_key AFTER INSERT ON session
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (NEW.role = 'merchant' AND NEW.method = 'token') EXECUTE FUNCTION check_token();
 CREATE TRIGGER api_key_is_lawful BEFORE INSERT ON api_key
     FOR EACH ROW EXECUTE FUNCTION check_api_key();
 
@@ -2962,6 +3188,8 @@ SELECT make_sealed('login_secret', 'sealed_hash',
                    $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$),
        make_sealed('staff_login', 'sealed_secret',
                    $$format('timebank login|%s|%s|second factor', bank_id, party_id)$$);
+
+SELECT make_final('api_key', 'revoked_at');
 
 GRANT INSERT ON enrolment TO timebank_app;
 GRANT INSERT (bank_id, api_key_id, grant_id, scopes, lifetime_days, session_id, issued_by)
@@ -3367,6 +3595,8 @@ CREATE TRIGGER record_step BEFORE INSERT OR UPDATE OF status ON service_record F
     EXECUTE FUNCTION check_step('>draft', '>submitted', 'draft>submitted', 'submitted>confirmed',
                                 'submitted>rejected', 'confirmed>reversed');
 ALTER TABLE service_record ENABLE ALWAYS TRIGGER record_step;
+CREATE TRIGGER record_sheet_is_lawful BEFORE INSERT ON service_record FOR EACH ROW
+    WHEN (NEW.sheet_number ~ '^[1-9][0-9]{8}$') EXECUTE FUNCTION check_record_sheet();
 COMMENT ON TABLE service_record IS
     'Time that somebody served: written by one, confirmed by another, about a third. Only what is '
     'confirmed counts.';
@@ -5434,6 +5664,9 @@ COMMENT ON FUNCTION grant_override IS
     'Does what four eyes approved as the deed pass_cap, once; false if they did not.';
 
 GRANT INSERT ON merchant, agreement, shop, offer, offer_place, cap_rule TO timebank_app;
+SELECT make_final('agreement', 'ended_at'), make_final('shop', 'closed_at'),
+       make_final('offer', 'withdrawn_at');
+
 GRANT UPDATE (ended_at) ON agreement TO timebank_app;
 GRANT UPDATE (closed_at) ON shop TO timebank_app;
 GRANT UPDATE (withdrawn_at) ON offer TO timebank_app;
@@ -5523,14 +5756,17 @@ BEGIN
     act := placed.act;
     is_new := placed.is_new;
     IF is_new AND act.status = 'done' THEN
+        PERFORM refuse('slip_is_good_for_a_day', p_hold::text)
+        WHERE act.expires_at - p_grace < act.recorded_at + least(p_lifetime, interval '1 day');
         INSERT INTO slip
         VALUES (p_bank, p_number, p_hold, p_key, date_trunc('second', act.recorded_at),
                 date_trunc('second', act.expires_at - p_grace));
     END IF;
 END $$;
 COMMENT ON FUNCTION place_slip IS
-    'Holds points for a slip of this number, to be signed with this key. An agreement that ends '
-    'within the grace leaves it no time: slip_expires_after_it_was_issued, and nothing is held. A '
+    'Holds points for a slip of this number, to be signed with this key. Where the '
+    'agreement ends so soon that no day is left before the grace, nor what was asked for: '
+    'slip_is_good_for_a_day, and nothing is held, for what is held then stands for a week. A '
     'unique violation means that another slip has the number: call again with another.';
 
 CREATE FUNCTION capture_slip(
@@ -6069,6 +6305,7 @@ GRANT EXECUTE ON FUNCTION list_persons_behind, found_family, confirm_family_memb
 GRANT INSERT (bank_id, family_id, member_id, may_hold) ON family_member TO timebank_app;
 GRANT INSERT ON family_invitation, saturation_rule TO timebank_app;
 GRANT UPDATE (used_by, used_at) ON family_invitation TO timebank_app;
+SELECT make_final('family_member', 'left_at');
 GRANT UPDATE (left_at) ON family_member TO timebank_app;
 GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
 
@@ -6077,28 +6314,34 @@ GRANT EXECUTE ON FUNCTION give_points TO timebank_app;
 
 CREATE FUNCTION holds_persons_number(p_text text) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = timebank, pg_temp AS $$
-    SELECT plain ~ '(^|[^0-9])((\+|00)?86[ -]?)?1[3-9]([ .·-]?[0-9]){9}($|[^0-9])'
-        OR plain ~ ('(^|[^0-9])[1-9][0-9]{5} ?(18|19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]'
-                    '|3[01]) ?[0-9]{3}[0-9Xx]($|[^0-9])')
+    SELECT plain ~ '(^|[^0-9])((\+|00)?86 {0,2})?1[3-9]( {0,2}[0-9]){9}($|[^0-9])'
+        OR plain ~ ('(^|[^0-9])[1-9]( {0,2}[0-9]){5} {0,2}(1 {0,2}[89]|2 {0,2}0)( {0,2}[0-9]){2}'
+                    ' {0,2}(0 {0,2}[1-9]|1 {0,2}[0-2])'
+                    ' {0,2}(0 {0,2}[1-9]|[12] {0,2}[0-9]|3 {0,2}[01])'
+                    '( {0,2}[0-9]){3} {0,2}[0-9Xx]($|[^0-9])')
         OR plain ~ ('(^|[^0-9])[1-9][0-9]{7}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])[0-9]{3}'
                     '($|[^0-9])')
-    FROM translate(p_text, '０１２３４５６７８９Ｘｘ－　', '0123456789Xx- ') AS plain;
+    FROM translate(p_text, '０１２３４５６７８９Ｘｘ－　-.·/,_()\—–‑／，、．（）' || chr(9) || chr(160),
+                   '0123456789Xx' || repeat(' ', 22)) AS plain;
 $$;
 COMMENT ON FUNCTION holds_persons_number IS
-    'Whether a text holds what looks like a mobile number (11 digits from 13 to 19, apart or '
-    'together) or a resident identity number of 18 or 15 digits, in full width or not.';
+    'Whether a text holds what looks like a mobile number (11 digits from 13 to 19) or a resident '
+    'identity number of 18 digits, together or with up to two spaces, dashes, dots and the like '
+    'between digits, or one of 15 digits; in full width or not. Colons part hours, and count not.';
 
 DO $$
 DECLARE
-    label text[];
+    label record;
 BEGIN
-    FOREACH label SLICE 1 IN ARRAY ARRAY[
-        ['bank', 'name'], ['community_type', 'name'], ['branch', 'name'],
-        ['service_point', 'name'], ['category', 'name'], ['activity', 'title'],
-        ['wish', 'title'], ['honour_title', 'name'], ['merchant', 'name'],
-        ['agreement', 'reference'], ['shop', 'name'], ['offer', 'title']] LOOP
+    FOR label IN VALUES
+        ('bank', '{name}'::text[]), ('community_type', '{name}'), ('branch', '{name}'),
+        ('service_point', '{name}'), ('category', '{name}'), ('activity', '{title,insurance_ref}'),
+        ('wish', '{title}'), ('honour_title', '{name}'), ('merchant', '{name}'),
+        ('agreement', '{reference}'), ('shop', '{name}'), ('offer', '{title}') LOOP
         EXECUTE format('ALTER TABLE timebank.%I ADD CONSTRAINT label_holds_no_persons_number '
-            'CHECK (NOT timebank.holds_persons_number(%I))', label[1], label[2]);
+            'CHECK (%s)', label.column1, (
+                SELECT string_agg(format('NOT timebank.holds_persons_number(%I)', one), ' AND ')
+                FROM unnest(label.column2) AS one));
     END LOOP;
 END $$;
 
@@ -6145,7 +6388,7 @@ CREATE TYPE attempt_outcome AS ENUM (
 
 CREATE TYPE endpoint_end AS ENUM (
     'merchant',  -- by itself
-    'staff',     -- who alone enable it again
+    'staff',     -- said of one that staff stopped; stopped_at keeps it, beside all else
     'gone',      -- it answered 410
     'failing'    -- nothing was delivered for days
 );
@@ -6163,7 +6406,9 @@ CREATE TABLE webhook_endpoint (
     created_at       timestamptz          NOT NULL DEFAULT clock_timestamp(),
     failing_since    timestamptz,
     disabled_at      timestamptz,
-    disabled_because endpoint_end,
+    disabled_because endpoint_end         CONSTRAINT endpoint_stopped_beside_the_rest
+                                          CHECK (disabled_because <> 'staff'),
+    stopped_at       timestamptz,
     PRIMARY KEY (bank_id, endpoint_id),
     CONSTRAINT endpoint_disabled_for_a_reason
         CHECK ((disabled_at IS NULL) = (disabled_because IS NULL))
@@ -6172,6 +6417,9 @@ CREATE INDEX webhook_endpoint_of_merchant ON webhook_endpoint (bank_id, merchant
 COMMENT ON TABLE webhook_endpoint IS 'Where a merchant''s system wants to be told, and of what.';
 COMMENT ON COLUMN webhook_endpoint.url IS 'May hold a secret of the merchant''s: it is in no log.';
 COMMENT ON COLUMN webhook_endpoint.failing_since IS 'First failure since the last delivery.';
+COMMENT ON COLUMN webhook_endpoint.stopped_at IS
+    'Since when staff have it stopped, who alone lift that. Nothing is told while it is stopped or '
+    'disabled: neither ends the other.';
 
 CREATE TABLE webhook_secret (
     bank_id        integer     NOT NULL,
@@ -6271,7 +6519,8 @@ BEGIN
                     AND p_type = ANY (event_types));
     INSERT INTO webhook_delivery (bank_id, endpoint_id, event_id)
     SELECT p_bank, endpoint_id, event FROM webhook_endpoint
-    WHERE FOUND AND bank_id = p_bank AND merchant_id = p_merchant AND disabled_at IS NULL
+    WHERE FOUND AND bank_id = p_bank AND merchant_id = p_merchant
+      AND coalesce(stopped_at, disabled_at) IS NULL
       AND p_type = ANY (event_types);
 END $$;
 COMMENT ON FUNCTION note_event IS
@@ -6337,7 +6586,7 @@ BEGIN
         PERFORM refuse('endpoints_are_few', 'a merchant has ten endpoints at most');
     END IF;
     IF EXISTS (SELECT FROM webhook_endpoint WHERE bank_id = p_bank AND merchant_id = p_merchant
-                                              AND disabled_because = 'staff') THEN
+                                              AND stopped_at IS NOT NULL) THEN
         PERFORM refuse('no_endpoint_is_stopped', 'staff disabled an endpoint of the merchant');
     END IF;
     INSERT INTO webhook_endpoint (bank_id, endpoint_id, merchant_id, url, event_types, created_by)
@@ -6379,7 +6628,7 @@ DECLARE
 BEGIN
     SELECT * INTO told FROM webhook_endpoint
     WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint) FOR NO KEY UPDATE;
-    IF told.disabled_at IS NOT NULL THEN
+    IF coalesce(told.stopped_at, told.disabled_at) IS NOT NULL THEN
         PERFORM refuse('endpoint_is_enabled', 'the endpoint is disabled');
     END IF;
     SELECT d.event_id INTO before
@@ -6409,7 +6658,7 @@ DECLARE
 BEGIN
     SELECT * INTO told FROM webhook_endpoint
     WHERE (bank_id, endpoint_id) = (p_bank, p_endpoint);
-    IF told.disabled_at IS NOT NULL THEN
+    IF coalesce(told.stopped_at, told.disabled_at) IS NOT NULL THEN
         PERFORM refuse('endpoint_is_enabled', 'the endpoint is disabled');
     END IF;
     INSERT INTO webhook_delivery AS d (bank_id, endpoint_id, event_id)
@@ -6450,7 +6699,7 @@ DECLARE
 BEGIN
     FOR told IN
         SELECT * FROM webhook_endpoint e
-        WHERE bank_id = p_bank AND disabled_at IS NULL AND EXISTS (
+        WHERE bank_id = p_bank AND coalesce(stopped_at, disabled_at) IS NULL AND EXISTS (
             SELECT FROM webhook_delivery d
             WHERE d.bank_id = p_bank AND d.endpoint_id = e.endpoint_id
               AND d.state = 'waiting' AND d.next_at <= stamp)
@@ -6557,7 +6806,8 @@ DECLARE
           AND NOT EXISTS (SELECT FROM webhook_delivery d JOIN webhook_endpoint
                           USING (bank_id, endpoint_id)
                           WHERE d.bank_id = p_bank AND d.event_id = e.event_id
-                            AND d.state = 'waiting' AND disabled_at IS NULL)
+                            AND d.state = 'waiting'
+                            AND coalesce(stopped_at, disabled_at) IS NULL)
         ORDER BY occurred_at LIMIT p_limit FOR UPDATE SKIP LOCKED);
     many    bigint;
 BEGIN
@@ -6573,8 +6823,8 @@ COMMENT ON FUNCTION forget_events IS
     'Forgets events of before an instant, never of the last 7 days, with their deliveries and '
     'attempts, but for those that still wait at an enabled endpoint. Returns how many.';
 
-GRANT UPDATE (url, event_types, disabled_at, disabled_because, failing_since) ON webhook_endpoint
-    TO timebank_app;
+GRANT UPDATE (url, event_types, disabled_at, disabled_because, stopped_at, failing_since)
+    ON webhook_endpoint TO timebank_app;
 GRANT EXECUTE ON FUNCTION
     open_endpoint, rotate_webhook_secret, ping_endpoint, replay_deliveries, claim_deliveries,
     finish_attempt, put_off_delivery, forget_events TO timebank_app;
@@ -6749,6 +6999,13 @@ END $$;
 COMMENT ON FUNCTION hold_seal_key IS
     'Whether the key is in use, and it stays so until the end of the transaction. One that the '
     'bank has never seen, put first in the file by hand, comes into use; a rotation adopts it.';
+
+CREATE FUNCTION is_current_key(p_bank integer, p_key text) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vault, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM master_key
+                   WHERE (bank_id, key_id, state) = (p_bank, p_key, 'current'));
+$$;
+COMMENT ON FUNCTION is_current_key IS 'Whether this is the key that the bank seals with now.';
 
 CREATE FUNCTION add_persons(
     p_bank integer, p_persons uuid[], p_key text, p_wrapped bytea[],
@@ -7039,7 +7296,7 @@ GRANT EXECUTE ON FUNCTION
     set_freeze, erase_person, begin_rotation, list_to_rewrap, rewrap_persons, finish_rotation,
     list_master_keys, count_persons, list_accesses TO timebank_app;
 GRANT USAGE ON SCHEMA vault TO timebank_owner;
-GRANT EXECUTE ON FUNCTION hold_seal_key TO timebank_owner;
+GRANT EXECUTE ON FUNCTION hold_seal_key, is_current_key TO timebank_owner;
 GRANT EXECUTE ON FUNCTION list_accesses, list_master_keys, count_persons TO timebank_auditor;
 
 RESET ROLE;

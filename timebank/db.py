@@ -169,7 +169,7 @@ _ERRORS_BY_CONSTRAINT: Mapping[str, type[TimebankError]] = {
     "certificate_step": WrongStepError,
     "wish_step": WrongStepError,
     "wish_is_granted_by_another": SecondPersonNeededError,
-    "slip_expires_after_it_was_issued": SlipTooShortError,
+    "slip_is_good_for_a_day": SlipTooShortError,
     "slip_is_signed_with_its_key": SigningKeyMissingError,
     "agreement_recorded_once": AgreementExistsError,
     "endpoint_is_enabled": WebhookDisabledError,

@@ -151,7 +151,7 @@ PAPER = [
     Row(
         "POST /sheets/entries",
         AT_DESK,
-        {"kind": "attendance", "member_id": "$resident_id", "paper": "$attendance_paper"},
+        {"kind": "consent", "member_id": "$resident_id", "paper": "$consent_paper"},
         ok=201,
     ),
     Row(

@@ -42,6 +42,10 @@ async def test_who_was_rejected_or_left_applies_again(desk: CounterDesk) -> None
     rejected = await desk.checker.post(f"{member.path}/decision", {"decision": "rejected"})
     assert rejected.status_code == 201
     assert (await applied(desk, member.resident_id)).status_code == 201
+    # They left, and two coordinators alone do not bring them back: they sign anew.
+    check_problem(await approved(desk, member.resident_id), "consent_missing")
+    said = {"said": {"membership": True}, "paper": await desk.paper()}
+    assert (await desk.operator.post(f"{member.path}/consents", said)).status_code == 201
     assert (await approved(desk, member.resident_id)).status_code == 201
 
 
@@ -70,7 +74,7 @@ async def test_a_minor_applies_again_with_a_guardian(desk: CounterDesk) -> None:
     assert (await desk.operator.post(f"{child.path}/leave", {})).status_code == 201
     check_problem(await applied(desk, child.resident_id), "guardian_needed")
     check_only_fault(await applied(desk, child.resident_id, guardian_id=guardian), "/paper")
-    paper = await desk.paper("registration")
-    answer = await applied(desk, child.resident_id, guardian_id=guardian, paper=paper)
+    signed = {"consents": ["membership"], "paper": await desk.paper("registration")}
+    answer = await applied(desk, child.resident_id, guardian_id=guardian, **signed)
     assert answer.json()["is_minor"] is True
     assert (await approved(desk, child.resident_id)).status_code == 201

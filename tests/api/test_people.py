@@ -341,13 +341,13 @@ async def test_a_coordinator_is_no_kin_by_their_own_deed(desk: CounterDesk) -> N
 
 async def test_every_sheet_is_accounted_for(desk: CounterDesk) -> None:
     member = await desk.member()
-    body = {"count": 4, "kind": "attendance", "issued_to": str(desk.branch_id)}
+    body = {"count": 4, "kind": "consent", "issued_to": str(desk.branch_id)}
     run = (await desk.operator.post("/sheet-runs", body)).json()
     path = f"/sheet-runs/{run['first_number']}/missing"
     numbers = (await desk.operator.get(path)).json()["data"]
     assert (len(numbers), numbers[0], numbers[-1]) == (4, run["first_number"], run["last_number"])
     paper = {"sheet": numbers[0], "witness_id": str(desk.witness_id)}
-    entry = {"kind": "attendance", "member_id": member.resident_id, "paper": paper}
+    entry = {"kind": "consent", "member_id": member.resident_id, "paper": paper}
     assert (await desk.operator.post("/sheets/entries", entry)).status_code == 201
     check_problem(await desk.operator.post("/sheets/entries", entry), "sheet_used")
     voids = {"sheets": numbers[1:3], "reason": "spoilt"}

@@ -87,6 +87,13 @@ async def test_a_slip_is_issued_once_for_a_key_and_no_answer_keeps_it(office: Of
     assert (facts.number, facts.points) == (first.json()["number"], 10)
     assert facts.merchant_id == office.counter.market.merchant_id
     async with api.book.pool.acquire() as connection:
+        noted = await connection.fetch(
+            "SELECT action FROM audit_log WHERE bank_id = $1 AND object_id = $2 AND result = 'done'"
+            " ORDER BY recorded_at",
+            api.book.bank_id,
+            UUID(first.json()["slip_id"]),
+        )
+        assert [line["action"] for line in noted] == ["issue_slip", "print_slip"]
         for table in ("request", "slip", "hold", "redemption_act", "audit_log"):
             kept = await connection.fetchval(
                 f"SELECT string_agg(t::text, ' ') FROM {table} t WHERE bank_id = $1",
@@ -157,6 +164,19 @@ async def test_two_tills_tell_and_one_is_paid(office: Office) -> None:
     assert await counter.api.book.balance(resident.wallet) == 19
 
 
+async def test_a_till_refunds_by_what_it_was_answered(office: Office) -> None:
+    """Two slips alike: the number on the paper says which, and the answer what refunds name."""
+    counter = office.counter
+    resident, other = [await counter.api.resident(points=10) for _ in range(2)]
+    papers = [await office.issued(one) for one in (resident, other)]
+    rows = await office.tell(counter.clerk, *(paper["text"] for paper in papers))
+    [hold_id] = [row["hold_id"] for row in rows if row["number"] == papers[1]["number"]]
+    refund = {"points": 4, "reason": "goods_returned"}
+    assert (await counter.clerk.post(f"/holds/{hold_id}/refunds", refund)).status_code == 201
+    wallets = [await counter.api.book.balance(one.wallet) for one in (resident, other)]
+    assert wallets == [0, 4]
+
+
 async def test_no_other_way_to_the_points_of_a_slip(office: Office) -> None:
     counter = office.counter
     resident = await counter.api.resident(points=25)
@@ -168,7 +188,8 @@ async def test_no_other_way_to_the_points_of_a_slip(office: Office) -> None:
     check_problem(await resident.caller.post(f"{path}/pickup-codes", {}), "not_found")
     other_id, _ = await open_merchant(counter.api.book)
     other = await clerk_of(counter.api, other_id)
-    assert (await office.tell(other, slip["text"]))[0]["result"] == "unknown"
+    [row] = await office.tell(other, slip["text"])
+    assert (row["result"], row["hold_id"]) == ("unknown", None)
     check_problem(await resident.caller.post("/slips/syncs", {"slips": []}), "forbidden")
     check_only_fault(await counter.clerk.post("/slips/syncs", {"slips": []}), "/slips")
     assert (await office.tell(counter.clerk, slip["text"]))[0]["result"] == "captured"

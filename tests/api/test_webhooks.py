@@ -214,6 +214,22 @@ async def test_what_staff_disable_the_merchant_does_not_enable(counter: Counter)
     check_problem(await counter.system.post(f"{path}/replays", since), "webhook_disabled", 409)
 
 
+@pytest.mark.parametrize("merchant_first", [True, False])
+async def test_staff_lift_their_own_stop_and_leave_what_the_merchant_wished(
+    counter: Counter, merchant_first: bool
+) -> None:
+    path = f"/webhook-endpoints/{(await open_endpoint(counter))['endpoint_id']}"
+    order = [counter.system, counter.coordinator]
+    for caller in order if merchant_first else reversed(order):
+        assert (await caller.post(f"{path}/disablement", {})).status_code == 201
+    lifted = await counter.coordinator.post(f"{path}/enablement", {})
+    assert (lifted.status_code, lifted.json()["disabled_because"]) == (201, "merchant")
+    check_problem(await counter.system.post(f"{path}/pings", {}), "webhook_disabled", 409)
+    check_problem(await counter.coordinator.post(f"{path}/enablement", {}), "webhook_disabled", 409)
+    assert (await counter.system.post(f"{path}/enablement", {})).json()["disabled_at"] is None
+    assert (await counter.system.post(f"{path}/pings", {})).status_code == 201
+
+
 async def test_a_stop_by_staff_holds_for_every_way_to_be_told_until_staff_lift_it(
     counter: Counter,
 ) -> None:
@@ -280,7 +296,7 @@ async def scoped_key(counter: Counter, scopes: list[Action]) -> Caller:
     book, system, runs_it = counter.api.book, new_id(), new_id()
     merchant_id = counter.market.merchant_id
     await token_for(book, Role.MERCHANT, runs_it, merchant_id=merchant_id)
-    async with book.pool.acquire() as connection:
+    async with book.pool.acquire() as connection, connection.transaction():
         await register_parties(connection, book.bank_id, PartyKind.SYSTEM, [system])
         grant_id = await grant_role(
             connection,

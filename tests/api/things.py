@@ -199,7 +199,7 @@ async def _work_for(things: Things, role: Role) -> UUID:
 
 async def _api_key(things: Things) -> UUID:
     grant_id, runs_it = await things.get("system_grant_id"), await _work_for(things, Role.MERCHANT)
-    async with things.book.pool.acquire() as connection:
+    async with things.book.pool.acquire() as connection, connection.transaction():
         grant = await get_system_grant(connection, things.book.bank_id, grant_id)
         return (
             await issue_key(

@@ -174,7 +174,6 @@ async def _first_number(things: Things) -> str:
 
 PEOPLE_MAKERS: Mapping[str, Maker] = {
     "applicant_id": _applicant,
-    "attendance_paper": _paper(SheetKind.ATTENDANCE),
     "card": _card,
     "consent_paper": _paper(SheetKind.CONSENT),
     "first_number": _first_number,

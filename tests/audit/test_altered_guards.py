@@ -77,6 +77,14 @@ ALTERED = {
         "trigger slip_is_append_only",
     ),
     "step not watched": ("ALTER TABLE wish DISABLE TRIGGER wish_step", "trigger wish_step"),
+    "key that may be revived": (
+        "DROP TRIGGER api_key_stays_ended ON api_key",
+        "trigger api_key_stays_ended",
+    ),
+    "seal not watched": (
+        "ALTER TABLE webhook_secret DISABLE TRIGGER sealed_secret_is_sealed",
+        "trigger sealed_secret_is_sealed",
+    ),
     "rule": (
         "CREATE RULE lost AS ON INSERT TO posting DO INSTEAD NOTHING",
         "table posting",

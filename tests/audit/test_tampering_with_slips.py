@@ -25,6 +25,10 @@ CHANGES = {
     "issued before": SLIP.format("issued_at = issued_at - interval '1 day'"),
     "another key": SLIP.format("key_id = '0000000000000000'"),
     "a key for certificates": "UPDATE signing_key SET purpose = 'certificate'",
+    "good for a month": SLIP.format("expires_at = issued_at + interval '14 days 1 second'")
+    + "; "
+    + HOLD.format("expires_at = expires_at + interval '30 days'"),
+    "another number": SLIP.format("number = number + 1"),
     "of an offer": HOLD.format("offer_id = gen_random_uuid()"),
 }
 
@@ -63,6 +67,21 @@ async def test_whoever_tampers_is_found(own_database: str, server: Server, slip:
         assert [row for row in found if str(slip.slip_id) in row], (name, report.findings)
 
 
+async def test_who_swaps_numbers_after_a_capture_is_found(
+    own_database: str, server: Server, slip: Slip
+) -> None:
+    """Both stay numbers of slips; what was captured was another."""
+    swapped = """
+        ALTER TABLE slip DROP CONSTRAINT slip_number_unique;
+        UPDATE slip s SET number = other.number FROM slip other WHERE other.hold_id <> s.hold_id;
+        ALTER TABLE slip ADD CONSTRAINT slip_number_unique PRIMARY KEY (bank_id, number);
+    """
+    report = await audit(server, own_database, [OWN_GUARDS_OFF, swapped, OWN_GUARDS_ON])
+    [found] = [one for one in report.findings if one.invariant == SLIPS_BIND.number]
+    assert str(slip.number) in found.row
+    assert "by another number" in found.found
+
+
 @pytest.mark.parametrize(
     "weakened",
     [
@@ -70,6 +89,8 @@ async def test_whoever_tampers_is_found(own_database: str, server: Server, slip:
         "ALTER TABLE slip DROP CONSTRAINT slip_number_unique",
         "ALTER TABLE slip DROP CONSTRAINT slip_of_one_hold",
         "GRANT INSERT ON slip TO timebank_app",
+        "ALTER TABLE hold DISABLE TRIGGER hold_has_slip",
+        "DROP TRIGGER hold_has_slip ON hold",
     ],
 )
 async def test_a_weakened_guard_is_found(own_database: str, server: Server, weakened: str) -> None:

@@ -36,6 +36,7 @@ async def test_from_key_to_till(
     assert made.stdout[:16] not in certificates.stdout
     text = await desk.text(await desk.issued(await desk.market.resident(10)))
     journal = ["--journal", str(tmp_path / "till.journal")]
+    assert (await call("slip", "check", "init", *journal)).exit_code == 0
     given = ["--keys", str(keys), "--merchant", str(desk.market.merchant_id), *journal]
     for code, said in ((0, "✓ 可以兑换"), (1, "✗ 凭单已在本机用过")):
         taken = await call("slip", "check", "accept", *given, text)

@@ -2,11 +2,15 @@
 
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from tests.book import STAFF, Book
 from timebank.db import Connection
-from timebank.domain.ledger import AccountKind, Unit
+from timebank.domain.ledger import AccountKind, TransferKind, Unit
 from timebank.ledger.accounts import find_account_of, open_accounts
+from timebank.ledger.blocks import place_block
 from timebank.ledger.ids import new_id
+from timebank.ledger.passbook import list_blocked
 from timebank.ledger.requests import PostingRequest, RequestKey, post_requests
 from timebank.ledger.transfers import post
 
@@ -15,11 +19,11 @@ SCANNED = """
 """
 """The tables that the transaction under way has read from end to end."""
 
-ACCOUNTS_READ = """
+READ = """
     SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables
-    WHERE schemaname = 'timebank' AND relname = 'account'
+    WHERE schemaname = 'timebank' AND relname = $1
 """
-"""How many rows of the accounts the transaction under way has looked at."""
+"""How many rows of a table the transaction under way has looked at."""
 
 MANY = 3000
 
@@ -68,4 +72,27 @@ async def test_an_account_is_found_by_its_owner_alone(own_book: Book) -> None:
                         connection, book.bank_id, Unit.POINTS, kind, owner_id
                     )
                     assert (found is None) == (owner_id is not None)
-            assert await connection.fetchval(ACCOUNTS_READ) < 100
+            assert await connection.fetchval(READ, "account") < 100
+
+
+async def test_the_passbook_is_read_once_for_all_that_is_blocked_of_it(own_book: Book) -> None:
+    book = own_book
+    wallet, held = await book.open_account(), await book.open_account(AccountKind.HELD)
+    awards = [book.award(wallet, 1) for _ in range(12)]
+    await book.post_all(*awards)
+    holds = [
+        replace(book.transfer(wallet, held, 4, kind=TransferKind.HOLD), subject_id=new_id())
+        for _ in range(2)
+    ]
+    await book.post_all(*holds)
+    async with book.pool.acquire() as connection:
+        await place_block(
+            connection, book.bank, new_id(), {one.transfer_id: wallet for one in awards}
+        )
+    back = book.transfer(held, wallet, 2, kind=TransferKind.RELEASE)
+    await book.post_all(replace(back, subject_id=holds[0].subject_id))
+    await book.post_all(*(book.award(wallet, 1) for _ in range(5)))
+    async with book.pool.acquire() as connection, connection.transaction():
+        before = await connection.fetchval(READ, "posting")
+        assert await list_blocked(connection, book.bank_id, [wallet]) == {wallet: 6}
+        assert await connection.fetchval(READ, "posting") - before == 6

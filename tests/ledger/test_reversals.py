@@ -1,6 +1,7 @@
 """Reversals: once, of the whole chain, with points already spent, and the same at every repeat."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
@@ -312,3 +313,35 @@ def mirror_of(original: Transfer) -> Transfer:
         reverses_id=original.transfer_id,
         reason=ReversalReason.DUPLICATE,
     )
+
+
+async def test_a_reversal_that_falls_with_its_chain_is_in_nobodys_way(book: Book) -> None:
+    wallet = await book.open_account()
+    award = book.award(wallet, 1)
+    first, second, third = (mirror_of(award) for _ in range(3))
+    too_much = book.transfer(wallet, await book.open_account(), 1)
+    outcomes = await book.post_chains([award], [first, too_much], [second], [third], [second])
+    assert statuses(outcomes) == [
+        "posted",
+        "chain_broken",
+        "insufficient_balance",
+        "posted",
+        "already_reversed",
+        "posted",
+    ]
+
+
+async def test_many_reversals_in_one_call_cost_as_much_each_as_few(book: Book) -> None:
+    """Eight times as many: eight times the time, and not sixty-four."""
+
+    async def seconds(count: int) -> float:
+        wallet = await book.open_account()
+        awards = [book.award(wallet, 1) for _ in range(count)]
+        started = time.perf_counter()
+        await book.post_chains(awards, [mirror_of(award) for award in awards])
+        return time.perf_counter() - started
+
+    times = [(await seconds(250), await seconds(2000)) for _ in range(3)]
+    few, many = (min(column) for column in zip(*times, strict=True))
+    assert many < 20 * few
+    assert await book.balance(book.issuance[Unit.POINTS]) == 0

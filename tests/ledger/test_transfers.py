@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from tests.book import Book
+from tests.properties.strategies import OUT_OF_RANGE
 from timebank.domain.ledger import AccountKind, TransferKind, Unit
 from timebank.ledger.ids import new_id
 
@@ -48,11 +49,7 @@ async def test_what_is_faulty_in_itself_is_refused_by_name(book: Book) -> None:
     issuance = book.issuance[Unit.POINTS]
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     cases = {
-        "amount_out_of_range": [
-            book.award(wallet, 0),
-            book.award(wallet, -1),
-            book.award(wallet, 2**53),
-        ],
+        "amount_out_of_range": [book.award(wallet, amount) for amount in OUT_OF_RANGE],
         "account_not_found": [book.award(new_id(), 1), book.transfer(new_id(), wallet, 1)],
         "same_account": [book.transfer(wallet, wallet, 1)],
         "unit_mismatch": [book.award(hours, 1), book.transfer(wallet, hours, 1)],
@@ -68,6 +65,15 @@ async def test_what_is_faulty_in_itself_is_refused_by_name(book: Book) -> None:
     for status, transfers in cases.items():
         assert await book.post(*transfers) == [status] * len(transfers)
     assert await book.balance(wallet) == 10
+
+
+async def test_an_amount_at_the_edge_of_what_is_stored_is_refused_alone(book: Book) -> None:
+    a, b = await book.open_account(balance=10), await book.open_account(balance=10)
+    for amount in (-(2**63), 2**63 - 1):
+        edge = book.transfer(a, b, amount)
+        calls = await book.post(edge, edge, book.transfer(a, b, 1)), await book.post(edge)
+        refused = "amount_out_of_range"
+        assert calls == ([refused, refused, "posted"], [refused])
 
 
 async def test_the_same_id_is_answered_the_same_for_ever(book: Book) -> None:

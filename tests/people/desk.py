@@ -25,6 +25,7 @@ from timebank.people.registration import (
     register_person,
     register_resident,
 )
+from timebank.people.sheets import SheetKind, issue_sheets
 from timebank.people.vault import Access, Purpose, read_person
 from timebank.people.vault_keys import KeyRing, ensure_key_file
 
@@ -124,6 +125,19 @@ class Desk:
         registered = await self.apply(data, **rest)
         await self.move(registered.resident_id, MembershipState.APPROVED)
         return registered.resident_id
+
+    async def sheet(self) -> int:
+        """A printed form of registration that nobody has signed."""
+        async with self.at() as connection:
+            run = await issue_sheets(
+                connection,
+                self.bank_id,
+                1,
+                SheetKind.REGISTRATION,
+                issued_to=self.clerk,
+                issued_by=self.clerk,
+            )
+        return run.first_number
 
     async def read(
         self, person_id: UUID, purpose: Purpose = Purpose.IDENTIFICATION

@@ -1,8 +1,10 @@
 """Erased is erased: a dump of the whole database, and PostgreSQL's own log, tell nothing."""
 
+import asyncio
 import base64
 import subprocess
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,27 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.guards.test_append_only import login
 from tests.people.desk import Desk, person
+from tests.people.test_kin import child_of
+from tests.races.checks import hold_up
 from timebank.audit.reconcile import reconcile
 from timebank.audit.snapshot import open_snapshot
 from timebank.domain.errors import PersonErasedError, TimebankError
 from timebank.domain.ledger import AccountKind
 from timebank.domain.personal import IdDocument, PersonalData
 from timebank.embedded import Server, find_binaries
+from timebank.ledger.ids import new_id
 from timebank.people.access import Role
 from timebank.people.cards import find_card_holder, issue_card
 from timebank.people.grants import grant_role, list_grants
+from timebank.people.kin import claim_minors
 from timebank.people.login.enrolments import invite
 from timebank.people.parties import PartyKind, is_party
-from timebank.people.registration import MembershipState, get_membership
+from timebank.people.registration import (
+    MembershipState,
+    apply_for_membership,
+    get_membership,
+    local_today,
+)
 from timebank.people.residents import ensure_residents
 from timebank.people.seals import Seals
 from timebank.people.sessions import find_principals, hash_token, open_session
@@ -209,6 +220,56 @@ async def test_an_erased_person_is_none_any_more(desk: Desk) -> None:
         ("read", Outcome.ERASED),
     ]
     await desk.person(data)  # and may come back, as somebody new
+
+
+async def test_an_erased_minor_is_none_that_anybody_looks_at(desk: Desk) -> None:
+    guardian_id = await desk.person()
+    minor_id = await child_of(desk, guardian_id)
+    async with desk.at() as connection:
+        await erase_person(connection, desk.access(Purpose.SUBJECT_ACCESS), minor_id)
+    stored = "SELECT is_minor, minor_until, age_looked_on FROM resident WHERE resident_id = $1"
+    assert tuple(await desk.book.pool.fetchrow(stored, minor_id)) == (False, None, None)
+    async with desk.at() as connection:
+        today = local_today(desk.book.bank)
+        assert await claim_minors(connection, desk.bank_id, today + timedelta(days=1), 10) == []
+
+
+APPLIED = (
+    "INSERT INTO membership (bank_id, resident_id, state, actor_id) VALUES ($1, $2, 'applied', $3)"
+)
+
+
+async def test_who_was_erased_does_not_apply(desk: Desk) -> None:
+    resident_id = await desk.member()
+    async with desk.at() as connection:
+        await erase_person(connection, desk.access(Purpose.SUBJECT_ACCESS), resident_id)
+    with pytest.raises(asyncpg.CheckViolationError) as caught:
+        await desk.book.pool.execute(APPLIED, desk.bank_id, resident_id, new_id())
+    assert caught.value.constraint_name == "person_is_registered"
+
+
+@pytest.mark.parametrize("applies_first", [True, False])
+async def test_who_is_erased_while_they_apply_has_left(desk: Desk, applies_first: bool) -> None:
+    """A guardian, who was no resident until then: there is no row of theirs to wait for."""
+    person_id = await desk.person()
+
+    async def apply(connection: Any) -> None:
+        await apply_for_membership(connection, desk.bank_id, {person_id: None}, desk.clerk)
+
+    async def erase(connection: Any) -> None:
+        await erase_person(connection, desk.access(Purpose.SUBJECT_ACCESS), person_id)
+
+    first, second = (apply, erase) if applies_first else (erase, apply)
+    async with desk.book.pool.acquire() as holder, desk.book.pool.acquire() as other:
+        async with holder.transaction():
+            await first(holder)
+            waiting = await hold_up(desk.book, other, second(other))
+        [error] = await asyncio.gather(waiting, return_exceptions=True)
+    state = "SELECT find_membership($1, $2)"
+    assert await desk.book.pool.fetchval(state, desk.bank_id, person_id) == (
+        "left" if applies_first else None
+    )
+    assert (error is None) is applies_first
 
 
 async def test_a_pseudonym_loses_its_reference(desk: Desk) -> None:

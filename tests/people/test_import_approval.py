@@ -1,6 +1,8 @@
 """Two persons decide about a list of people, by the list itself and what it came to."""
 
+import asyncio
 import secrets
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
@@ -21,7 +23,7 @@ from timebank.domain.errors import (
 )
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role, SessionMethod
-from timebank.people.approvals import ApprovalState, get_approval
+from timebank.people.approvals import ApprovalState, get_approval, propose
 from timebank.people.grants import OPERATOR_ID, grant_role, list_grants, revoke_grant
 from timebank.people.import_approval import (
     PeopleLists,
@@ -32,6 +34,9 @@ from timebank.people.import_approval import (
 from timebank.people.parties import PartyKind, register_parties
 from timebank.people.registration import MembershipState, list_memberships
 from timebank.people.sessions import open_session
+from timebank.people.vault import list_accesses
+
+WAITS_FOR = "SELECT true FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid)) LIMIT 1"
 
 
 def lists_of(desk: Desk) -> PeopleLists:
@@ -214,6 +219,70 @@ async def test_the_operator_imports_alone_while_there_are_no_two(
             await revoke_grant(connection, desk.bank_id, grant.grant_id)
     await import_alone(lists, path)
     assert await members(desk) == 2
+
+
+async def readers(desk: Desk) -> list[UUID]:
+    """Who looked anything up, or read or wrote it, in the order of the access log."""
+    async with desk.at() as connection:
+        return [line.reader_id for line in await list_accesses(connection, desk.bank_id)]
+
+
+async def test_the_access_log_names_who_ran_the_import(desk: Desk, tmp_path: Path) -> None:
+    lists, path = lists_of(desk), write(tmp_path, [row("a"), row("kid", YOUNG, guardian_ref="a")])
+    (maker, shown), (checker, other) = await importer(desk), await importer(desk)
+    proposal, _ = await propose_import(lists, path, shown)
+    before = await readers(desk)
+    await approve_import(lists, path, proposal.approval_id, other)
+    logged = await readers(desk)
+    assert set(before) == {maker}
+    assert set(logged[len(before) :]) == {checker}
+
+
+async def test_what_was_decided_or_lapsed_reads_nothing(desk: Desk, tmp_path: Path) -> None:
+    lists, path = lists_of(desk), write(tmp_path, [row("a")])
+    (_, shown), (_, other) = await importer(desk), await importer(desk)
+    decided, _ = await propose_import(lists, path, shown)
+    async with desk.at() as connection:
+        lapsed = await propose(
+            connection,
+            desk.bank_id,
+            deed=decided.deed,
+            content=decided.content,
+            branch_id=decided.branch_id,
+            maker_id=decided.maker_id,
+            beneficiaries=[],
+            lifetime=timedelta(seconds=-1),
+        )
+    await approve_import(lists, path, decided.approval_id, other)
+    before = await readers(desk)
+    for proposal, error in ((decided, ApprovalDecidedError), (lapsed, ApprovalLapsedError)):
+        with pytest.raises(error):
+            await approve_import(lists, path, proposal.approval_id, other)
+    assert await readers(desk) == before
+
+
+async def test_a_checker_who_lost_the_role_meanwhile_approves_nothing(
+    desk: Desk, tmp_path: Path
+) -> None:
+    lists, path = lists_of(desk), write(tmp_path, [row("a")])
+    (_, shown), (checker, other) = await importer(desk), await importer(desk)
+    proposal, _ = await propose_import(lists, path, shown)
+
+    async with desk.at() as connection:
+        await connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('timebank import people', $1))",
+            desk.bank_id,
+        )
+        approving = asyncio.create_task(approve_import(lists, path, proposal.approval_id, other))
+        async with asyncio.timeout(10):
+            while not await desk.book.pool.fetchval(WAITS_FOR, connection.get_server_pid()):
+                assert not approving.done(), "it was not held up"
+                await asyncio.sleep(0.01)
+        for grant in await list_grants(connection, desk.bank_id, checker):
+            await revoke_grant(connection, desk.bank_id, grant.grant_id)
+    with pytest.raises(ForbiddenError):
+        await approving
+    assert (await members(desk), await state_of(desk, proposal.approval_id)) == (0, "proposed")
 
 
 async def test_a_maker_who_lost_the_role_proposed_nothing(desk: Desk, tmp_path: Path) -> None:

@@ -21,8 +21,19 @@ from timebank.domain.errors import GuardianNeededError, NotFoundError, PersonFro
 from timebank.domain.personal import PersonalData
 from timebank.people.access import Action, Principal, Role
 from timebank.people.consents import ConsentKind, record_consents
-from timebank.people.kin import find_age_band, is_guardian, list_kin, may_help
-from timebank.people.registration import complete_correction, local_today
+from timebank.people.kin import (
+    find_age_band,
+    is_guardian,
+    list_guardianships,
+    list_kin,
+    may_help,
+)
+from timebank.people.registration import (
+    MembershipState,
+    apply_for_membership,
+    complete_correction,
+    local_today,
+)
 from timebank.people.targets import check_reaches_party
 from timebank.people.vault import correct_person, freeze_person
 
@@ -115,22 +126,21 @@ class Ward:
 
 
 BOTH = {"guardian", "helper"}
+CHILD = date(2014, 1, 9)
 
 
 @pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York"])
-@pytest.mark.parametrize("leap", [True, False])
 async def test_at_midnight_and_not_a_second_later(
-    worker_pool: asyncpg.Pool, tmp_path: Path, zone: str, *, leap: bool
+    worker_pool: asyncpg.Pool, tmp_path: Path, zone: str
 ) -> None:
     """Though nobody has looked since the day before."""
     desk = await Desk.open(await Book.open(worker_pool, time_zone=zone), tmp_path)
-    born_on = date(2012, 2, 29) if leap else date(2012, 7, 15)
-    eighteen = date(2030, 3, 1) if leap else date(2030, 7, 15)
-    ward = await Ward.of(desk, born_on)
+    eighteen = local_today(desk.book.bank) + 5 * DAY
+    ward = await Ward.of(desk, born_to_turn_18(eighteen))
     assert await ward.look(eighteen - DAY) is AgeBand.YOUTH
     begins = midnight(eighteen, zone)
-    assert await ward.kin(begins - SECOND) == {"guardian"}  # a helper is for a year at most
-    assert await ward.kin(begins - timedelta(microseconds=1)) == {"guardian"}
+    assert await ward.kin(begins - SECOND) == BOTH
+    assert await ward.kin(begins - timedelta(microseconds=1)) == BOTH
     for after in (timedelta(0), SECOND, timedelta(hours=3), 400 * DAY):
         assert await ward.kin(begins + after) == set()
     assert await ward.look(eighteen) is AgeBand.ADULT
@@ -138,7 +148,7 @@ async def test_at_midnight_and_not_a_second_later(
 
 
 async def test_a_helper_whom_the_guardian_wanted_goes_with_the_guardian(desk: Desk) -> None:
-    eighteen = local_today(desk.book.bank) + 30 * DAY
+    eighteen = local_today(desk.book.bank) + 6 * DAY
     ward = await Ward.of(desk, born_to_turn_18(eighteen))
     assert await ward.look(eighteen - 2 * DAY) is AgeBand.YOUTH
     begins = midnight(eighteen, "Asia/Shanghai")
@@ -147,8 +157,9 @@ async def test_a_helper_whom_the_guardian_wanted_goes_with_the_guardian(desk: De
 
 
 async def test_the_registry_does_not_tell_a_birthday_before_it_comes(desk: Desk) -> None:
-    born_on = date(2012, 7, 15)
-    ward, other = await Ward.of(desk, born_on), await Ward.of(desk, date(2014, 1, 9))
+    today = local_today(desk.book.bank)
+    eighteen = today + 6 * DAY
+    ward, other = await Ward.of(desk, born_to_turn_18(eighteen)), await Ward.of(desk, CHILD)
 
     async def until(one: Ward) -> datetime:
         found: datetime = await desk.book.pool.fetchval(
@@ -156,12 +167,13 @@ async def test_the_registry_does_not_tell_a_birthday_before_it_comes(desk: Desk)
         )
         return found
 
-    for day in (local_today(desk.book.bank), date(2030, 7, 11)):
+    for day in (today, today + DAY, eighteen - 4 * DAY):
         for one in (ward, other):
             await one.look(day)
         assert await until(ward) == await until(other)
-    await ward.look(date(2030, 7, 12))
-    assert await until(ward) == midnight(date(2030, 7, 15), "Asia/Shanghai")
+    for one in (ward, other):
+        await one.look(eighteen - 3 * DAY)
+    assert await until(ward) == midnight(eighteen, "Asia/Shanghai") < await until(other)
 
 
 async def test_where_nobody_looks_guardians_are_out(desk: Desk) -> None:
@@ -203,6 +215,21 @@ async def consents(ward: Ward, kind: ConsentKind, by_id: UUID) -> None:
             by_id=by_id,
             recorded_by=ward.desk.clerk,
         )
+
+
+async def test_who_comes_back_as_an_adult_has_no_guardian(desk: Desk) -> None:
+    """The job no longer finds them, so the application itself ends the guardian's part."""
+    guardian_id = await desk.person()
+    ward_id = await child_of(desk, guardian_id, years=17)
+    await desk.move(ward_id, MembershipState.LEFT)
+    async with desk.at() as connection:
+        await apply_for_membership(connection, desk.bank_id, {ward_id: None}, desk.clerk)
+        [guardianship] = await list_guardianships(connection, desk.bank_id, ward_id)
+        behind = await connection.fetch(
+            "SELECT list_persons_behind($1, $2) AS party_id", desk.bank_id, ward_id
+        )
+    assert guardianship.ended_at is not None
+    assert [one["party_id"] for one in behind] == [ward_id]
 
 
 async def test_the_clock_of_the_database_decides(desk: Desk) -> None:

@@ -25,6 +25,7 @@ from timebank.people.consents import ConsentKind, list_consents
 from timebank.people.kin import list_guardianships
 from timebank.people.person_import import PeopleSummary, import_people
 from timebank.people.registration import MembershipState, list_memberships, move_memberships
+from timebank.people.sheets import VoidReason, list_missing, void_sheets
 from timebank.people.vault import Purpose, correct_person, find_persons, list_accesses
 
 OLD, YOUNG = date(1950, 5, 5), date.today() - timedelta(days=3650)  # noqa: DTZ011 - ten years ago
@@ -88,7 +89,8 @@ async def ids(desk: Desk, *refs: str) -> list[Any]:
 
 
 async def test_who_is_on_the_list_has_applied_and_is_read_back(desk: Desk, tmp_path: Path) -> None:
-    rows = [row("a", sheet=add_check(1_000_001)), row("b", address="长安路, “1”号"), row("c")]
+    sheet = await desk.sheet()
+    rows = [row("a", sheet=add_check(sheet)), row("b", address="长安路, “1”号"), row("c")]
     told: list[tuple[int, int]] = []
     summary = await load(desk, write(tmp_path, rows), progress=lambda *p: told.append(p))
     assert summary == PeopleSummary(rows=3, known=0, registered=3, minors=0)
@@ -110,9 +112,32 @@ async def test_who_is_on_the_list_has_applied_and_is_read_back(desk: Desk, tmp_p
             connection, desk.bank_id, [first], MembershipState.APPROVED, desk.checker
         )
     assert {(one.kind, one.sheet) for one in consents} == {
-        (ConsentKind.MEMBERSHIP, 1_000_001),
-        (ConsentKind.SENSITIVE, 1_000_001),
+        (ConsentKind.MEMBERSHIP, sheet),
+        (ConsentKind.SENSITIVE, sheet),
     }
+
+
+async def test_a_sheet_on_the_list_was_printed_and_is_nobody_elses(
+    desk: Desk, tmp_path: Path
+) -> None:
+    good, taken, voided = [await desk.sheet() for _ in range(3)]
+    await desk.apply(sheet=taken)
+    async with desk.at() as connection:
+        await void_sheets(
+            connection, desk.bank_id, [voided], VoidReason.LOST, operator_id=desk.clerk
+        )
+    rows = [
+        row(str(place), sheet=add_check(sheet))
+        for place, sheet in enumerate((good, taken, voided, good, voided + 1))
+    ]
+    unfit = "sheet was not printed as a registration, or is used or voided already"
+    told = await faults(desk, write(tmp_path, rows))
+    assert told == [(3, unfit), (4, unfit), (5, "sheet stands in line 2 already"), (6, unfit)]
+    path = write(tmp_path, rows[:1])
+    await load(desk, path)
+    await load(desk, path)  # whom it registered before
+    async with desk.at() as connection:
+        assert await list_missing(connection, desk.bank_id, good) == []
 
 
 async def test_the_same_file_again_registers_nobody(desk: Desk, tmp_path: Path) -> None:
@@ -143,7 +168,7 @@ async def test_guardians_stand_before_or_after_or_were_imported_before(
         row("kid", YOUNG, guardian_ref="mum"),
         row("mum"),
         row("dad"),
-        row("baby", YOUNG, guardian_ref="granny", sheet=add_check(1_000_002)),
+        row("baby", YOUNG, guardian_ref="granny", sheet=add_check(await desk.sheet())),
         row("uncle", guardian_ref="mum"),  # an adult has no guardian, whatever the list says
     ]
     told: list[tuple[int, int]] = []

@@ -60,8 +60,8 @@ async def state_of(desk: Desk, resident_id: Any) -> MembershipState | None:
 
 
 async def test_a_resident_applies_and_another_person_approves(desk: Desk) -> None:
-    data = person()
-    registered = await desk.apply(data, sheet=1_000_000)
+    data, sheet = person(), await desk.sheet()
+    registered = await desk.apply(data, sheet=sheet)
     async with desk.at() as connection:
         found = await get_membership(connection, desk.bank_id, registered.resident_id)
         by_number = await find_resident_by_number(
@@ -71,7 +71,7 @@ async def test_a_resident_applies_and_another_person_approves(desk: Desk) -> Non
     assert by_number == registered.resident_id
     assert (found.state, found.actor_id, found.is_minor) == (APPLIED, desk.clerk, False)
     assert (consent.kind, consent.given, consent.sheet, consent.by_id) == (
-        ConsentKind.MEMBERSHIP, True, 1_000_000, registered.resident_id,
+        ConsentKind.MEMBERSHIP, True, sheet, registered.resident_id,
     )  # fmt: skip
     await desk.move(registered.resident_id, APPROVED)
     assert await state_of(desk, registered.resident_id) is APPROVED
@@ -94,6 +94,17 @@ async def test_one_who_comes_back_is_decided_on_by_another_than_entered_it_now(d
         await apply_for_membership(connection, desk.bank_id, {resident_id: None}, desk.checker)
     with pytest.raises(SecondPersonNeededError):
         await desk.move(resident_id, APPROVED)
+    with pytest.raises(ConsentMissingError):  # the consent of before they left is spent
+        await desk.move(resident_id, APPROVED, desk.clerk)
+    async with desk.at() as connection:
+        await record_consents(
+            connection,
+            desk.bank_id,
+            resident_id,
+            {ConsentKind.MEMBERSHIP: True},
+            by_id=resident_id,
+            recorded_by=desk.checker,
+        )
     await desk.move(resident_id, APPROVED, desk.clerk)
 
 
@@ -114,10 +125,10 @@ async def test_only_lawful_steps_are_taken(worker_pool: asyncpg.Pool, steps: Any
             resident_id,
         )
         said = {ConsentKind.MEMBERSHIP: True}
-        await record_consents(
-            connection, book.bank_id, resident_id, said, by_id=resident_id, recorded_by=maker
-        )
         for step in steps:
+            await record_consents(
+                connection, book.bank_id, resident_id, said, by_id=resident_id, recorded_by=maker
+            )
             actor_id = maker if step is APPLIED else checker
             move = move_memberships(connection, book.bank_id, [resident_id], step, actor_id)
             if step in LAWFUL[state]:

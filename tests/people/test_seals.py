@@ -1,6 +1,7 @@
 """What is sealed opens in its place only, and every column of it follows the master key."""
 
 import asyncio
+import secrets
 from pathlib import Path
 from uuid import UUID
 
@@ -24,8 +25,8 @@ from timebank.people.login.enrolments import (
 )
 from timebank.people.login.hashing import Hasher, open_hasher
 from timebank.people.login.logins import place_of
-from timebank.people.seals import Seals
-from timebank.people.vault_keys import KeyRing, add_key, ensure_key_file, keep_keys
+from timebank.people.seals import Seals, close_with
+from timebank.people.vault_keys import KeyRing, MasterKey, add_key, ensure_key_file, keep_keys
 from timebank.people.vault_rotation import Rotated, rotate_keys
 
 PIN = "492716"
@@ -255,6 +256,18 @@ async def test_the_app_cannot_put_a_value_in_place_of_a_sealed_one(own_desk: Des
             [column],
             [rows[0]["ctid"]],
             [b"something else"],
+        )
+    assert await pool.fetch("SELECT ctid::text, sealed_hash FROM login_secret") == rows
+    other = MasterKey(secrets.token_bytes(32))
+    for key in (desk.ring.first, other):  # in force already, and not in force at all
+        await pool.execute(
+            "SELECT reseal($1, $2, $3, $4, $5, $6)",
+            desk.bank_id,
+            key.key_id,
+            ["login_secret"],
+            ["sealed_hash"],
+            [rows[0]["ctid"]],
+            [close_with(key, b"something else", "there")],
         )
     assert await pool.fetch("SELECT ctid::text, sealed_hash FROM login_secret") == rows
     with pytest.raises(asyncpg.InsufficientPrivilegeError):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.book import Book
 from tests.people.desk import Desk
+from tests.people.test_kin import child_of
 from timebank.db import repeat_on_conflict
 from timebank.domain.errors import (
     InvalidInputError,
@@ -20,6 +21,7 @@ from timebank.domain.errors import (
 )
 from timebank.domain.numbers import SHEET_BODIES, add_check, parse_sheet_number
 from timebank.ledger.ids import new_id
+from timebank.people.consents import ConsentKind, record_consents
 from timebank.people.parties import PartyKind, register_parties
 from timebank.people.sheets import (
     LARGEST_RUN,
@@ -34,10 +36,10 @@ from timebank.people.sheets import (
     void_sheets,
 )
 
-ATTENDANCE = SheetKind.ATTENDANCE
+CONSENT = SheetKind.CONSENT
 
 
-async def issue(desk: Desk, count: int = 10, kind: SheetKind = ATTENDANCE) -> SheetRun:
+async def issue(desk: Desk, count: int = 10, kind: SheetKind = CONSENT) -> SheetRun:
     async with desk.at() as connection:
         return await issue_sheets(
             connection, desk.bank_id, count, kind, issued_to=desk.clerk, issued_by=desk.checker
@@ -46,7 +48,7 @@ async def issue(desk: Desk, count: int = 10, kind: SheetKind = ATTENDANCE) -> Sh
 
 async def enter(desk: Desk, number: int, member_id: Any, **rest: Any) -> None:
     said = {"operator_id": desk.clerk, "witness_id": desk.checker} | rest
-    kind = said.pop("kind", ATTENDANCE)
+    kind = said.pop("kind", CONSENT)
     async with desk.at() as connection:
         await enter_sheet(connection, desk.bank_id, number, kind, member_id=member_id, **said)
 
@@ -121,7 +123,7 @@ async def test_a_sheet_entered_by_ten_at_once_counts_once(desk: Desk) -> None:
             connection,
             desk.bank_id,
             run.first_number,
-            ATTENDANCE,
+            CONSENT,
             member_id=member_id,
             operator_id=desk.clerk,
             witness_id=desk.checker,
@@ -163,7 +165,10 @@ async def test_only_printed_sheets_of_the_right_kind_are_entered(desk: Desk) -> 
         await enter(desk, run.first_number, member_id, kind=SheetKind.REDEMPTION)
     with pytest.raises(SheetNotIssuedError):
         await void(desk, run.first_number, run.last_number + 1)
-    assert len(await missing(desk, run)) == 10
+    lines = await issue(desk, kind=SheetKind.ATTENDANCE)  # which has lines of many
+    with pytest.raises(SheetNotIssuedError):
+        await enter(desk, lines.first_number, member_id, kind=SheetKind.ATTENDANCE)
+    assert len(await missing(desk, run)) == len(await missing(desk, lines)) == 10
     other = await Book.open(desk.book.pool)
     async with desk.at() as connection:
         with pytest.raises(NotFoundError):
@@ -182,6 +187,67 @@ async def test_a_voided_sheet_is_accounted_for_and_never_entered(desk: Desk) -> 
     assert (sheet.fate, sheet.void_reason, sheet.witness_id) == ("voided", VoidReason.SPOILT, None)
 
 
+async def test_who_consents_for_a_minor_does_not_witness_it(desk: Desk) -> None:
+    """Whatever comes first, the consent or its sheet; the guardian was one before."""
+    guardian_id = await desk.person()
+    minor_id, run = await child_of(desk, guardian_id), await issue(desk)
+    await enter(desk, run.first_number, minor_id, witness_id=guardian_id)
+
+    async def consent(connection: Any, sheet: int) -> None:
+        await record_consents(
+            connection, desk.bank_id, minor_id, {ConsentKind.MEMBERSHIP: True},
+            by_id=guardian_id, recorded_by=desk.clerk, sheet=sheet,
+        )  # fmt: skip
+
+    with pytest.raises(SecondPersonNeededError):
+        async with desk.at() as connection:
+            await consent(connection, run.first_number)
+    with pytest.raises(SecondPersonNeededError):
+        async with desk.at() as connection:
+            await consent(connection, run.last_number)
+            await enter_sheet(
+                connection, desk.bank_id, run.last_number, SheetKind.CONSENT,
+                member_id=minor_id, operator_id=desk.clerk, witness_id=guardian_id,
+            )  # fmt: skip
+
+
+async def test_a_consent_names_a_sheet_that_is_nobody_elses(desk: Desk) -> None:
+    run, lines = await issue(desk), await issue(desk, kind=SheetKind.ATTENDANCE)
+    person_id, other_id = await desk.person(), await desk.person()
+    signed_by_other, voided = run.first_number, run.first_number + 1
+    await enter(desk, signed_by_other, other_id)
+    await void(desk, voided)
+
+    async def consent(party_id: Any, sheet: int) -> None:
+        async with desk.at() as connection:
+            await record_consents(
+                connection,
+                desk.bank_id,
+                party_id,
+                {ConsentKind.PUBLICATION: True},
+                by_id=party_id,
+                recorded_by=desk.clerk,
+                sheet=sheet,
+            )
+
+    for sheet, error in (
+        (signed_by_other, SheetUsedError),
+        (voided, SheetUsedError),
+        (lines.first_number, SheetNotIssuedError),
+        (lines.last_number + 1, SheetNotIssuedError),
+    ):
+        with pytest.raises(error):
+            await consent(person_id, sheet)
+    named = run.last_number
+    await consent(person_id, named)
+    assert named not in await missing(desk, run)
+    for attempt in (void(desk, named), consent(other_id, named), enter(desk, named, other_id)):
+        with pytest.raises(SheetUsedError):
+            await attempt
+    await consent(person_id, named)
+    await enter(desk, named, person_id)
+
+
 @given(used=st.lists(st.tuples(st.integers(0, 19), st.booleans()), max_size=12))
 async def test_what_is_missing_is_what_was_neither_entered_nor_voided(
     worker_pool: asyncpg.Pool, used: list[tuple[int, bool]]
@@ -191,7 +257,7 @@ async def test_what_is_missing_is_what_was_neither_entered_nor_voided(
     async with book.pool.acquire() as connection:
         await register_parties(connection, book.bank_id, PartyKind.PERSON, people)
         run = await issue_sheets(
-            connection, book.bank_id, 20, ATTENDANCE, issued_to=operator_id, issued_by=witness_id
+            connection, book.bank_id, 20, CONSENT, issued_to=operator_id, issued_by=witness_id
         )
         left = set(range(run.first_number, run.last_number + 1))
         for place, entered in used:
@@ -201,7 +267,7 @@ async def test_what_is_missing_is_what_was_neither_entered_nor_voided(
             left.discard(number)
             if entered:
                 await enter_sheet(
-                    connection, book.bank_id, number, ATTENDANCE, member_id=member_id,
+                    connection, book.bank_id, number, CONSENT, member_id=member_id,
                     operator_id=operator_id, witness_id=witness_id,
                 )  # fmt: skip
             else:

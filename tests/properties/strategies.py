@@ -31,7 +31,8 @@ OCCURRED = st.one_of(HOURS, HOURS, st.none())
 FUTURE = datetime(2999, 1, 1, tzinfo=UTC)
 KINDS = [kind for kind in TransferKind if kind is not TransferKind.REVERSAL]
 AMOUNTS = st.integers(1, 20)
-BAD_AMOUNTS = st.sampled_from([0, -1, LARGEST_AMOUNT + 1, -LARGEST_AMOUNT])
+OUT_OF_RANGE = [0, -1, LARGEST_AMOUNT + 1, 2**63 - 1, 1 - 2**63, -(2**63)]
+BAD_AMOUNTS = st.sampled_from([*OUT_OF_RANGE, -LARGEST_AMOUNT])
 
 
 def draw_transfer(draw: Draw[Any], accounts: Accounts) -> Transfer:
@@ -91,7 +92,7 @@ def draw_malformed(draw: Draw[Any], accounts: Accounts) -> list[Transfer]:
     debit_kind = accounts[sound.debit_account_id].kind
     possible = kinds_between(debit_kind, accounts[sound.credit_account_id].kind)
     faults: list[dict[str, Any]] = [
-        *({"amount": amount} for amount in (0, -1, LARGEST_AMOUNT + 1)),
+        *({"amount": amount} for amount in OUT_OF_RANGE),
         {"debit_account_id": UNKNOWN},
         {"credit_account_id": UNKNOWN},
         {"credit_account_id": sound.debit_account_id},

@@ -1,5 +1,6 @@
 """A balance of the past is what adding up by hand gives, and stays so whatever is posted later."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
@@ -12,12 +13,12 @@ from hypothesis import strategies as st
 from tests.book import Book
 from tests.properties.model import BookAccount, Model
 from tests.properties.strategies import NOON, OCCURRED
-from tests.races.checks import hold_up
+from tests.races.checks import WAITING_LIMIT, hold_up
 from timebank.db import repeat_on_conflict, transaction
 from timebank.domain.errors import AsOfInFutureError
 from timebank.domain.ledger import AccountKind, Unit
-from timebank.ledger.passbook import get_balance_as_of
-from timebank.ledger.transfers import post
+from timebank.ledger.passbook import get_balance_as_of, read_clock
+from timebank.ledger.transfers import lock_balances, post
 
 MOMENT = timedelta(microseconds=1)
 CALL = st.lists(
@@ -124,6 +125,29 @@ async def test_a_posting_under_way_is_waited_for(book: Book, committed: bool) ->
     await book.post_all(book.award(wallet, 1))
     assert await read(book, wallet, stamp) == (17 if committed else 10)
     assert await read(book, wallet, stamp - MOMENT) == 10
+
+
+async def test_nobody_waits_for_who_asks(book: Book) -> None:
+    wallet = await book.open_account()
+    [first] = await book.post_chains([book.award(wallet, 10)])
+    await book.post_all(book.award(wallet, 1))
+    async with book.pool.acquire() as asker, asker.transaction():
+        for recorded_by, balance in ((await read_clock(asker), 11), (first.recorded_at, 10)):
+            found = await get_balance_as_of(asker, book.bank_id, wallet, recorded_by)
+            assert found == balance
+            async with asyncio.timeout(WAITING_LIMIT):
+                await book.post_all(book.award(wallet, 1))
+            again = await get_balance_as_of(asker, book.bank_id, wallet, recorded_by)
+            assert again == balance
+
+
+async def test_what_was_before_the_last_line_waits_for_nobody(book: Book) -> None:
+    wallet = await book.open_account()
+    [first] = await book.post_chains([book.award(wallet, 10)])
+    await book.post_all(book.award(wallet, 1))
+    async with book.pool.acquire() as poster, poster.transaction():
+        await lock_balances(poster, book.bank_id, [wallet])
+        assert await read(book, wallet, first.recorded_at) == 10
 
 
 async def test_the_future_is_not_known(book: Book) -> None:

@@ -15,10 +15,12 @@ VARIANTS = {
     "what is blocked is spent": Edit("ELSIF left_d < p_blocked[i] THEN", "ELSIF false THEN"),
     "one point too many is kept": Edit("left_d < p_blocked[i]", "left_d <= p_blocked[i]"),
     "what comes back is free": Edit("t.kind IN ('release', 'refund') AND", "false AND"),
-    "others that come back first are blocked": Edit("back.points - p.behind", "back.points"),
+    "others that come back first are blocked": Edit(
+        "coalesce(came, 0) - behind", "coalesce(came, 0)"
+    ),
     "a lifted block holds": Edit("p.account_id = p_account AND b.lifted_at IS NULL", "true"),
     "a reversed award is blocked": Edit(
-        "AND undone.reverses_id = p.origin_id\n                        AND", "AND false AND"
+        "AND undone.reverses_id = p.origin_id\n                            AND", "AND false AND"
     ),
     "only gifts are refused": Edit("p_kind IN ('transfer', 'gift', 'hold',", "p_kind IN ('gift',"),
 }

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import UUID
@@ -20,8 +21,10 @@ from tests.book import STAFF, Book
 from timebank.db import Connection
 from timebank.domain.ledger import Outcome, Transfer, Unit
 from timebank.ledger.ids import new_id
+from timebank.ledger.passbook import get_balance_as_of, read_clock
 from timebank.ledger.requests import PostingRequest, RequestKey, post_requests
 from timebank.ledger.transfers import lock_balances, post
+from timebank.people.totals import list_totals
 
 T = TypeVar("T")
 
@@ -261,6 +264,33 @@ async def check_accounts_in_opposite_orders_do_not_deadlock(book: Book) -> None:
     await check_books(book)
 
 
+async def check_a_stamp_is_later_than_every_answer(book: Book) -> None:
+    """While a post waits for one of its wallets, the other is asked what it has by now."""
+    wallets = [await book.open_account(balance=10) for _ in range(2)]
+    awaited, other = sorted(wallets)
+    async with connections(book, 3) as (gate, poster, reader):
+        async with gate.transaction():
+            await lock_balances(gate, book.bank_id, [awaited])
+            paying = post(poster, book.bank_id, [[book.transfer(awaited, other, 1)]])
+            waiting = await hold_up(book, poster, paying)
+            clock = await read_clock(reader)
+            told = await get_balance_as_of(reader, book.bank_id, other, clock)
+        [[outcome]] = await answers_of(waiting)
+        expect(await get_balance_as_of(reader, book.bank_id, other, clock), told)
+    assert outcome.recorded_at > clock, f"{outcome.recorded_at} is not after {clock}"
+    await check_books(book)
+
+
+async def check_the_clock_is_asked_before_who_writes(book: Book) -> None:
+    """Totals of half a second from now are refused, however long it takes to see who writes."""
+    async with connections(book, 1) as (asker,):
+        at = await read_clock(asker) + timedelta(seconds=0.5)
+        [answer] = await answers_of(
+            asyncio.create_task(list_totals(asker, book.bank_id, book.bank.root_id, at))
+        )
+    expect(answer, "DatetimeFieldOverflowError: as_of_not_in_future")
+
+
 async def check_large_calls_take_turns(book: Book) -> None:
     """A large call waits for another one, though they have no account in common."""
     points, hours = await book.open_account(), await book.open_account(unit=Unit.HOURS)
@@ -270,6 +300,29 @@ async def check_large_calls_take_turns(book: Book) -> None:
             late = award_in_one_call(second, book, hours, Unit.HOURS)
             waiting = await hold_up(book, second, late)
         expect(await answers_of(waiting), [{"posted": LARGE}])
+    await check_books(book)
+
+
+async def check_large_requests_take_turns(book: Book) -> None:
+    """So does a large call under a key: it waits before it claims the key, and has written nothing.
+
+    Who comes with the same key meanwhile does not wait for the other's turn.
+    """
+    points, hours = await book.open_account(), await book.open_account(unit=Unit.HOURS)
+    key = RequestKey(STAFF, str(new_id()), FINGERPRINT)
+    awards = [[book.award(hours, 1, Unit.HOURS)] for _ in range(LARGE)]
+    async with connections(book, 3) as (first, second, third):
+        async with first.transaction():
+            await award_in_one_call(first, book, points)
+            late = post_requests(second, book.bank_id, [PostingRequest(key, awards)])
+            waiting = await hold_up(book, second, late)
+            with errors_are_faults():
+                await third.execute("SET lock_timeout = '1s'")
+                small = PostingRequest(key, [[book.award(hours, 1, Unit.HOURS)]])
+                [answer] = await post_requests(third, book.bank_id, [small])
+                expect([outcome.status for outcome in answer.outcomes], ["posted"])
+        [[replayed]] = await answers_of(waiting)
+        expect(len(replayed.outcomes), 1)
     await check_books(book)
 
 

@@ -5,13 +5,16 @@ constraint turns a wrong book into an error; only with that gone as well does th
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 
 from tests.book import Book
 from tests.races import checks, variants
+from tests.races.checks import expect
 from tests.races.variants import Edit, install_variant
-from timebank.db import open_pool
+from timebank.db import Connection, open_pool
 from timebank.embedded import Server
 
 Check = Callable[[Book], Awaitable[None]]
@@ -42,9 +45,24 @@ CASES: dict[str, tuple[list[Edit], Check, str]] = {
         checks.check_keys_in_opposite_orders_do_not_deadlock,
         "DeadlockDetectedError",
     ),
+    "a stamp before the locks": (
+        [variants.STAMP_BEFORE_THE_LOCKS],
+        checks.check_a_stamp_is_later_than_every_answer,
+        "11 instead of 10",
+    ),
+    "who writes before the clock": (
+        [variants.WRITERS_BEFORE_THE_CLOCK],
+        checks.check_the_clock_is_asked_before_who_writes,
+        "instead of DatetimeFieldOverflowError: as_of_not_in_future",
+    ),
     "no turns of large calls": (
         [variants.NO_TURNS],
         checks.check_large_calls_take_turns,
+        "not held up",
+    ),
+    "no turns of large requests": (
+        [variants.NO_TURNS_OF_REQUESTS],
+        checks.check_large_requests_take_turns,
         "not held up",
     ),
     "a turn after a lock": (
@@ -115,6 +133,36 @@ async def test_a_fault_is_caught(case: str, server: Server, own_database: str) -
 )
 async def test_schema_sql_passes(check: Check, book: Book) -> None:
     await check(book)
+
+
+async def post_after_the_clock_was_set_back(book: Book, superuser: Connection) -> None:
+    """Expect what follows a line of the next hour to be stamped with its instant."""
+    wallet, other = await book.open_account(balance=10), await book.open_account()
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    for table in ("balance", "posting"):
+        await superuser.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+        await superuser.execute(
+            f"UPDATE {table} SET recorded_at = $2 WHERE account_id = $1", wallet, ahead
+        )
+    outcomes = await book.post_chains([book.transfer(wallet, other, 1)])
+    outcomes += await book.post_chains([book.transfer(other, wallet, 1)])
+    expect([outcome.recorded_at for outcome in outcomes], [ahead, ahead])
+    await checks.check_books(book)
+
+
+async def test_a_stamp_is_not_before_the_last(
+    own_book: Book, superuser: asyncpg.Connection
+) -> None:
+    await post_after_the_clock_was_set_back(own_book, superuser)
+
+
+async def test_a_stamp_of_the_clock_alone_is_caught(
+    server: Server, own_database: str, superuser: asyncpg.Connection
+) -> None:
+    await install_variant(server.dsn(own_database), variants.STAMP_OF_THE_CLOCK_ALONE)
+    async with open_pool(server.dsn(own_database, "timebank_app"), size=2) as pool:
+        with pytest.raises(AssertionError, match="instead of"):
+            await post_after_the_clock_was_set_back(await Book.open(pool), superuser)
 
 
 @pytest.mark.parametrize(

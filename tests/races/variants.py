@@ -40,9 +40,34 @@ UNSORTED_LOCKS = Edit(
           ORDER BY account_id) AS locked;
 """,
 )
-NO_TURNS = Edit("IF size >= 500 AND", "IF false AND")
+STAMP_BEFORE_THE_LOCKS = Edit(
+    """\
+    state := lock_balances(p_bank, p_debits || p_credits);
+    stamp := greatest(clock_timestamp(), state.recorded_at);
+""",
+    """\
+    stamp := clock_timestamp();
+    state := lock_balances(p_bank, p_debits || p_credits);
+    stamp := greatest(stamp, state.recorded_at);
+""",
+)
+STAMP_OF_THE_CLOCK_ALONE = Edit(
+    "stamp := greatest(clock_timestamp(), state.recorded_at);", "stamp := clock_timestamp();"
+)
+WRITERS_BEFORE_THE_CLOCK = Edit(
+    """\
+    IF p_at > clock_timestamp() THEN
+        RAISE EXCEPTION 'the totals""",
+    """\
+    writers := array(SELECT virtualtransaction FROM pg_locks);
+    PERFORM pg_sleep(1);
+    IF p_at > clock_timestamp() THEN
+        RAISE EXCEPTION 'the totals""",
+)
+NO_TURNS = Edit("IF p_size >= 500 AND", "IF false AND")
+NO_TURNS_OF_REQUESTS = Edit("PERFORM take_turn(p_bank, cardinality(p_ids));", "")
 TURN_AFTER_A_LOCK = Edit(
-    "IF size >= 500 AND pg_current_xact_id_if_assigned() IS NULL", "IF size >= 500"
+    "IF p_size >= 500 AND pg_current_xact_id_if_assigned() IS NULL", "IF p_size >= 500"
 )
 UNSORTED_IDS = Edit("WHERE is_new[n] ORDER BY p_ids[n];", "WHERE is_new[n];")
 UNSORTED_KEYS = Edit(
@@ -58,8 +83,8 @@ NO_LOOK_BACK = Edit(
     "IF false",
 )
 NO_LOOK_AROUND = Edit("(SELECT count(DISTINCT id) FROM unnest(p_ids) AS id)", "cardinality(p_ids)")
-FLOOR_NEVER_REACHED = Edit("ELSIF left_d < floors", "ELSIF left_d <= floors")
-FLOOR_ONE_TOO_LOW = Edit("ELSIF left_d < floors", "ELSIF left_d + 1 < floors")
+FLOOR_NEVER_REACHED = Edit("IF left_d < floors", "IF left_d <= floors")
+FLOOR_ONE_TOO_LOW = Edit("IF left_d < floors", "IF left_d + 1 < floors")
 PLACES_OF_THE_CALLER = Edit("p_amounts := p_amounts[:];", "")
 NO_FLOOR_CONSTRAINT = Edit("    CONSTRAINT balance_not_below_floor CHECK (balance >= floor),\n", "")
 NO_PASSBOOK_KEY = Edit(

@@ -18,7 +18,10 @@ import msgspec
 
 from timebank.db import SERVER_SETTINGS, Connection
 from timebank.domain.redemption import ActReason, Answer, Wish
+from timebank.domain.slips import SlipResult
 from timebank.redemption.holds import capture_hold, place_hold, refund_capture, release_hold
+from timebank.redemption.slip_checker import Key
+from timebank.redemption.slips import capture_slip
 
 
 class Point(StrEnum):
@@ -32,7 +35,10 @@ class Point(StrEnum):
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """An act and where to die; `wish` is for a hold, `points` for a refund."""
+    """An act and where to die; `wish` is for a hold, `points` for a refund.
+
+    A slip is told of by its acceptance; `act_id` is what is made of that.
+    """
 
     dsn: str
     bank_id: int
@@ -46,6 +52,9 @@ class Order(msgspec.Struct, kw_only=True):
     wish: Wish | None = None
     code: str | None = None
     points: int = 0
+    slip: str = ""
+    acceptance_id: UUID | None = None
+    keys: dict[str, Key] = {}
 
 
 class Report(msgspec.Struct):
@@ -61,8 +70,24 @@ def die() -> NoReturn:
     raise AssertionError("nobody survives this")
 
 
-async def act(connection: Connection, order: Order) -> Answer:
-    """Do what the order says."""
+async def act(connection: Connection, order: Order) -> str:
+    """Do what the order says; what it is answered."""
+    if order.acceptance_id:
+        told = await capture_slip(
+            connection,
+            order.bank_id,
+            order.keys,
+            order.slip,
+            order.acceptance_id,
+            merchant_id=order.merchant_id,
+            actor_id=order.actor_id,
+        )
+        return "done" if told.result is SlipResult.CAPTURED else str(told.result)
+    return str((await act_on_hold(connection, order)).status)
+
+
+async def act_on_hold(connection: Connection, order: Order) -> Answer:
+    """Do it, as all but the telling of a slip."""
     bank_id, actor_id, hold_id = order.bank_id, order.actor_id, order.hold_id
     if order.wish is not None:
         placed = await place_hold(connection, bank_id, order.act_id, order.wish, actor_id=actor_id)
@@ -113,7 +138,7 @@ async def act_and_die(order: Order, tell: int) -> NoReturn:
         await asyncio.sleep(0)  # COMMIT is in the socket; nobody reads what comes back
         die()
     await commit
-    os.write(tell, str(answer.status).encode())
+    os.write(tell, answer.encode())
     die()
 
 

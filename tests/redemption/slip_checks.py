@@ -1,13 +1,13 @@
 """What slips must hold at the bank; test_broken_slips shows what each check is worth."""
 
 import tempfile
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
 
-from tests.book import Book
+from tests.book import STAFF, Book
 from tests.races.checks import (
     answers_of,
     check_books,
@@ -22,6 +22,10 @@ from tests.redemption.slip_desk import SlipDesk
 from timebank.db import Connection
 from timebank.domain.errors import RedemptionRefusedError
 from timebank.domain.ledger import AccountKind
+from timebank.domain.numbers import add_check
+from timebank.domain.slip_errors import SlipTooShortError
+from timebank.domain.slips import SLIP_BODIES, SYNC_GRACE
+from timebank.people.signing_keys import SigningPurpose, make_key
 from timebank.redemption import slips
 
 
@@ -115,6 +119,48 @@ async def check_a_slip_does_not_outlive_its_hold(book: Book) -> None:
     except asyncpg.CheckViolationError as error:
         refused = error.constraint_name
     expect(refused, "hold_of_a_slip_has_one")
+
+
+async def check_a_slip_is_signed_with_its_key(book: Book) -> None:
+    """Neither a key that is not there nor one for certificates signs slips, whoever calls."""
+    desk = await open_desk(book)
+    market, resident = desk.market, await desk.market.resident(10)
+    async with market.book.pool.acquire() as connection, connection.transaction():
+        other = await make_key(
+            connection, desk.seals, market.bank_id, SigningPurpose.CERTIFICATE, STAFF
+        )
+    number = int(add_check(SLIP_BODIES.start))
+    for key_id in ("0" * 16, other.key_id):
+        refused = None
+        try:
+            await book.pool.fetch(
+                "SELECT is_new FROM place_slip("
+                "$1, $2, $3, $4, $5, 5, '1 day', '7 days', NULL, $3, $6, $7)",
+                market.bank_id,
+                uuid4(),
+                *resident,
+                market.merchant_id,
+                number,
+                key_id,
+            )
+        except asyncpg.CheckViolationError as error:
+            refused = error.constraint_name
+        expect(refused, "slip_is_signed_with_its_key")
+
+
+async def check_a_slip_is_good_for_a_day(book: Book) -> None:
+    """Or points would stand for a week for a slip that no till takes any more."""
+    desk = await open_desk(book)
+    resident = await desk.market.resident(10)
+    ends = datetime.now(UTC) + SYNC_GRACE + timedelta(minutes=1)
+    leaving, _ = await open_merchant(desk.market.book, valid_until=ends)
+    refused = None
+    try:
+        await desk.ask(desk.order(resident, merchant_id=leaving))
+    except SlipTooShortError as error:
+        refused = error.code
+    expect(refused, "slip_too_short")
+    expect(await desk.market.points_of(resident[0]), 10)
 
 
 async def check_slips_wait_for_a_cap(book: Book) -> None:

@@ -37,6 +37,11 @@ NO_CAP_NEEDED = Edit(
     "'gift_day', 'reissue_day', 'slip') THEN 0", "'gift_day', 'reissue_day') THEN 0"
 )
 
+ANY_KEY = Edit("(bank_id, key_id, purpose) = (p_bank, p_key, 'slip')", "bank_id = p_bank")
+SOON_OVER = Edit(
+    "\n        WHERE act.expires_at - p_grace < act.recorded_at + least", "\n WHERE NULL = least"
+)
+
 CASES: dict[str, tuple[Edit, Check, str]] = {
     "no lock": (NO_LOCK, checks.check_second_acceptance_waits, "instead of"),
     "acceptance forgotten": (
@@ -57,6 +62,8 @@ CASES: dict[str, tuple[Edit, Check, str]] = {
         checks.check_a_slip_does_not_outlive_its_hold,
         "None instead of",
     ),
+    "any key": (ANY_KEY, checks.check_a_slip_is_signed_with_its_key, "None instead of"),
+    "soon over": (SOON_OVER, checks.check_a_slip_is_good_for_a_day, "None instead of"),
     "no cap needed": (NO_CAP_NEEDED, checks.check_slips_wait_for_a_cap, "'done', 'None'"),
 }
 

@@ -146,16 +146,18 @@ async def test_a_cap_that_makes_no_sense(market: Market, bad: tuple[CapScope, in
 
 async def approve(market: Market, terms: OverrideTerms, deed: str = "pass_cap") -> UUID:
     """Have two persons agree and return the override's id."""
+    checker_id = new_id()
     async with market.book.pool.acquire() as connection, connection.transaction():
-        await grant_role(
-            connection,
-            market.bank_id,
-            STAFF,
-            Role.COORDINATOR,
-            None,
-            granted_by=OPERATOR_ID,
-            approved_by=OPERATOR_ID,
-        )
+        for person_id in (STAFF, checker_id):
+            await grant_role(
+                connection,
+                market.bank_id,
+                person_id,
+                Role.COORDINATOR,
+                None,
+                granted_by=OPERATOR_ID,
+                approved_by=OPERATOR_ID,
+            )
         proposal = await propose(
             connection,
             market.bank_id,
@@ -169,7 +171,7 @@ async def approve(market: Market, terms: OverrideTerms, deed: str = "pass_cap") 
             connection,
             market.bank_id,
             proposal.approval_id,
-            checker_id=new_id(),
+            checker_id=checker_id,
             content_hash=proposal.content_hash,
             state=ApprovalState.APPROVED,
             roles=[Role.COORDINATOR],

@@ -15,21 +15,26 @@ import asyncpg
 import msgspec
 import pytest
 
+from tests.api.service import key_file
 from tests.book import Book
 from tests.races.checks import THOROUGH
 from tests.redemption.checks import check_market
 from tests.redemption.crash_client import Order, Point, Report
 from tests.redemption.market import CLERK, Market, noon_zone
+from tests.redemption.slip_desk import SlipDesk
 from timebank.db import install_schema, open_pool
 from timebank.domain.errors import DatabaseUnavailableError, OutcomeUnknownError
 from timebank.domain.ledger import AccountKind
-from timebank.domain.redemption import Answer
+from timebank.domain.redemption import Answer, CapScope
+from timebank.domain.slips import SlipResult
 from timebank.embedded import Server, running
-from timebank.ledger.ids import new_id
+from timebank.ledger.ids import derive_id, new_id
+from timebank.people.seals import Seals
+from timebank.people.vault_keys import KeyRing
 
 KILLS = 200 if THOROUGH else 20
 SERVER_KILLS = 4 if THOROUGH else 1
-ACTS = ["hold", "capture", "release", "refund"]
+ACTS = ["hold", "capture", "release", "refund", "slip"]
 COMMITTED = {Point.BEFORE_THE_REPLY, Point.AFTER_THE_REPLY}
 
 
@@ -71,11 +76,14 @@ class Scene:
         self.market = market
         self.resident = resident
         self.soap = soap
+        self.desk = SlipDesk(market, Seals(KeyRing(key_file())))
 
     async def order(self, kind: str, point: Point, dsn: str) -> Order:
         """Prepare an act of this kind, ready to be done."""
         market, act_id = self.market, new_id()
         hold_id = act_id
+        if kind == "slip":
+            return await self.tell_of_a_slip(point, dsn)
         if kind != "hold":
             hold_id = await market.held(self.resident, 2, offer_id=self.soap)
         if kind == "refund":
@@ -95,6 +103,24 @@ class Scene:
             points=3,
         )
 
+    async def tell_of_a_slip(self, point: Point, dsn: str) -> Order:
+        """Prepare an acceptance that the bank has not been told of."""
+        slip, acceptance_id = await self.desk.issued(self.resident, 6), new_id()
+        return Order(
+            dsn=dsn,
+            bank_id=self.market.bank_id,
+            point=point,
+            delay=random.choice([0.0, random.uniform(0, 0.01)]),
+            kind="slip",
+            act_id=derive_id(acceptance_id, f"slip {slip.number}"),
+            actor_id=CLERK,
+            merchant_id=self.market.merchant_id,
+            hold_id=slip.slip_id,
+            slip=await self.desk.text(slip),
+            acceptance_id=acceptance_id,
+            keys=await self.desk.keys(),
+        )
+
     async def look(self) -> dict[str, int | None]:
         """What points and stock stand at."""
         market, (resident_id, _) = self.market, self.resident
@@ -105,8 +131,12 @@ class Scene:
             "stock": await market.available(self.soap),
         }
 
-    async def retry(self, order: Order) -> Answer:
-        """The same act again."""
+    async def retry(self, order: Order) -> Answer | str:
+        """The same act again; of a slip, whether it was paid for."""
+        if order.acceptance_id:
+            told = await self.desk.tell(order.slip, order.acceptance_id, keys=order.keys)
+            paid = told.result in {SlipResult.CAPTURED, SlipResult.CAPTURED_BEFORE}
+            return "done" if paid else str(told.result)
         market, act_id, hold_id = self.market, order.act_id, order.hold_id
         retries: dict[str, Callable[[], Awaitable[Answer]]] = {
             "hold": lambda: market.place(order.wish or market.wish(self.resident), act_id),
@@ -139,13 +169,22 @@ EFFECTS = {
     "capture": {"wallet": 0, "held": -6, "till": 6, "stock": 0},
     "release": {"wallet": 6, "held": -6, "till": 0, "stock": 2},
     "refund": {"wallet": 3, "held": 0, "till": -3, "stock": 0},
+    "slip": {"wallet": 0, "held": -6, "till": 6, "stock": 0},
 }
+
+
+def is_done(answer: Answer | str) -> bool:
+    return (answer if isinstance(answer, str) else answer.status) == "done"
 
 
 async def open_scene(book: Book) -> Scene:
     market = await Market.open(book)
     resident = await market.resident(10_000)
-    return Scene(market, resident, await market.offer(price=3, stock=2_000))
+    scene = Scene(market, resident, await market.offer(price=3, stock=2_000))
+    await scene.desk.make_key()
+    await market.cap(CapScope.SLIP, 6)
+    await market.cap(CapScope.SLIPS_OPEN, 1000)
+    return scene
 
 
 async def wait_for_silence(market: Market) -> None:
@@ -183,7 +222,7 @@ async def test_a_killed_client_leaves_all_or_nothing(
         assert report.acknowledged == ("done" if point is Point.AFTER_THE_REPLY else None)
         told[point, known] += 1
         answer = await scene.retry(order)
-        assert answer.status == "done"
+        assert is_done(answer)
         settled = {name: (before[name] or 0) + EFFECTS[kind][name] for name in before}
         assert await scene.look() == settled
         assert await scene.retry(order) == answer
@@ -202,7 +241,7 @@ async def test_a_killed_server_forgets_nothing_it_acknowledged(open_dir: Path) -
         await superuser.close()
         async with open_pool(server.dsn(user="timebank_app"), size=10) as pool:
             scene = await open_scene(await Book.open(pool, time_zone=noon_zone()))
-        answered: list[tuple[Order, Answer | None]] = []
+        answered: list[tuple[Order, Answer | str | None]] = []
         for n in range(SERVER_KILLS):
             async with running(open_dir / "data"):  # whoever comes back starts it again
                 await work_until_killed(server, scene, answered, postmaster=n % 2 == 1)
@@ -211,7 +250,11 @@ async def test_a_killed_server_forgets_nothing_it_acknowledged(open_dir: Path) -
 
 
 async def work_until_killed(
-    server: Server, scene: Scene, answered: list[tuple[Order, Answer | None]], *, postmaster: bool
+    server: Server,
+    scene: Scene,
+    answered: list[tuple[Order, Answer | str | None]],
+    *,
+    postmaster: bool,
 ) -> None:
     """Hold, capture, release and refund until the server goes away."""
     dsn = server.dsn(user="timebank_app")
@@ -261,13 +304,15 @@ def kill_one_of(server: Server, *, postmaster: bool) -> None:
     os.kill(random.choice(backends), signal.SIGKILL)
 
 
-async def settle(server: Server, scene: Scene, answered: list[tuple[Order, Answer | None]]) -> None:
+async def settle(
+    server: Server, scene: Scene, answered: list[tuple[Order, Answer | str | None]]
+) -> None:
     """Every answer given stands as it was given; what was not answered is settled by its retry."""
     async with open_pool(server.dsn(user="timebank_app"), size=10) as pool:
         scene.market.book = Book(pool, scene.market.book.bank, scene.market.book.issuance)
         for order, answer in answered:
             again = await scene.retry(order)
-            assert again.status == "done"
+            assert is_done(again)
             assert answer in (None, again)
         assert sum(answer is not None for _, answer in answered) > 10 * SERVER_KILLS
         await check_market(scene.market)

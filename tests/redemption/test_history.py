@@ -13,17 +13,22 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from tests.api.service import key_file
 from tests.book import STAFF, Book
 from tests.families import open_family
 from tests.races.checks import THOROUGH
 from tests.redemption.checks import check_market
 from tests.redemption.market import HOUR, INSTANT, Market, noon_zone
 from tests.redemption.model import Asked, Model, Thing, Told
+from tests.redemption.slip_desk import SlipDesk
 from tests.redemption.state import check_state
 from timebank.db import install_schema, open_pool
-from timebank.domain.redemption import Answer, CapScope, Channel
+from timebank.domain.redemption import Answer, CapScope, Channel, RedemptionStatus
+from timebank.domain.slips import SlipResult
 from timebank.embedded import running
-from timebank.ledger.ids import new_id
+from timebank.ledger.ids import derive_id, new_id
+from timebank.people.seals import Seals
+from timebank.people.vault_keys import KeyRing
 from timebank.redemption import exchange, families
 from timebank.redemption.holds import expire_holds
 
@@ -36,6 +41,10 @@ CAPS = {
     CapScope.CLERK_DAY: 70,
     CapScope.GIFT_DAY: 30,
     CapScope.REISSUE_DAY: 10,
+    CapScope.SLIP: 5,
+    # Never met: who ends a slip does not wait for whoever is just being refused one for it, so
+    # that refusal may commit after the end, though it was decided before.
+    CapScope.SLIPS_OPEN: 1000,
 }
 
 # A batch of expiries has one commit and one instant; holds that end do not change each other.
@@ -62,14 +71,17 @@ class History:
 
     def __init__(self, market: Market) -> None:
         self.market = market
+        self.desk = SlipDesk(market, Seals(KeyRing(key_file())))
         self.model = Model(market.merchant_id)
         self.residents: list[tuple[UUID, UUID]] = []
         self.holds: list[UUID] = []
-        self.acts: dict[UUID, tuple[Callable[[], Told], Answer]] = {}
+        self.slips: list[tuple[UUID, int, str]] = []
+        self.acts: dict[UUID, tuple[Callable[[], Told], Answer | Told]] = {}
 
     async def begin(self) -> None:
         """Two residents of one family with its pool, two things in stock, caps that are met."""
         market, model = self.market, self.model
+        await self.desk.make_key()
         self.residents = [await market.resident(60) for _ in range(2)]
         model.owners = {wallet: resident for resident, wallet in self.residents}
         model.wallets = set(model.owners)
@@ -93,7 +105,7 @@ class History:
         resident, other = dice.sample(self.residents, 2)
         hold_id = dice.choice(self.holds[-6:] or [new_id()])
         *_, pool = accounts = list(self.model.owners)
-        match dice.randint(0, 11):
+        match dice.randint(0, 14):
             case 0 | 1 | 2 | 3:
                 await self.place(resident[0], dice.choice([resident[1], pool]), dice)
             case 4 | 5:
@@ -110,6 +122,10 @@ class History:
                 await self.reissue(dice.choice(accounts))
             case 11:
                 await self.market.run(expire_holds, limit=3)
+            case 12:
+                await self.issue((resident[0], dice.choice([resident[1], pool])), dice)
+            case 13 | 14 if self.slips:
+                await self.tell(*dice.choice(self.slips[-3:]))
 
     # ---- Acts ----------------------------------------------------------------------------------
 
@@ -134,6 +150,40 @@ class History:
             act_id, self.market.place(wish, act_id), lambda: self.model.place(act_id, asked)
         )
         self.holds.append(act_id)
+
+    async def issue(self, resident: tuple[UUID, UUID], dice: random.Random) -> None:
+        act_id, points = new_id(), dice.randint(1, 6)
+        asked = Asked(
+            resident_id=resident[0],
+            source=resident[1],
+            merchant_id=self.market.merchant_id,
+            offer_id=None,
+            quantity=points,
+            channel=Channel.SLIP,
+            overdue=False,
+        )
+        order = self.desk.order(resident, points)
+        await self.note(
+            act_id, self.desk.ask(order, act_id), lambda: self.model.place(act_id, asked)
+        )
+        self.holds.append(act_id)
+        if self.acts[act_id][1].status == "done":
+            slip = await self.desk.get(act_id)
+            self.slips.append((act_id, slip.number, await self.desk.text(slip)))
+
+    async def tell(self, hold_id: UUID, number: int, text: str) -> None:
+        """Tell of one more acceptance, as of a till of its own."""
+        acceptance_id = new_id()
+        act_id = derive_id(acceptance_id, f"slip {number}")
+
+        async def told() -> Told:
+            answer = await self.desk.tell(text, acceptance_id)
+            if answer.result is SlipResult.CAPTURED:
+                return Told(RedemptionStatus.DONE, points=answer.points)
+            assert answer.result is SlipResult.CAPTURED_BY_ANOTHER
+            return Told(RedemptionStatus.HOLD_ALREADY_CAPTURED)
+
+        await self.note(act_id, told(), lambda: self.model.take(act_id, hold_id))
 
     async def capture(self, hold_id: UUID, quantity: int | None, clerk: UUID) -> None:
         act_id = new_id()
@@ -186,7 +236,7 @@ class History:
         )
 
     async def note(
-        self, act_id: UUID, act: Awaitable[Answer], by_model: Callable[[], Told]
+        self, act_id: UUID, act: Awaitable[Answer | Told], by_model: Callable[[], Told]
     ) -> None:
         self.acts[act_id] = by_model, await act
 

@@ -41,7 +41,9 @@ from timebank.redemption.slip_checker import (
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "till.journal"
+    """A journal that knows nothing yet."""
+    Journal(path := tmp_path / "till.journal", new=True).close()
+    return path
 
 
 def ask(path: Path, text: str = TEXT, now: int = NOON, merchant: UUID = MERCHANT) -> Reason:
@@ -98,6 +100,32 @@ def test_garbage_tells_the_time_too(path: Path) -> None:
     assert ask(path, now=NOON) is Reason.CLOCK_SET_BACK
 
 
+def test_what_was_taken_stays_taken_when_a_wrong_clock_is_set_right(
+    words: Callable[..., list[str]], path: Path
+) -> None:
+    """The remedy of docs/slips.md: set the clock right, then say so to the same journal."""
+    text, now = fresh(9), int(time.time())
+    assert ask(path, text, now=now) is Reason.ACCEPTED
+    assert ask(path, now=now + 400 * 86_400) is Reason.EXPIRED  # the clock jumped
+    assert ask(path, fresh(10), now=now) is Reason.CLOCK_SET_BACK
+    assert main(words("reset-clock", path)) == 0
+    assert ask(path, text, now=now) is Reason.REPLAYED
+    assert ask(path, fresh(10), now=now) is Reason.ACCEPTED
+    assert ask(path, fresh(11), now=now - SKEW - 60) is Reason.CLOCK_SET_BACK
+
+
+def test_a_genuine_slip_tells_a_slow_till_the_time(path: Path) -> None:
+    """Even another merchant's: issued today, it shows that what ended before has expired."""
+    day, slow = 86_400, NOON - 5 * 86_400
+    old = numbered(1, issued_at=NOON - 9 * day, expires_at=NOON - 2 * day)
+    before = numbered(2, issued_at=NOON - 9 * day, expires_at=NOON - 2 * day)
+    assert ask(path, old, now=slow) is Reason.ACCEPTED
+    assert ask(path, merchant=uuid4(), now=slow) is Reason.WRONG_MERCHANT
+    assert ask(path, before, now=slow) is Reason.CLOCK_SET_BACK
+    assert ask(path, before, now=NOON) is Reason.EXPIRED
+    assert ask(path, now=NOON) is Reason.ACCEPTED
+
+
 def test_a_torn_last_line_was_never_answered(path: Path) -> None:
     assert ask(path) is Reason.ACCEPTED
     whole = path.read_bytes()
@@ -115,13 +143,12 @@ def test_a_changed_journal_is_not_trusted(path: Path) -> None:
         ask(path, numbered(number))
     sound = path.read_bytes()
     lines = sound.splitlines(keepends=True)
-    for place in range(0, len(sound), 7):
-        if sound[place : place + 1] != b"\n":
-            flipped = bytearray(sound)
-            flipped[place] ^= 1
-            path.write_bytes(flipped)
-            with pytest.raises(JournalDamagedError):
-                ask(path)
+    for place in (*range(0, len(sound), 7), len(sound) - 1):
+        flipped = bytearray(sound)
+        flipped[place] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(JournalDamagedError):
+            ask(path)
     for wrong in (lines[1:], [lines[0], lines[2]], [*lines, lines[0]], [lines[1], lines[0]]):
         path.write_bytes(b"".join(wrong))
         with pytest.raises(JournalDamagedError):
@@ -259,9 +286,11 @@ def till(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     lone = tmp_path / "lone"
     lone.mkdir()
     checker = shutil.copy(CHECKER, lone / "slip_checker.py")
+    Journal(lone / "till.journal", new=True).close()
+    keys = write_keys(lone)  # once: while it is written, a till that starts reads half of it
 
     def start(name: str, *arguments: object) -> subprocess.Popen[str]:
-        given = spell_command(write_keys(lone), name, lone / "till.journal", *arguments)
+        given = spell_command(keys, name, lone / "till.journal", *arguments)
         return subprocess.Popen(
             [sys.executable, "-I", checker, *given],
             cwd=lone,

@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+import time
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -21,9 +23,10 @@ from timebank.domain.service_errors import SigningKeyMissingError
 from timebank.domain.slip_errors import SlipTooShortError
 from timebank.ledger.ids import new_id
 from timebank.people.seals import Seals
+from timebank.people.signing_keys import SigningPurpose, open_key
 from timebank.redemption import codes, holds, slips
 from timebank.redemption.anomalies import AnomalyReason, list_anomalies
-from timebank.redemption.slip_checker import verify
+from timebank.redemption.slip_checker import Journal, accept, verify
 
 SECOND = timedelta(seconds=1)
 
@@ -110,6 +113,54 @@ async def test_what_we_did_not_sign_is_forged(desk: SlipDesk, market: Market) ->
     assert (await desk.tell(text, keys={key: keys[key] for key in ()})).result == "captured"
 
 
+async def test_a_key_alone_makes_no_slip_of_a_number(desk: SlipDesk) -> None:
+    """What is told has to be what was issued, by the key it was issued with."""
+    resident = await desk.market.resident(30)
+    bank, old = desk.market.book.bank, await desk.issued(resident, 1)
+    await desk.make_key()
+    slip = await desk.issued(resident, 12)
+    facts = slips.facts_of(bank, slip)
+    later = facts.expires_at + 86_400
+    for changed in (
+        {"key_id": old.key_id},
+        {"points": 13},
+        {"expires_at": later},
+        {"issued_at": facts.issued_at - 1},
+    ):
+        async with desk.market.book.pool.acquire() as connection:
+            signer = changed.get("key_id", slip.key_id)
+            _, private = await open_key(
+                connection, desk.seals, bank.bank_id, SigningPurpose.SLIP, key_id=signer
+            )
+        told = await desk.tell(slips.sign(facts._replace(**changed), private))
+        assert (told.result, told.slip_id) == ("forged", None), changed
+    assert await desk.market.points_of(desk.market.merchant_id, AccountKind.MERCHANT) == 0
+    unknown = slips.sign(facts._replace(number=facts.number - 97), private)
+    assert (await desk.tell(unknown)).result == "unknown"
+    assert (await desk.tell(await desk.text(slip))).result == "captured"
+
+
+async def test_a_slip_of_another_bank_is_told_there(
+    desk: SlipDesk, market: Market, tmp_path: Path
+) -> None:
+    """Two banks and one journal: told to the wrong one first, it is not lost."""
+    other = await SlipDesk.open(
+        await Market.open(await type(market.book).open(market.book.pool)), tmp_path
+    )
+    text = await other.text(await other.issued(await other.market.resident(30)))
+    told = await desk.tell(text)
+    assert (told.result, told.number) == ("unknown", None)
+    Journal(path := tmp_path / "till.journal", new=True).close()
+    with closing(Journal(path)) as journal:
+        taken = accept(
+            journal, text, await other.keys(), other.market.merchant_id, int(time.time())
+        )
+        assert taken.taken
+        assert journal.list_unsettled(market.book.bank.code) == []
+        [one] = journal.list_unsettled(other.market.book.bank.code)
+    assert (await other.tell(one.slip, UUID(one.acceptance_id))).result == "captured"
+
+
 async def test_nobody_has_the_points_back_before_the_grace_is_over(desk: SlipDesk) -> None:
     """Printed expiry is past and a till took it in time: neither release nor sweep comes first."""
     resident = await desk.market.resident(30)
@@ -178,12 +229,15 @@ async def test_who_can_have_no_slip(desk: SlipDesk, tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError):
             await desk.ask(desk.order(resident, **{"points": 5, **wrong}))
     soon = datetime.now(UTC) + timedelta(days=6)
-    leaving, _ = await open_merchant(market.book, valid_until=soon)
-    with pytest.raises(SlipTooShortError):
-        await desk.ask(desk.order(resident, 5, merchant_id=leaving))
-    assert await market.points_of(resident[0]) == 5
-    staying, _ = await open_merchant(market.book, valid_until=soon + timedelta(days=2))
-    slip = await desk.issued(resident, 5, merchant_id=staying)
+    for left in (timedelta(), timedelta(days=1, minutes=1), timedelta(days=1, hours=23)):
+        leaving, _ = await open_merchant(market.book, valid_until=soon + left)
+        with pytest.raises(SlipTooShortError):
+            await desk.ask(desk.order(resident, 5, merchant_id=leaving))
+        assert await market.points_of(resident[0]) == 5
+    brief = await desk.issued(resident, 1, merchant_id=leaving, lifetime=timedelta(hours=2))
+    assert brief.expires_at - brief.issued_at == timedelta(hours=2)
+    staying, _ = await open_merchant(market.book, valid_until=soon + timedelta(days=2, minutes=1))
+    slip = await desk.issued(resident, 4, merchant_id=staying)
     assert slip.expires_at < soon - timedelta(days=4)
 
 

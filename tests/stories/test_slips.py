@@ -99,7 +99,9 @@ async def open_till(api: Api, folder: Path, merchant_id: str) -> Till:
     """Set a till up while there is a network."""
     keys = await api.anybody.get(f"/slip-keys/{api.book.bank.code}")
     set_up(folder, keys.text)
-    return Till(folder, merchant_id)
+    till = Till(folder, merchant_id)
+    assert await till.run("init") == (0, "")
+    return till
 
 
 async def test_two_cloned_tills_take_one_slip_and_the_bank_pays_once(

@@ -12,7 +12,7 @@ from timebank.api.call import Call
 from timebank.api.request_ids import name_request
 from timebank.db import Connection, repeat_on_conflict, transaction
 from timebank.ledger.requests import answer_once, is_used
-from timebank.people.access import Role
+from timebank.people.access import Action, Role
 from timebank.people.audit_log import DONE, AuditEntry, entry_of, write_entries
 
 View = TypeVar("View")
@@ -66,12 +66,16 @@ async def was_answered(request: Call) -> bool:
 
 
 async def note_deed(
-    connection: Connection, request: Call, object_id: UUID | None, purpose: str | None = None
+    connection: Connection,
+    request: Call,
+    object_id: UUID | None,
+    purpose: str | None = None,
+    action: Action | None = None,
 ) -> None:
-    """Note in the audit log, in the same commit, that the request did what it asked for."""
+    """Note in the audit log, in the same commit, that the request did this, or `action`."""
     entry = entry_of(
         request.user,
-        request.route_handler.opt["action"],
+        action or request.route_handler.opt["action"],
         object_id=object_id,
         result=DONE,
         request_id=name_request(request.scope).decode(),

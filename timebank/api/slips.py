@@ -115,6 +115,8 @@ async def issue_slip(
         placed_id = answer.content.act_id  # of a repeat, that of the first time
         found = await slips.get_slip(connection, request.user.bank_id, placed_id)
         text = await _write(connection, request, found)
+        if text is not None and "Idempotent-Replayed" in answer.headers:  # whoever has it can spend
+            await note_deed(connection, request, placed_id, action=Action.PRINT_SLIP)
     headers = {**answer.headers, **NO_STORE}
     return Response(_view(found, text), status_code=201, headers=headers)
 
@@ -212,6 +214,7 @@ async def _sync(request: Call, keys: dict[str, Key], taken: AcceptanceBody) -> S
         result=told.result,
         number=told.number,
         points=told.points,
+        hold_id=told.slip_id,
         words=RESULT_WORDS[told.result],
     )
 

@@ -176,7 +176,7 @@ async def enable_endpoint(
 ) -> Response[EndpointView]:
     """Tell again, also what waits; what happened in between is told by a replay.
 
-    Staff enable what staff disabled, and nothing that the merchant does not want told.
+    Staff enable what staff disabled: what the merchant disabled as well stays so.
     """
     by_staff = request.user.role is not Role.MERCHANT
 

@@ -71,13 +71,15 @@ class SyncBody(Struct, forbid_unknown_fields=True):
 class SyncRow(Struct, frozen=True, kw_only=True):
     """What became of an acceptance, for good unless it is unknown; only what is captured is paid.
 
-    `number` and `points` are null where the bank signed no such slip. `words` are for the merchant.
+    `number` and `points` are null of what is forged or of another bank. `hold_id`
+    is what refunds name, null where it is none of this merchant's. `words` are for the merchant.
     """
 
     acceptance_id: UUID
     result: SlipResult
     number: int | None
     points: int | None
+    hold_id: UUID | None
     words: str
 
 

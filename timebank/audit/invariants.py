@@ -187,8 +187,8 @@ BLOCKS_HOLD = Invariant(
 SLIPS_BIND = Invariant(
     39,
     "slips_bind",
-    "A slip is one hold of an open amount, which stands longer than the slip and is taken whole or "
-    "expires.",
+    "A slip is one hold of an open amount, which stands longer than the slip and is taken whole "
+    "by the number of the slip, or expires.",
 )
 
 INVARIANTS = (

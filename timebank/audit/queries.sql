@@ -1,8 +1,9 @@
 -- Queries of the audit. $1 is always the bank, null for all. They only read.
 -- Those of checks.py answer a row for each finding: bank_id, row, what was expected, what is found.
 
--- name: give_room_to_sort
-SELECT set_config('work_mem', '64MB', true);
+-- name: prepare_for_whole_tables
+-- Nobody has counted the rows yet that an import has just brought: nested loops over them for ever.
+SELECT set_config('work_mem', '64MB', true), set_config('enable_nestloop', 'off', true);
 
 -- name: list_bank_codes
 SELECT bank_id, code FROM bank;
@@ -37,7 +38,20 @@ FULL JOIN (
 ORDER BY bank_id, account_id, seq;
 
 -- name: stream_balances_with_lots
-SELECT account_id, balance FROM balance JOIN account a USING (bank_id, account_id)
+SELECT account_id, balance, seq FROM balance JOIN account a USING (bank_id, account_id)
+WHERE bank_id = $1 AND a.unit = 'points' AND a.kind IN ('wallet', 'pool');
+
+-- name: stream_lot_links
+-- Wallets and pools between which points went: the lots of neither can be told without the other.
+SELECT DISTINCT least(d.account_id, c.account_id), greatest(d.account_id, c.account_id)
+FROM transfer t
+JOIN account d ON (d.bank_id, d.account_id) = (t.bank_id, t.debit_account_id)
+JOIN account c ON (c.bank_id, c.account_id) = (t.bank_id, t.credit_account_id)
+WHERE t.bank_id = $1 AND t.status = 'posted' AND d.unit = 'points'
+  AND d.kind IN ('wallet', 'pool') AND c.kind IN ('wallet', 'pool');
+
+-- name: count_lot_lines
+SELECT coalesce(sum(seq), 0)::bigint FROM balance JOIN account a USING (bank_id, account_id)
 WHERE bank_id = $1 AND a.unit = 'points' AND a.kind IN ('wallet', 'pool');
 
 -- name: list_trial_balances
@@ -572,21 +586,29 @@ WHERE (a.places = 1 AND a.ends = CASE h.state WHEN 'open' THEN 0 ELSE 1 END
 
 -- name: slips_unlike_their_holds
 SELECT bank_id, format('slip %s of hold %s', s.number, hold_id),
-       'an open amount, signed with a key for slips, held beyond what is printed, taken whole',
-       format('channel %s, offer %s, key for %s, %s to %s of %s to %s, %s, %s of %s', h.channel,
+       'an open amount, signed with a key for slips, held beyond what is printed, taken whole '
+       'by its number',
+       format('channel %s, offer %s, key for %s, %s to %s of %s to %s, %s, %s of %s%s', h.channel,
               h.offer_id, k.purpose, s.issued_at, s.expires_at, h.placed_at, h.expires_at, h.state,
-              h.captured, h.quantity)
+              h.captured, h.quantity, CASE WHEN by_number THEN '' ELSE ' by another number' END)
 FROM (SELECT * FROM slip WHERE $1::integer IS NULL OR bank_id = $1) AS s
 FULL JOIN (
-    SELECT bank_id, hold_id, channel, offer_id, unit_price, placed_at, expires_at, state,
-           captured, quantity
+    SELECT bank_id, hold_id, merchant_id, channel, offer_id, unit_price, placed_at, expires_at,
+           state, captured, quantity
     FROM hold
     WHERE ($1::integer IS NULL OR bank_id = $1) AND (channel = 'slip' OR EXISTS (
         SELECT FROM slip WHERE (slip.bank_id, slip.hold_id) = (hold.bank_id, hold.hold_id)))
 ) AS h USING (bank_id, hold_id)
 LEFT JOIN signing_key k USING (bank_id, key_id)
+CROSS JOIN LATERAL (
+    SELECT NOT EXISTS (SELECT FROM redemption_act a
+                       WHERE (a.bank_id, a.hold_id) = (h.bank_id, h.hold_id)
+                         AND (a.kind, a.status) = ('capture', 'done') AND a.fingerprint <> sha256(
+                             convert_to(ROW('slip', s.number, h.merchant_id)::text, 'UTF8')))
+) AS captured (by_number)
 WHERE (h.channel = 'slip' AND h.offer_id IS NULL AND h.unit_price = 1 AND k.purpose = 'slip'
        AND s.issued_at = date_trunc('second', h.placed_at) AND s.expires_at <= h.expires_at
+       AND s.expires_at <= s.issued_at + interval '14 days' AND s.number % 97 = 1 AND by_number
        AND h.state <> 'released' AND h.captured IN (0, h.quantity)) IS NOT TRUE;
 
 -- name: stocks_unlike_their_acts
@@ -898,6 +920,18 @@ WITH steps (relation, name, function, type, arguments) AS (VALUES
     FROM regexp_matches($1::text, 'make_append_only\(''([a-z_]+)''\)', 'g') AS made
 ), by_functions (relation) AS (
     SELECT unnest(array['transfer', 'posting', 'request', 'redemption_act'])
+), made (relation, name, is_plain) AS (
+    SELECT said[2], said[1], said[1] <> 'hold_has_slip' AND said[1] NOT IN (SELECT name FROM steps)
+    FROM regexp_matches(
+        $1, 'TRIGGER ([a-z_]+) [A-Z ]+(?:OF [a-z_]+ )?\s*ON ([a-z_]+)\s', 'g') AS said
+    UNION ALL
+    SELECT said[1], said[2] || '_is_sealed', true
+    FROM regexp_matches($1, 'make_sealed\(''([a-z_]+)'', ''([a-z_]+)''', 'g') AS said
+    UNION ALL
+    SELECT said[1], said[1] || '_stays_ended', true
+    FROM regexp_matches($1, 'make_final\(''([a-z_]+)''', 'g') AS said
+    UNION ALL SELECT relation, relation || '_is_append_only', false FROM append_only
+    UNION ALL SELECT relation, relation || '_is_written_by_functions', false FROM by_functions
 )
 SELECT NULL::integer, format('trigger %s', guard.name),
        format('calls %s, enabled always', guard.function),
@@ -925,27 +959,32 @@ WHERE (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
        AND t.tgfoid = to_regproc('timebank.' || guard.function)
        AND rtrim(replace(encode(t.tgargs, 'escape'), '\000', ' ')) = guard.arguments) IS NOT TRUE
 UNION ALL
-SELECT NULL, format('trigger %s', guard[1]), 'enabled always',
+SELECT NULL, format('trigger %s', guard.name),
+       'calls check_hold_has_slip for each new hold of a slip, enabled always',
+       coalesce(format('%s, enabled %s', pg_get_triggerdef(t.oid), t.tgenabled), 'no such trigger')
+FROM (VALUES ('hold_has_slip')) AS guard (name)
+LEFT JOIN pg_trigger t ON t.tgname = guard.name AND t.tgrelid = to_regclass('timebank.hold')
+WHERE (t.tgenabled = 'A' AND t.tgfoid = to_regproc('timebank.check_hold_has_slip')
+       AND pg_get_triggerdef(t.oid) LIKE '% AFTER INSERT ON timebank.hold %FOR EACH ROW '
+           'WHEN ((new.channel = ''slip''::%)) EXECUTE %') IS NOT TRUE
+UNION ALL
+SELECT NULL, format('trigger %s', made.name), format('on %s, enabled', made.relation),
        coalesce(format('enabled %s', t.tgenabled), 'no such trigger')
-FROM regexp_matches($1, 'ENABLE ALWAYS TRIGGER ([a-z_]+);', 'g') AS guard
-LEFT JOIN pg_trigger t ON t.tgname = guard[1] AND NOT t.tgisinternal
-WHERE t.tgenabled IS DISTINCT FROM 'A' AND guard[1] !~ '_is_(append_only|written_by_functions)$'
-  AND guard[1] NOT IN (SELECT name FROM steps)
+FROM made
+LEFT JOIN (SELECT tgname, relname, tgenabled FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid
+           WHERE NOT tgisinternal AND c.relnamespace IN (to_regnamespace('timebank'),
+                                                         to_regnamespace('vault'))) AS t
+          ON (t.tgname, t.relname) = (made.name, made.relation)
+WHERE made.is_plain
+  AND (t.tgenabled = 'A'
+       OR t.tgenabled = 'O' AND strpos($1, format('ALWAYS TRIGGER %s;', made.name)) = 0) IS NOT TRUE
 UNION ALL
 SELECT NULL, format('trigger %s', t.tgname), 'one that schema.sql makes',
        format('one on %s that calls %s', t.tgrelid::regclass, t.tgfoid::regproc)
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
 WHERE NOT t.tgisinternal
   AND c.relnamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
-  AND (c.relname, t.tgname) NOT IN (
-      SELECT made[2], made[1]
-      FROM regexp_matches(
-          $1, 'TRIGGER ([a-z_]+) [A-Z ]+(?:OF [a-z_]+ )?\s*ON ([a-z_]+)\s', 'g') AS made
-      UNION ALL SELECT relation, relation || '_is_append_only' FROM append_only
-      UNION ALL SELECT relation, relation || '_is_written_by_functions' FROM by_functions
-      UNION ALL
-      SELECT made[1], made[2] || '_is_sealed'
-      FROM regexp_matches($1, 'make_sealed\(''([a-z_]+)'', ''([a-z_]+)''', 'g') AS made);
+  AND (c.relname, t.tgname) NOT IN (SELECT relation, name FROM made);
 
 -- name: tables_altered
 -- $1 is the text of schema.sql. A view is compared without what PostgreSQL adds as it prints it:

@@ -36,7 +36,7 @@ async def open_snapshot(pool: Pool) -> AsyncIterator[Connection]:
             connection.transaction(isolation="repeatable_read", readonly=True),
             plain_instants(connection),
         ):
-            await connection.execute(_QUERIES["give_room_to_sort"])
+            await connection.execute(_QUERIES["prepare_for_whole_tables"])
             yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise translate(error) or TimebankError(f"The books cannot be read: {error}") from error

@@ -42,9 +42,10 @@ async def import_list(
 
     PEOPLE.csv has the columns ref (what the other programme calls them), name, phone, id_type
     (resident_id if empty), id_number, birth_date, address, guardian_ref (of a minor: the ref of an
-    adult here or imported before) and sheet (number of the signed form). Cells but ref and name
-    may be empty; a birthday is needed, in birth_date or in the id number. A faulty row refuses the
-    whole file; importing the same file again registers nobody.
+    adult here or imported before) and sheet (number of the signed form, printed here as a
+    registration and used by nobody). Cells but ref and name may be empty; a birthday is needed, in
+    birth_date or in the id number. A faulty row refuses the whole file; importing the same file
+    again registers nobody.
 
     Two coordinators or administrators of the whole bank decide: one proposes, the other approves
     with the same file; each shows the token of a session they logged into, at the terminal or on

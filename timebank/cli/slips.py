@@ -54,7 +54,7 @@ async def print_keys(code: str) -> None:
 
     \b
     Example:
-      timebank slip keys --bank jianxi > keys.json
+      timebank slip keys --bank jianxi > keys.new && mv keys.new keys.json
     """
     async with open_database(settings_from_environment()) as pool, transaction(pool) as connection:
         bank = await get_bank(connection, code)
@@ -65,10 +65,11 @@ async def print_keys(code: str) -> None:
 @slip.command("check", context_settings=_CHECKER)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def check(arguments: tuple[str, ...]) -> None:
-    """Run the till's checker, which tills have as a file of its own: accept, export, settle.
+    """Run the till's checker, which tills have as a file of its own; its --help lists more.
 
     \b
     Example:
+      timebank slip check init --journal till.journal
       timebank slip check accept --keys keys.json --merchant 0198f0c2-… --journal till.journal
       timebank slip check export --journal till.journal > sync.json
       timebank slip check settle --journal till.journal answer.json

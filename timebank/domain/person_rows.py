@@ -82,6 +82,7 @@ def find_person_faults(rows: Mapping[int, PersonRow], today: date) -> Iterator[t
     """Yield line and fault of each row that is not in order or does not go with the others."""
     lines: dict[str, int] = {}
     documents: dict[str, int] = {}
+    sheets: dict[int, int] = {}
     by_ref = {row.ref: row for row in rows.values()}
     for line, row in rows.items():
         for field, fault in find_faults(row.data, today):
@@ -93,6 +94,8 @@ def find_person_faults(rows: Mapping[int, PersonRow], today: date) -> Iterator[t
             same = documents.setdefault(comparable_document(row.data.id_document), line)
             if same != line:
                 yield line, f"id_number stands in line {same} already"
+        if row.sheet is not None and (same := sheets.setdefault(row.sheet, line)) != line:
+            yield line, f"sheet stands in line {same} already"
         if not row.is_minor_on(today):
             continue
         if row.guardian_ref is None:

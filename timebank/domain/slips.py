@@ -32,8 +32,8 @@ SLIP_BODIES = range(1_000_000_000, 10_000_000_000)
 class SlipResult(StrEnum):
     """What an acceptance that a till tells of is answered, the same at every repeat but the first.
 
-    All but `unknown`, which may come of calling as another merchant, are final; only the first two
-    are worth the points.
+    All but `unknown`, which may come of telling the wrong bank or as another merchant, are final;
+    only the first two are worth the points.
     """
 
     CAPTURED = "captured"
@@ -49,7 +49,7 @@ RESULT_WORDS: Mapping[SlipResult, str] = {
     SlipResult.CAPTURED_BEFORE: "此前已入账 captured before",
     SlipResult.CAPTURED_BY_ANOTHER: "已由另一台收款机入账，不再付 taken by another till: not paid",
     SlipResult.EXPIRED: "上报太迟，积分已退还，不付 told too late: not paid",
-    SlipResult.UNKNOWN: "本店查无此单，不付 not known of you: not paid",
+    SlipResult.UNKNOWN: "本行本店查无此单，未付 not known here of you: not paid",
     SlipResult.FORGED: "凭单不是银行签发的，不付 not signed by the bank: not paid",
 }
 """What the merchant reads."""

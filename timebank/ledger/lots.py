@@ -4,7 +4,8 @@ Nothing is stored and nothing is locked: lines up to a number never change. A wa
 own lines and, where points came from another wallet or pool, on that one's lines up to the gift.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,7 @@ from timebank.ledger.passbook import list_balances
 _QUERIES = load_queries(__package__)
 _BATCH = 5000  # rows a round trip
 _PATIENCE = 3600.0  # seconds; a first batch may wait for a large sort
+_LAST_LINE = 2**63 - 1
 
 HAVE_LOTS = (AccountKind.WALLET, AccountKind.POOL)
 
@@ -46,22 +48,43 @@ async def fold_bank(
     """
     total = await connection.fetchval(_QUERIES["count_transfers"], bank.bank_id)
     fold = LotFold(rules, blocked=await _list_blocks(connection, bank.bank_id))
-    cursor = await connection.cursor(_QUERIES["stream_lot_moves"], bank.bank_id, timeout=_PATIENCE)
-    same_instant: list[Move] = []
     done = 0
-    while rows := await cursor.fetch(_BATCH, timeout=_PATIENCE):
-        moves = [_read_move(row, bank.zone) for row in rows]
-        latest = moves[-1].recorded_us
-        complete = [move for move in moves if move.recorded_us < latest]
-        if same_instant and same_instant[0].recorded_us == latest:
-            same_instant += moves
-        else:
-            _apply(fold, same_instant + complete)
-            same_instant = moves[len(complete) :]
-        done += len(rows)
+    async for moves in _stream(connection, bank, "stream_lot_moves", bank.bank_id):
+        _apply(fold, moves)
+        done += len(moves)
         on_progress(done, total)
-    _apply(fold, same_instant)
     return fold
+
+
+async def fold_together(
+    connection: Connection, bank: Bank, account_ids: Sequence[UUID], rules: ExpiryRules
+) -> LotFold:
+    """Fold some wallets and pools from their first line on, in a transaction.
+
+    Points came to them from none but one another. CycleError as for a bank.
+    """
+    fold = LotFold(rules, blocked=await _list_blocks(connection, bank.bank_id, account_ids))
+    whole = (account_ids, [0] * len(account_ids), [_LAST_LINE] * len(account_ids))
+    async for moves in _stream(connection, bank, "list_lot_moves", bank.bank_id, *whole):
+        _apply(fold, {move.transfer_id: move for move in moves}.values())  # a line of each side
+    return fold
+
+
+async def _stream(
+    connection: Connection, bank: Bank, query: str, *args: Any
+) -> AsyncIterator[list[Move]]:
+    """Yield the moves of a query in its order, those of one instant in one piece."""
+    cursor = await connection.cursor(_QUERIES[query], *args, timeout=_PATIENCE)
+    same_instant: list[Move] = []
+    while rows := await cursor.fetch(_BATCH, timeout=_PATIENCE):
+        moves = [*same_instant, *(_read_move(row, bank.zone) for row in rows)]
+        latest = moves[-1].recorded_us
+        begins = bisect_left(moves, latest, key=lambda move: move.recorded_us)
+        same_instant = moves[begins:]
+        if begins:
+            yield moves[:begins]
+    if same_instant:
+        yield same_instant
 
 
 async def fold_account(

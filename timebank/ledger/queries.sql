@@ -115,7 +115,8 @@ SELECT starts_on, months, grace_days FROM expiry_rule WHERE bank_id = $1 ORDER B
 SELECT count(*) FROM transfer WHERE bank_id = $1 AND status = 'posted';
 
 -- name: stream_lot_moves
--- Instants in microseconds since 1970; a forged one is brought to where calendars know it.
+-- Instants in microseconds since 1970; a forged one is brought to where calendars know it. The
+-- limits keep the joins index probes, also before anybody has counted what an import brought.
 SELECT t.transfer_id, t.kind::text, t.amount,
        CASE WHEN d.kind IN ('wallet', 'pool') THEN t.debit_account_id END, t.debit_seq,
        CASE WHEN c.kind IN ('wallet', 'pool') THEN t.credit_account_id END, t.credit_seq,
@@ -123,18 +124,25 @@ SELECT t.transfer_id, t.kind::text, t.amount,
            * 1000000)::bigint,
        t.subject_id, t.reverses_id
 FROM transfer t
-JOIN account d ON (d.bank_id, d.account_id) = (t.bank_id, t.debit_account_id)
-JOIN account c ON (c.bank_id, c.account_id) = (t.bank_id, t.credit_account_id)
+CROSS JOIN LATERAL (
+    SELECT unit, kind FROM account a WHERE (a.bank_id, a.account_id) = ($1, t.debit_account_id)
+    LIMIT 1) AS d
+CROSS JOIN LATERAL (
+    SELECT kind FROM account a WHERE (a.bank_id, a.account_id) = ($1, t.credit_account_id)
+    LIMIT 1) AS c
 WHERE t.bank_id = $1 AND t.status = 'posted' AND d.unit = 'points'
   AND (d.kind IN ('wallet', 'pool') OR c.kind IN ('wallet', 'pool'))
 ORDER BY t.recorded_at;
 
 -- name: list_lot_moves
 -- Of each account of $2 the lines above $3 up to $4. The limits keep the joins index probes.
+-- A transfer between two of them comes twice.
 SELECT t.transfer_id, t.kind::text, t.amount,
        CASE WHEN d.kind IN ('wallet', 'pool') THEN t.debit_account_id END, t.debit_seq,
        CASE WHEN c.kind IN ('wallet', 'pool') THEN t.credit_account_id END, t.credit_seq,
-       (extract(epoch FROM t.recorded_at) * 1000000)::bigint, t.subject_id, t.reverses_id
+       (extract(epoch FROM greatest(least(t.recorded_at, '9999-01-01Z'), '0002-01-01Z'))
+           * 1000000)::bigint,
+       t.subject_id, t.reverses_id
 FROM unnest($2::uuid[], $3::bigint[], $4::bigint[]) AS wanted (account_id, above, upto)
 CROSS JOIN LATERAL (
     SELECT transfer_id FROM posting p
@@ -147,7 +155,8 @@ CROSS JOIN LATERAL (
     LIMIT 1) AS d
 CROSS JOIN LATERAL (
     SELECT kind FROM account a WHERE (a.bank_id, a.account_id) = ($1, t.credit_account_id)
-    LIMIT 1) AS c;
+    LIMIT 1) AS c
+ORDER BY t.recorded_at;
 
 -- name: place_block
 SELECT place_block($1, $2, $3, $4, $5, $6, $7);

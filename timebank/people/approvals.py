@@ -6,7 +6,7 @@ and doing are one transaction: the caller does the deed after `decide` and befor
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from uuid import UUID
@@ -18,6 +18,7 @@ from timebank.domain.errors import (
     ApprovalContentDiffersError,
     ApprovalDecidedError,
     ApprovalLapsedError,
+    ForbiddenError,
     NotFoundError,
     SecondPersonNeededError,
     TimebankError,
@@ -117,6 +118,14 @@ async def get_approval(connection: Connection, bank_id: int, approval_id: UUID) 
     return _as_approval(record)
 
 
+def check_open(approval: Approval) -> None:
+    """Raise ApprovalDecidedError or ApprovalLapsedError for what nobody can decide any more."""
+    if approval.state is not ApprovalState.PROPOSED:
+        raise ApprovalDecidedError
+    if approval.lapses_at <= datetime.now(UTC):
+        raise ApprovalLapsedError
+
+
 async def list_approvals(
     connection: Connection,
     bank_id: int,
@@ -147,7 +156,8 @@ async def decide(
 
     ApprovalDecidedError, ApprovalLapsedError, ApprovalContentDiffersError; SecondPersonNeededError
     if the checker made the proposal or is served by it. What is approved lapsed too unless its
-    maker holds one of `roles` there; that grant is not revoked before the transaction ends.
+    maker holds one of `roles` there, and ForbiddenError unless the checker does; those grants are
+    not revoked before the transaction ends.
     """
     answer = await connection.fetchval(
         _QUERIES["decide_approval"], bank_id, approval_id, checker_id, content_hash, state
@@ -156,10 +166,13 @@ async def decide(
         raise _REFUSALS[answer]
     if state is ApprovalState.APPROVED:
         grants = await connection.fetch(
-            _QUERIES["hold_grant_of_maker"], bank_id, approval_id, list(roles)
+            _QUERIES["hold_grants_of_both"], bank_id, approval_id, list(roles)
         )
-        if not grants:
+        able = {grant["party_id"] for grant in grants}
+        if not able - {checker_id}:
             raise ApprovalLapsedError
+        if checker_id not in able:
+            raise ForbiddenError
 
 
 def _as_approval(record: Mapping[str, object]) -> Approval:

@@ -22,7 +22,14 @@ from timebank.domain.errors import (
 )
 from timebank.ledger.banks import Bank, get_bank
 from timebank.people.access import POLICY, Action, Principal, SessionMethod
-from timebank.people.approvals import Approval, ApprovalState, decide, get_approval, propose
+from timebank.people.approvals import (
+    Approval,
+    ApprovalState,
+    check_open,
+    decide,
+    get_approval,
+    propose,
+)
 from timebank.people.audit_log import DONE, AuditEntry, entry_of, write_entries
 from timebank.people.grants import OPERATOR_ID
 from timebank.people.parties import PartyKind
@@ -132,7 +139,8 @@ async def approve_import(
 ) -> PeopleSummary:
     """Import a list that another person proposed, in the commit of the approval.
 
-    The maker of the proposal applies for the people, so that a third may approve memberships.
+    The maker of the proposal applies for the people, so that a third may approve memberships; the
+    access log names who approves, and looks people up by it.
     ApprovalContentDiffersError if the file or what it comes to is not what was proposed; else as
     `propose_import` and `approvals.decide`.
     """
@@ -156,12 +164,14 @@ async def approve_import(
         await write_entries(connection, _line(lists, principal, Action.DECIDE, approval_id))
 
     try:
+        check_open(found)  # `decide` asks again, but by then the vault has been read
         return await import_people(
             lists.pool,
             lists.ring,
             lists.bank_code,
             path,
             actor_id=found.maker_id,
+            reader_id=principal.principal_id,
             request_id=lists.request_id,
             progress=lists.progress,
             then=then,

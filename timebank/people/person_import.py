@@ -1,11 +1,12 @@
 """Importing a list of people from another programme: all of them apply for membership, or none.
 
-Lock order: the bank's imports of people (advisory), then as registering does. Who was imported
-before is found by the blind index of their `ref`; messages name lines, never what stands in them.
+Lock order: the bank's imports of people (advisory), the runs of sheets, then as registering does.
+Who was imported before is found by the blind index of their `ref`; messages name lines, never what
+stands in them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +23,7 @@ from timebank.files import read_file
 from timebank.ledger.banks import Bank, get_bank
 from timebank.people.consents import ConsentKind
 from timebank.people.registration import Application, local_today, register_residents
+from timebank.people.sheets import SheetKind, list_fit_sheets
 from timebank.people.vault import Access, Purpose, find_each, read_persons
 from timebank.people.vault_keys import KeyRing
 
@@ -62,6 +64,7 @@ async def import_people(
     path: Path,
     *,
     actor_id: UUID,
+    reader_id: UUID | None = None,
     request_id: str,
     dry_run: bool = False,
     progress: Progress = lambda done, total: None,
@@ -70,7 +73,8 @@ async def import_people(
     """Register who is on the list, in one commit; a repeat registers nobody.
 
     They have applied when this returns: a person other than `actor_id` approves. A dry run does the
-    same and takes it back; `then` is done in the same commit. BankNotFoundError, InvalidInputError
+    same and takes it back; `then` is done in the same commit. `reader_id` runs it, the actor
+    unless another is named: the access log says so. BankNotFoundError, InvalidInputError
     for a file that cannot be read, ImportRefusedError with all faulty rows, AlreadyRegisteredError
     when somebody is registered elsewhere meanwhile.
     """
@@ -88,16 +92,24 @@ async def import_people(
         )
         access = Access(
             bank_id=bank.bank_id,
-            reader_id=actor_id,
+            reader_id=reader_id or actor_id,
             purpose=Purpose.REGISTRATION,
             request_id=request_id,
         )
         today = local_today(bank)
         known = await _find_known(pool, ring, access, rows)
-        found = [*find_person_faults(rows, today), *_find_contradictions(rows, known)]
+        fit = await _list_fit_sheets(connection, bank, rows, known)
+        found = [*find_person_faults(rows, today), *_find_contradictions(rows, known, fit)]
         refuse_if_any([*faults, *(RowFault(str(path), *fault) for fault in found)])
         summary = await _register(
-            connection, ring, access, bank, rows=rows, known=known.ids, progress=progress
+            connection,
+            ring,
+            access,
+            bank,
+            rows=rows,
+            known=known.ids,
+            actor_id=actor_id,
+            progress=progress,
         )
         await (savepoint.rollback() if dry_run else savepoint.commit())
         await then(connection, bank, content, summary)
@@ -139,7 +151,17 @@ async def _find_known(
     return _Known(ids, stored, frozenset(taken))
 
 
-def _find_contradictions(rows: Mapping[int, PersonRow], known: _Known) -> Iterator[tuple[int, str]]:
+async def _list_fit_sheets(
+    connection: Connection, bank: Bank, rows: Mapping[int, PersonRow], known: _Known
+) -> set[int]:
+    """Return which sheets of those who are new may be named."""
+    sheets = [row.sheet for row in rows.values() if row.sheet and row.ref not in known.ids]
+    return await list_fit_sheets(connection, bank.bank_id, sheets, SheetKind.REGISTRATION)
+
+
+def _find_contradictions(
+    rows: Mapping[int, PersonRow], known: _Known, fit: Set[int]
+) -> Iterator[tuple[int, str]]:
     refs = {row.ref for row in rows.values()} | known.ids.keys()
     for line, row in rows.items():
         person_id = known.ids.get(row.ref)
@@ -147,6 +169,8 @@ def _find_contradictions(rows: Mapping[int, PersonRow], known: _Known) -> Iterat
             yield line, "somebody with this id_number is registered already"
         if person_id and known.stored.get(person_id, row.data) != row.data:
             yield line, "this ref was imported before with other content"
+        if row.sheet and person_id is None and row.sheet not in fit:
+            yield line, "sheet was not printed as a registration, or is used or voided already"
         if row.guardian_ref and row.guardian_ref not in refs:
             yield line, "guardian_ref is nobody's ref, here or imported before"
 
@@ -159,6 +183,7 @@ async def _register(
     *,
     rows: Mapping[int, PersonRow],
     known: Mapping[str, UUID],
+    actor_id: UUID,
     progress: Progress,
 ) -> PeopleSummary:
     """Register the new, adults before the minors whose guardians they are."""
@@ -172,7 +197,12 @@ async def _register(
         adults = [row for row in part if not row.is_minor_on(today)]
         for group in (adults, part[len(adults) :]):
             registered = await register_residents(
-                connection, ring, access, bank, [_apply(row, ids, today) for row in group]
+                connection,
+                ring,
+                access,
+                bank,
+                [_apply(row, ids, today) for row in group],
+                registrar_id=actor_id,
             )
             for row, one in zip(group, registered, strict=True):
                 ids[row.ref] = one.resident_id

@@ -377,6 +377,16 @@ INSERT INTO sheet (bank_id, number, fate, operator_id, void_reason)
 SELECT $1, number, 'voided', $3, $4
 FROM unnest($2::integer[]) WITH ORDINALITY AS r(number, place) ORDER BY place;
 
+-- name: hold_sheets
+SELECT hold_sheets($1, $2, $3);
+
+-- name: list_fit_sheets
+SELECT number FROM unnest($2::integer[]) AS named (number)
+WHERE EXISTS (SELECT FROM sheet_run run WHERE run.bank_id = $1 AND run.kind = $3
+              AND named.number BETWEEN run.first_number AND run.last_number)
+  AND NOT EXISTS (SELECT FROM sheet s WHERE s.bank_id = $1 AND s.number = named.number)
+  AND NOT is_sheet_cited($1, named.number);
+
 -- name: find_unfit_sheets
 SELECT coalesce(bool_or(run.kind IS NULL), false) AS not_issued,
        coalesce(bool_or(s.fate = 'voided'), false) AS voided
@@ -433,11 +443,13 @@ ORDER BY approval_id DESC LIMIT $5;
 -- name: decide_approval
 SELECT decide_approval($1, $2, $3, $4, $5);
 
--- name: hold_grant_of_maker
-SELECT g.grant_id
-FROM role_grant g JOIN approval a ON a.bank_id = g.bank_id AND a.maker_id = g.party_id
+-- name: hold_grants_of_both
+SELECT g.party_id
+FROM role_grant g JOIN approval a ON a.bank_id = g.bank_id
+                                 AND g.party_id IN (a.maker_id, a.checker_id)
 WHERE g.bank_id = $1 AND a.approval_id = $2 AND g.role = ANY ($3::role[])
   AND g.revoked_at IS NULL AND is_within($1, a.branch_id, g.branch_id)
+ORDER BY g.grant_id
 FOR SHARE OF g;
 
 -- name: lock_people_imports

@@ -130,8 +130,10 @@ async def register_residents(
     access: Access,
     bank: Bank,
     applications: Sequence[Application],
+    *,
+    registrar_id: UUID | None = None,
 ) -> list[Registered]:
-    """Register who applies, in order; the reader of `access` is the registrar.
+    """Register who applies, in order; the reader of `access` is the registrar, or who is named.
 
     InvalidInputError, GuardianNeededError, AlreadyRegisteredError, NotFoundError.
     """
@@ -147,12 +149,11 @@ async def register_residents(
         owners.append((resident_id, application))
     await register_parties(connection, bank.bank_id, PartyKind.PERSON, list(people))
     await add_persons(connection, ring, access, people)
-    numbers = await apply_for_membership(connection, bank.bank_id, minor_until, access.reader_id)
+    actor_id = registrar_id or access.reader_id
+    numbers = await apply_for_membership(connection, bank.bank_id, minor_until, actor_id)
     for resident_id, application in owners:
         by_id = application.guardian_id if minor_until[resident_id] else None
-        await _note(
-            connection, bank.bank_id, resident_id, application, by_id, actor_id=access.reader_id
-        )
+        await _note(connection, bank.bank_id, resident_id, application, by_id, actor_id=actor_id)
     return [
         Registered(resident_id, numbers[resident_id], minor_until[resident_id] is not None)
         for resident_id, _ in owners

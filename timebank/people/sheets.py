@@ -1,7 +1,8 @@
 """Paper sheets: printed in numbered runs, each entered once before a witness, or voided.
 
 Numbers are the bodies here; on paper they have two check digits more (domain/numbers.py). Entering
-a sheet stands in the commit of what is recorded from it. Lock order: none but the sheet's own row.
+a sheet stands in the commit of what is recorded from it. Lock order: the runs of sheets that are
+named (shared) or voided (alone), by number; then the sheet's own row.
 """
 
 from collections.abc import Sequence
@@ -118,12 +119,25 @@ async def enter_sheet(
 async def check_sheets(
     connection: Connection, bank_id: int, numbers: Sequence[int], kind: SheetKind
 ) -> None:
-    """Raise unless these may be named: SheetNotIssuedError, SheetUsedError for a voided one."""
+    """Raise unless these may be named: SheetNotIssuedError, SheetUsedError for a voided one.
+
+    They are not voided before the transaction ends.
+    """
+    await connection.execute(_QUERIES["hold_sheets"], bank_id, list(numbers), False)
     unfit = await connection.fetchrow(_QUERIES["find_unfit_sheets"], bank_id, list(numbers), kind)
     if unfit["not_issued"]:
         raise SheetNotIssuedError
     if unfit["voided"]:
         raise SheetUsedError
+
+
+async def list_fit_sheets(
+    connection: Connection, bank_id: int, numbers: Sequence[int], kind: SheetKind
+) -> set[int]:
+    """Return those that were printed for this and have been used by nobody; they stay so."""
+    await connection.execute(_QUERIES["hold_sheets"], bank_id, list(numbers), True)
+    records = await connection.fetch(_QUERIES["list_fit_sheets"], bank_id, list(numbers), kind)
+    return {record["number"] for record in records}
 
 
 async def void_sheets(

@@ -165,6 +165,13 @@ SELECT is_new, (act).* FROM place_slip($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 
 -- name: capture_slip
 SELECT is_new, (act).status, (act).hold_id FROM capture_slip($1, $2, $3, $4, $5);
 
+-- name: find_signed_facts
+SELECT s.key_id, h.merchant_id, s.number, h.quantity * h.unit_price AS points,
+       extract(epoch FROM s.issued_at)::bigint AS issued_at,
+       extract(epoch FROM s.expires_at)::bigint AS expires_at
+FROM slip s JOIN hold h USING (bank_id, hold_id)
+WHERE s.bank_id = $1 AND s.number = $2;
+
 -- name: find_slip
 SELECT h.hold_id AS slip_id, s.number, s.key_id, h.resident_id, h.merchant_id,
        m.name AS merchant_name, a.actor_id AS issued_by, h.quantity * h.unit_price AS points,

@@ -1,14 +1,19 @@
 """离线凭单核验: checks offline slips at a till; one file for Python 3.11 and `cryptography` alone.
 
+    python slip_checker.py init   --journal till.journal
     python slip_checker.py accept --keys keys.json --merchant ID --journal till.journal [SLIP]
     python slip_checker.py export --journal till.journal > sync.json
     python slip_checker.py settle --journal till.journal answer.json
+    python slip_checker.py reset-clock --journal till.journal
+    python slip_checker.py carry --journal till.journal new.journal
 
 `accept` takes a slip, or without one reads a slip a line, as a scanner types them. What it says yes
 to is on the disk before; nobody is told yes twice, however many processes use one journal, and
 whenever they are killed. Two journals know nothing of one another: give each till its own, keep it,
 and never copy it. `export` writes the body of POST /api/v1/slips/syncs, `settle` reads its answer.
-Exit code 0 accepted or done, 1 refused, 2 misuse.
+`reset-clock` forgets a time that a wrong clock showed, and no slip. `carry` saves what can be read
+of a damaged journal into a new one. Exit code 0 accepted or done, 1 refused, 2 misuse, 3 nothing
+is left to tell.
 """
 
 import argparse
@@ -20,8 +25,9 @@ import re
 import sys
 import time
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -37,6 +43,7 @@ SKEW = 300
 """Seconds that the clocks of a till may be wrong, against the bank's and its own before."""
 
 MOST_EXPORTED = 100
+_NO_JOURNAL = "这里没有流水文件 no journal here (init makes one, once for each till)"
 
 SIGNED_AS = b"timebank slip\n"
 WIDTHS = (1, 8, 16, 5, 7, 5, 5)  # version, key, merchant, number, points, issued, expires
@@ -47,6 +54,7 @@ _LONGEST_TEXT = 1000
 SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: none is taken for another
 _VALUES = {symbol: value for value, symbol in enumerate(SYMBOLS)}
 _LIKE = str.maketrans("OIL", "011", " -")
+_ENTRY = re.compile(rb'\{"[a-z]+":\[[^][{}]*\]\}')  # wherever in a damaged journal
 
 
 class Reason(StrEnum):
@@ -86,7 +94,7 @@ class RefusedError(Exception):
 
 
 class JournalDamagedError(Exception):
-    """流水文件已损坏，请联系管理员。 The journal is damaged; ask the administrator."""
+    """流水文件已损坏，先 export 再 carry。 The journal is damaged: export, then carry."""
 
 
 # ---- What stands on a slip ---------------------------------------------------------------------
@@ -192,15 +200,27 @@ class Journal:
     A last line without its end was being written when the power went: nobody was told of it.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Wait until no other process has it open, and read it; JournalDamagedError."""
+    def __init__(self, path: Path, *, new: bool = False, salvage: bool = False) -> None:
+        """Wait until no other process has it open, and read it; JournalDamagedError.
+
+        FileNotFoundError: one that is gone is not made anew in silence, or all of it could be taken
+        again. `salvage` reads of a damaged one what it can, to tell the bank and to carry: no more.
+        """
+        self.damaged = False
         self.taken: dict[tuple[str, int], Taken] = {}
         self.settled: set[str] = set()
+        self.tried: Counter[str] = Counter()
         self.latest = 0
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        if not new and not path.exists():
+            raise FileNotFoundError(_NO_JOURNAL)
+        self._fd = os.open(path, os.O_RDWR | (new and os.O_CREAT) | os.O_APPEND, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
-            self._load(path)
+            self._load(path, salvage)
+            if not self._end and not new:
+                raise FileNotFoundError(_NO_JOURNAL)
+            if new:
+                self._begin(path)
         except BaseException:
             self.close()
             raise
@@ -220,29 +240,70 @@ class Journal:
         if now >= self.latest + 60:
             self._append({"seen": [now]})
 
+    def reset_clock(self, now: int) -> None:
+        """Believe the clock again, whatever it showed before; what was taken stays taken."""
+        self._append({"clock": [now]})
+
     def settle(self, acceptance_id: str, result: str) -> None:
         """Remember that the bank was told of this taking, and what it answered."""
         self._append({"settled": [acceptance_id, result]})
 
-    def list_unsettled(self) -> list[Taken]:
-        """Return what the bank is to be told of, the earliest first."""
-        return [one for one in self.taken.values() if one.acceptance_id not in self.settled]
+    def note_unknown(self, acceptance_id: str) -> None:
+        """Remember that it was told and nobody knew it: others go first when telling again."""
+        self._append({"tried": [acceptance_id]})
 
-    def _load(self, path: Path) -> None:
+    def list_unsettled(self, bank: str | None = None) -> list[Taken]:
+        """Return what the bank, or every bank, is to be told of, least told and earliest first."""
+        left = [
+            one
+            for (of, _), one in self.taken.items()
+            if one.acceptance_id not in self.settled and bank in {None, of}
+        ]
+        return sorted(left, key=lambda one: self.tried[one.acceptance_id])
+
+    def _load(self, path: Path, salvage: bool) -> None:
         with open(self._fd, "rb", closefd=False) as file:
             data = file.read()
         whole, newline, torn = data.rpartition(b"\n")
         self._end, self._torn, self._sum = len(whole + newline), bool(torn), b""
-        if not data:  # perhaps new: its name has to outlive the power too
-            folder = os.open(path.resolve().parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
         for line in whole.split(b"\n") if whole else []:
             checksum, _, entry = line.partition(b" ")
             if checksum != self._checksum(entry):
-                raise JournalDamagedError(JournalDamagedError.__doc__)
+                self.damaged = True
+                break
             self._sum = checksum
             self._apply(json.loads(entry))
+        checksum, _, entry = torn[:-1].partition(b" ")
+        if torn and checksum == self._checksum(entry):  # whole, and another byte where it ended
+            self.damaged = True
+        if self.damaged and not salvage:
+            raise JournalDamagedError(JournalDamagedError.__doc__)
+        for entry in _ENTRY.findall(data) if self.damaged else ():
+            with suppress(ValueError, TypeError, LookupError):
+                self._apply(json.loads(entry))
+
+    def _begin(self, path: Path) -> None:
+        if self._end:
+            raise FileExistsError("这里已有流水文件 there is a journal here")
+        folder = os.open(path.resolve().parent, os.O_RDONLY)  # its name outlives the power too
+        os.fsync(folder)
+        os.close(folder)
+        self._append({"begun": [VERSION]})
+
+    def carry(self, path: Path) -> None:
+        """Write all that was read into a new journal, which is there whole or not at all."""
+        if not self.damaged:
+            raise ValueError("流水文件完好，继续使用 this journal is sound: keep it")
+        part = path.with_name(path.name + ".part")
+        part.unlink(missing_ok=True)
+        with closing(Journal(part, new=True)) as journal:
+            for (bank, number), one in self.taken.items():
+                journal._append({"taken": [bank, number, *one]})
+            for acceptance_id in self.settled:
+                journal.settle(acceptance_id, "carried")
+            journal.notice(self.latest)
+        os.link(part, path)  # refused where there is one already
+        part.unlink()
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         if self._torn:
@@ -263,11 +324,18 @@ class Journal:
     def _apply(self, entry: Mapping[str, Any]) -> None:
         [(kind, said)] = entry.items()
         if kind == "taken":
-            bank, number, *taken = said
-            self.taken[bank, number] = Taken(*taken)
+            bank, number, *rest = said
+            taken = Taken(*rest)
+            if self.taken.get((bank, number), taken).acceptance_id != taken.acceptance_id:
+                number = -len(self.taken)  # of one of them it was damaged
+            self.taken[bank, number] = taken
         elif kind == "settled":
             self.settled.add(said[0])
-        if kind != "settled":
+        elif kind == "tried":
+            self.tried[said[0]] += 1
+        if kind == "clock":
+            self.latest = said[0]
+        elif kind in {"taken", "seen"}:
             self.latest = max(self.latest, said[-1])
 
 
@@ -309,7 +377,8 @@ def accept(
         reason = refused.reason
     if facts is not None and reason is Reason.ACCEPTED:
         return Verdict(reason, facts, journal.take(facts, text.strip(), now))
-    journal.notice(now)
+    # A genuine slip tells, signed by the bank, that it is no earlier than when it was issued.
+    journal.notice(max(now, facts.issued_at - SKEW) if facts else now)
     return Verdict(reason, facts, facts and journal.taken.get((facts.bank, facts.number)))
 
 
@@ -320,7 +389,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="slip_checker", description=str(__doc__).split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("accept", "export", "settle"):
+    for name in ("init", "accept", "export", "settle", "reset-clock", "carry"):
         command = commands.add_parser(name)
         command.add_argument("--journal", type=Path, required=True, help="this till's own file")
         if name == "accept":
@@ -329,6 +398,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("slip", nargs="?", help="without it, one a line is read")
         elif name == "settle":
             command.add_argument("answer", type=Path, help="what the bank answered")
+        elif name == "export":
+            command.add_argument("--bank", help="only slips of the bank with this code")
+        elif name == "carry":
+            command.add_argument("new", type=Path, help="the journal to use from now on")
     given = parser.parse_args(arguments)
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
@@ -339,17 +412,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             scanned = (line for line in sys.stdin if line.strip())
             lines = scanned if given.slip is None else [given.slip]
             return _accept_all(lines, given.journal, keys, given.merchant)
-        with closing(Journal(given.journal)) as journal:
-            if given.command == "settle":
-                _settle(journal, json.loads(given.answer.read_text("utf-8")))
-            else:
-                told = journal.list_unsettled()[:MOST_EXPORTED]
-                rows = [{"slip": one.slip, "acceptance_id": one.acceptance_id} for one in told]
-                _say(json.dumps({"slips": rows}, indent=1))
-            return 0
+        return _use_journal(given)
     except (JournalDamagedError, OSError, ValueError, KeyError, TypeError) as error:
         _say(f"✗ {error}")
         return 1 if isinstance(error, JournalDamagedError) else 2
+
+
+def _use_journal(given: argparse.Namespace) -> int:
+    name, now = given.command, int(time.time())
+    salvage = name in {"export", "carry"}
+    with closing(Journal(given.journal, new=name == "init", salvage=salvage)) as journal:
+        if name == "export":
+            return _export(journal, given.bank)
+        if name == "settle":
+            return _settle(journal, json.loads(given.answer.read_text("utf-8")))
+        if name == "carry":
+            journal.carry(given.new)
+        elif name == "reset-clock":
+            journal.reset_clock(now)
+            _say(f"现在是 it is {datetime.fromtimestamp(now, UTC).astimezone():%Y-%m-%d %H:%M:%S}")
+    return 0
 
 
 def _accept_all(
@@ -384,15 +466,30 @@ def describe(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def _settle(journal: Journal, answer: Mapping[str, Any]) -> None:
+def _export(journal: Journal, bank: str | None) -> int:
+    told = journal.list_unsettled(bank)[:MOST_EXPORTED]
+    rows = [{"slip": one.slip, "acceptance_id": one.acceptance_id} for one in told]
+    _say(json.dumps({"slips": rows}, indent=1))
+    if journal.damaged:
+        sys.stderr.write(f"✗ {JournalDamagedError.__doc__}\n")
+    elif not rows:
+        sys.stderr.write("没有待上报的 nothing is left to tell\n")
+    return 1 if journal.damaged else 0 if rows else 3
+
+
+def _settle(journal: Journal, answer: Mapping[str, Any]) -> int:
+    known = len(journal.settled) + len(journal.tried)
     waiting = {one.acceptance_id for one in journal.list_unsettled()}
     for row in answer["data"]:
         if row["acceptance_id"] in waiting:
-            if row["result"] != "unknown":  # that may come of calling as another merchant
+            if row["result"] == "unknown":  # perhaps told to the wrong bank or as another merchant
+                journal.note_unknown(row["acceptance_id"])
+            else:
                 journal.settle(row["acceptance_id"], row["result"])
-            _say(f"{spell_number(row['number'] or 0)}  {row['words']}")
+            _say(f"{spell_number(row['number'] or 0)}  {row['words']}  {row.get('hold_id') or ''}")
     left = len(journal.list_unsettled())
     _say(f"还有 {left} 张待上报 left to tell: {left}")
+    return 0 if len(journal.settled) + len(journal.tried) > known else 3
 
 
 if __name__ == "__main__":

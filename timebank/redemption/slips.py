@@ -35,6 +35,7 @@ from timebank.redemption.slip_checker import (
     WIDTHS,
     Facts,
     Key,
+    Reason,
     RefusedError,
     verify,
 )
@@ -50,7 +51,7 @@ _RESULTS: Mapping[RedemptionStatus, SlipResult] = {
 
 
 class Told(Struct, frozen=True, kw_only=True):
-    """What an acceptance was answered; `number` and `points` are of a slip that we signed.
+    """What an acceptance was answered; `number` and `points` are of a slip that our key signed.
 
     `slip_id` is the hold, where this merchant has it.
     """
@@ -187,17 +188,23 @@ async def capture_slip(
 ) -> Told:
     """Give the merchant the points of a slip that a till took; the first acceptance has them.
 
-    Told again, an acceptance is answered as before. A slip of another merchant is unknown. Retry
-    on conflict and commit whatever is answered. RedemptionRefusedError: id_conflict, which only
-    who made a transfer of just this id can bring about.
+    Told again, an acceptance is answered as before. A slip of another merchant is unknown, and so
+    is one by a key that is not ours: another bank may know it. One that we did not issue just so
+    is forged, even by a key of ours. Retry on conflict and commit whatever is answered.
+    RedemptionRefusedError: id_conflict, which only who made a transfer of just this id can bring
+    about.
     """
     try:
         facts = verify(text, keys)
-    except RefusedError:
-        return Told(result=SlipResult.FORGED)
+    except RefusedError as refused:
+        foreign = refused.reason is Reason.UNKNOWN_KEY
+        return Told(result=SlipResult.UNKNOWN if foreign else SlipResult.FORGED)
     told = Told(result=SlipResult.UNKNOWN, number=facts.number, points=facts.points)
-    if facts.merchant_id != merchant_id:
+    issued = await connection.fetchrow(_QUERIES["find_signed_facts"], bank_id, facts.number)
+    if facts.merchant_id != merchant_id or issued is None:
         return told
+    if Facts(**issued, bank=facts.bank) != facts:  # whoever signed it had a key of ours, no more
+        return Told(result=SlipResult.FORGED)
     record = await connection.fetchrow(
         _QUERIES["capture_slip"],
         bank_id,
@@ -213,4 +220,5 @@ async def capture_slip(
         result = _RESULTS[status]
     else:
         raise RedemptionRefusedError(status)
-    return Told(result=result, number=facts.number, points=facts.points, slip_id=record["hold_id"])
+    slip_id = None if result is SlipResult.UNKNOWN else record["hold_id"]
+    return Told(result=result, number=facts.number, points=facts.points, slip_id=slip_id)

@@ -32,7 +32,10 @@ _SECRET_BYTES = 32
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """An endpoint; secrets before the latest sign until `previous_until`, if there are any."""
+    """An endpoint; secrets before the latest sign until `previous_until`, if there are any.
+
+    While staff have it stopped, that is why it is disabled, whatever else disabled it.
+    """
 
     endpoint_id: UUID
     merchant_id: UUID
@@ -133,18 +136,26 @@ async def rotate_secret(
 async def disable_endpoint(
     connection: Connection, bank_id: int, endpoint_id: UUID, because: EndpointEnd
 ) -> None:
-    """Send nothing more there; what waits stays until it is enabled."""
-    await connection.execute(_QUERIES["disable_endpoint"], bank_id, endpoint_id, because)
+    """Send nothing more there; what waits stays until it is enabled.
+
+    A stop by staff stands beside all else that disables: what lifts the one leaves the other.
+    """
+    if because is EndpointEnd.STAFF:
+        await connection.execute(_QUERIES["stop_endpoint"], bank_id, endpoint_id)
+    else:
+        await connection.execute(_QUERIES["disable_endpoint"], bank_id, endpoint_id, because)
 
 
 async def enable_endpoint(
     connection: Connection, bank_id: int, endpoint_id: UUID, *, by_staff: bool = False
 ) -> None:
-    """Send again, also what waits.
+    """Send again, also what waits; one that staff lift stays disabled if it is otherwise.
 
-    WebhookDisabledError: staff enable what staff disabled, the merchant all else.
+    WebhookDisabledError: staff enable what staff disabled, the merchant all else, and that not
+    while staff have it stopped.
     """
-    enabled = await connection.fetchval(_QUERIES["enable_endpoint"], bank_id, endpoint_id, by_staff)
+    query = _QUERIES["lift_stop" if by_staff else "enable_endpoint"]
+    enabled = await connection.fetchval(query, bank_id, endpoint_id)
     if not enabled:
         raise WebhookDisabledError
 

@@ -7,7 +7,8 @@ SELECT open_endpoint($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: list_endpoints
 SELECT e.endpoint_id, e.merchant_id, e.url, e.event_types, e.created_at, e.failing_since,
-       e.disabled_at, e.disabled_because,
+       least(e.stopped_at, e.disabled_at) AS disabled_at,
+       CASE WHEN e.stopped_at IS NULL THEN e.disabled_because ELSE 'staff' END AS disabled_because,
        (SELECT max(ends_at) FROM webhook_secret s
         WHERE (s.bank_id, s.endpoint_id) = (e.bank_id, e.endpoint_id)
           AND s.ends_at > clock_timestamp() AND s.ends_at < 'infinity') AS previous_until
@@ -22,24 +23,31 @@ WHERE bank_id = $1 AND endpoint_id = $2
   AND ($3::text IS NULL OR NOT EXISTS (
       SELECT FROM webhook_endpoint s
       WHERE s.bank_id = $1 AND s.merchant_id = webhook_endpoint.merchant_id
-        AND s.disabled_because = 'staff'))
+        AND s.stopped_at IS NOT NULL))
 RETURNING true;
 
 -- name: rotate_secret
 SELECT rotate_webhook_secret($1, $2, $3, $4, $5);
 
 -- name: disable_endpoint
--- What staff disabled stays so, whoever disables it once more.
 UPDATE webhook_endpoint
-SET disabled_at = coalesce(disabled_at, clock_timestamp()),
-    disabled_because = CASE WHEN disabled_because = 'staff' THEN disabled_because ELSE $3 END
+SET disabled_at = coalesce(disabled_at, clock_timestamp()), disabled_because = $3
+WHERE bank_id = $1 AND endpoint_id = $2;
+
+-- name: stop_endpoint
+UPDATE webhook_endpoint SET stopped_at = coalesce(stopped_at, clock_timestamp())
 WHERE bank_id = $1 AND endpoint_id = $2;
 
 -- name: enable_endpoint
 UPDATE webhook_endpoint
 SET disabled_at = NULL, disabled_because = NULL, failing_since = NULL
-WHERE bank_id = $1 AND endpoint_id = $2
-  AND (disabled_at IS NULL OR (disabled_because = 'staff') = $3)
+WHERE bank_id = $1 AND endpoint_id = $2 AND stopped_at IS NULL
+RETURNING true;
+
+-- name: lift_stop
+-- Asked of one that is neither stopped nor disabled, it is done already.
+UPDATE webhook_endpoint SET stopped_at = NULL
+WHERE bank_id = $1 AND endpoint_id = $2 AND (stopped_at IS NOT NULL OR disabled_at IS NULL)
 RETURNING true;
 
 -- name: ping_endpoint
