@@ -245,14 +245,16 @@ DECLARE
     callers text;
 BEGIN
     GET DIAGNOSTICS callers = PG_CONTEXT;
-    IF callers !~ '(^|[^a-z_])(post_transfers|post_requests|answer_request|record_act)\(' THEN
+    IF callers !~ '(^|\n)[^"«»„“\n]*PL/pgSQL[^"«»„“\n]*'
+                  '[^a-z_.](post_transfers|post_requests|answer_request|record_act)\(' THEN
         RAISE EXCEPTION 'INSERT on %.% refused: history is written by post_transfers only',
             TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
     END IF;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION refuse_insert_by_hand IS
-    'Looks for our functions in the call stack, whose other words are in the server''s language.';
+    'Looks for our functions in the call stack, whose other words are in the server''s language. The '
+    'text of a statement stands there too, in marks, and says nothing of who calls.';
 
 CREATE FUNCTION refuse(p_rule text, p_why text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
