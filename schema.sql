@@ -253,8 +253,8 @@ BEGIN
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION refuse_insert_by_hand IS
-    'Looks for our functions in the call stack, whose other words are in the server''s language. The '
-    'text of a statement stands there too, in marks, and says nothing of who calls.';
+    'Looks for our functions in the call stack, whose other words are in the server''s language. '
+    'The text of a statement stands there too, in marks, and says nothing of who calls.';
 
 CREATE FUNCTION refuse(p_rule text, p_why text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
