@@ -120,6 +120,10 @@ async def test_what_came_to_nothing_lets_nobody_in_later(friend: Friend) -> None
     parent = kin[0]["guardian_id"]
     said = {"guardian_id": parent, "paper": await desk.paper("registration")}
     assert (await desk.operator.post(path, said)).status_code == 201
+    check_problem(await friend.decide(child_id, desk.checker), "consent_missing", 409)
+    assert (await friend.decide(child_id, desk.checker, "rejected")).status_code == 201
+    said = {**said, "consents": ["membership"], "paper": await desk.paper("registration")}
+    assert (await desk.operator.post(path, said)).status_code == 201
     assert (await friend.decide(child_id, desk.checker)).status_code == 201
     await friend.check_out(child_id, wallet)
 
