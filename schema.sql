@@ -2020,13 +2020,26 @@ LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION find_membership IS 'Where a membership stands; null for a pseudonym.';
 
+CREATE FUNCTION find_word(p_bank integer, p_party uuid, p_kind consent_kind) RETURNS consent
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT c.* FROM consent c
+    WHERE c.bank_id = p_bank AND c.party_id = p_party AND c.kind = p_kind
+      AND (c.by_id = c.party_id OR EXISTS (
+          SELECT FROM guardianship g
+          WHERE g.bank_id = p_bank AND g.minor_id = c.party_id AND g.guardian_id = c.by_id
+            AND g.let_in_at IS NOT NULL AND g.named_at <= c.recorded_at
+            AND (g.ended_at IS NULL OR g.ended_at >= c.recorded_at)))
+    ORDER BY c.recorded_at DESC, c.consent_id DESC LIMIT 1;
+$$;
+COMMENT ON FUNCTION find_word IS
+    'The last word of this kind that counts; of nulls if there is none. What a guardian said who '
+    'was not let in yet counts once they are, and never if they went before.';
+
 CREATE FUNCTION has_consent(p_bank integer, p_party uuid, p_kind consent_kind) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
-    SELECT coalesce((SELECT given FROM consent
-                     WHERE bank_id = p_bank AND party_id = p_party AND kind = p_kind
-                     ORDER BY recorded_at DESC, consent_id DESC LIMIT 1), false);
+    SELECT coalesce((find_word(p_bank, p_party, p_kind)).given, false);
 $$;
-COMMENT ON FUNCTION has_consent IS 'Whether the last word of this kind was a consent.';
+COMMENT ON FUNCTION has_consent IS 'Whether the last word of this kind that counts was a consent.';
 
 CREATE FUNCTION is_known_minor(p_bank integer, p_resident uuid, p_at timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
@@ -2059,7 +2072,7 @@ CREATE FUNCTION may_consent_for(
 $$;
 COMMENT ON FUNCTION may_consent_for IS
     'Whether somebody consents for a minor now: also a guardian who is not let in yet, without '
-    'whom there is no membership, but not to a helper, who is let in.';
+    'whom there is no membership (see find_word), but not to a helper, who is let in.';
 
 CREATE FUNCTION may_help(
     p_bank integer, p_helper uuid, p_resident uuid, p_at timestamptz DEFAULT clock_timestamp()
@@ -2125,20 +2138,19 @@ BEGIN
         RAISE EXCEPTION 'a minor needs a guardian'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'minor_has_guardian';
     END IF;
-    IF NEW.state = 'approved' AND (
-            NOT has_consent(NEW.bank_id, NEW.resident_id, 'membership')
-            OR (SELECT max(made_at) FROM membership WHERE bank_id = NEW.bank_id
-                AND resident_id = NEW.resident_id AND state = 'left')
-             > (SELECT max(recorded_at) FROM consent WHERE bank_id = NEW.bank_id
-                AND party_id = NEW.resident_id AND kind = 'membership')) THEN
-        RAISE EXCEPTION 'a membership needs consent'
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_is_consented_to';
-    END IF;
     UPDATE guardianship
     SET let_in_at = CASE WHEN NEW.state = 'approved' THEN clock_timestamp() END,
         ended_at = CASE WHEN NEW.state <> 'approved' THEN clock_timestamp() END
     WHERE bank_id = NEW.bank_id AND minor_id = NEW.resident_id
       AND ended_at IS NULL AND let_in_at IS NULL AND NEW.state <> 'applied';
+    IF NEW.state = 'approved' AND NOT EXISTS (  -- asked when what they said counts
+            SELECT FROM find_word(NEW.bank_id, NEW.resident_id, 'membership')
+            WHERE given AND recorded_at > coalesce((
+                SELECT max(made_at) FROM membership WHERE bank_id = NEW.bank_id
+                AND resident_id = NEW.resident_id AND state = 'left'), '-infinity')) THEN
+        RAISE EXCEPTION 'a membership needs consent'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_is_consented_to';
+    END IF;
     IF NEW.state = 'left' THEN
         PERFORM revoke_card(NEW.bank_id, NEW.resident_id);
         UPDATE session SET revoked_at = clock_timestamp()
@@ -2392,7 +2404,7 @@ GRANT INSERT ON resident, membership, guardianship, consent, minor_cap, family_h
     TO timebank_app;
 GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
 GRANT EXECUTE ON FUNCTION
-    find_membership, has_consent, is_known_minor, is_guardian, may_consent_for, may_help,
+    find_membership, find_word, has_consent, is_known_minor, is_guardian, may_consent_for, may_help,
     check_person
     TO timebank_app, timebank_auditor;
 GRANT EXECUTE ON FUNCTION register_residents, lock_resident, claim_minors, prolong_minority,
