@@ -30,6 +30,16 @@ POSTGRES_SETTINGS = {
 }
 
 
+def _find_open_tmp() -> str | None:
+    """Return another place for temporary files where root's own is closed to all others."""
+    usual = Path(tempfile.gettempdir())
+    is_closed = not all(folder.stat().st_mode & 0o001 for folder in (usual, *usual.parents))
+    return "/tmp" if os.geteuid() == 0 and is_closed else None  # noqa: S108 - the usual place
+
+
+tempfile.tempdir = _find_open_tmp()  # the account that runs the server for root passes through
+
+
 def _data_dir() -> Path:
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"pid{os.getpid()}")
     return Path(tempfile.gettempdir()) / f"timebank-tests-{run}"
@@ -39,6 +49,7 @@ def _data_dir() -> Path:
 async def server() -> AsyncIterator[Server]:
     """The run's server, shared by the workers; stops when the last of them leaves."""
     _data_dir().mkdir(mode=0o711, exist_ok=True)
+    _data_dir().chmod(0o711)  # whatever the umask
     async with running(_data_dir() / "postgres", settings=POSTGRES_SETTINGS) as server:
         yield server
 

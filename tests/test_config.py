@@ -41,7 +41,14 @@ def test_the_documented_defaults_are_those_of_the_code() -> None:
 
 def test_nothing_set_is_all_defaults() -> None:
     assert read_settings({}) == Settings()
-    assert read_settings({"TIMEBANK_HOST": "", "HOST": "x", "TIMEBANK_UNKNOWN": "x"}) == Settings()
+    assert read_settings({"TIMEBANK_HOST": "", "HOST": "x", "TIMEBANKS": "x"}) == Settings()
+
+
+def test_every_documented_name_may_be_set_and_no_other() -> None:
+    for name in documented():
+        read_settings({name: ""})
+    with pytest.raises(InvalidInputError, match="no setting TIMEBANK_AUDITER_URL, TIMEBANK_X;"):
+        read_settings({"TIMEBANK_X": "", "TIMEBANK_PORT": "1", "TIMEBANK_AUDITER_URL": "x"})
 
 
 def test_every_setting_is_read() -> None:

@@ -16,6 +16,8 @@ from tests.people.desk import Desk, person
 from tests.redemption.market import INSTANT, Market
 from tests.service.programme import MAKER, Programme, at, new_person
 from timebank import jobs
+from timebank.api import desk
+from timebank.config import Settings
 from timebank.db import Pool
 from timebank.domain.redemption import HoldState
 from timebank.domain.service import CancelReason
@@ -143,6 +145,25 @@ async def test_a_job_that_fails_is_logged_and_the_others_run(
         assert (await run_jobs(own_book.pool, lambda: ring))["end_overdue_holds"] == 1
     assert [(line["event"], line["job"]) for line in logged] == [("job_failed", "fails")]
     assert (await market.get(hold_id)).state is HoldState.EXPIRED
+
+
+async def test_a_key_that_is_missing_is_told_once(
+    own_book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And again when the reason is another."""
+    monkeypatch.setattr(desk, "log", structlog.get_logger())  # no app before us has cached this one
+    key_file = tmp_path / "later.key"
+    service = desk.Desk(own_book.pool, Settings(master_key_file=key_file))
+    with capture_logs() as logged:
+        for _ in range(2):
+            await run_jobs(own_book.pool, lambda: service.ring)
+        key_file.touch(mode=0o644)
+        for _ in range(2):
+            await run_jobs(own_book.pool, lambda: service.ring)
+    service.close()
+    assert [line["event"] for line in logged] == ["master_key_unfit"] * 2
+    assert "cannot be read" in logged[0]["reason"]
+    assert "chmod 600" in logged[1]["reason"]
 
 
 async def test_the_service_runs_them_by_itself(

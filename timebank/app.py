@@ -105,6 +105,7 @@ def create_app(settings: Settings | None = None, resolve: Resolve = resolve_name
         on_app_init=[_without_litestar_logging],
     )
     refuse_undeclared(app)
+    declare_queries(app)
     return app
 
 
@@ -180,3 +181,13 @@ def refuse_undeclared(app: Litestar) -> None:
             Action(handler.opt["action"])
         except (KeyError, ValueError) as error:
             raise UndeclaredActionError(f"{path}: {handler}") from error
+
+
+def declare_queries(app: Litestar) -> None:
+    """Tell the gate what query parameters each operation of the API has: it refuses all others."""
+    for route in app.routes:
+        if route.path.startswith("/api/"):
+            for handler, model in getattr(route, "route_handler_map", {}).values():
+                handler.opt["query"] = frozenset(
+                    parameter.field_alias for parameter in model.expected_query_params
+                )

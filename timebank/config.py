@@ -11,6 +11,9 @@ from timebank.domain.errors import InvalidInputError
 
 PREFIX = "TIMEBANK_"
 
+_READ_BY_CLUSTER = frozenset({"TIMEBANK_PG_BIN", "TIMEBANK_PG_OS_USER"})
+"""Settings that `cluster.py`, which needs nothing but the standard library, reads by itself."""
+
 
 class Settings(Struct, frozen=True, kw_only=True):
     """What a deployment may set; a field `host` is the variable TIMEBANK_HOST."""
@@ -32,7 +35,12 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Return the settings in `environment`; InvalidInputError names one that cannot be used."""
+    """Return the settings in `environment`; InvalidInputError names one that cannot be used.
+
+    A name of ours that means nothing is refused: whoever mistypes the database's would otherwise be
+    given another database, and an answer about that.
+    """
+    _refuse_unknown(environment)
     given = {
         field: environment[PREFIX + field.upper()]
         for field in Settings.__struct_fields__
@@ -44,3 +52,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         )
     except msgspec.ValidationError as error:
         raise InvalidInputError(f"A {PREFIX}… setting cannot be used: {error}") from error
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    known = _READ_BY_CLUSTER | {PREFIX + field.upper() for field in Settings.__struct_fields__}
+    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise InvalidInputError(
+            f"There is no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}."
+        )

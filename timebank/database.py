@@ -6,10 +6,11 @@ from enum import StrEnum
 
 import asyncpg
 
+from timebank.cluster import has_cluster
 from timebank.config import Settings
 from timebank.db import Connection, Pool, check_schema, install_schema, load_queries, open_pool
 from timebank.domain.errors import DatabaseUnavailableError
-from timebank.embedded import Server, running
+from timebank.embedded import Server, default_data_dir, running
 
 DATABASE = "timebank"
 
@@ -28,22 +29,29 @@ async def find_database(settings: Settings, login: Login = Login.APP) -> AsyncIt
     """Yield the URL of a database that carries our schema, for this login.
 
     External: `database_url`, or `auditor_url` for the auditor if it is set; the schema must have
-    been installed by its administrator. Embedded: started if need be, and made on first use.
+    been installed by its administrator. Embedded: started if need be, and made on first use, but
+    never for the auditor: books that were made for the question would always agree.
     """
-    if settings.database_url:
-        url = settings.database_url
-        if login is Login.AUDITOR and settings.auditor_url:
-            url = settings.auditor_url
-        connection = await connect(url)
-        try:
-            await check_schema(connection)
-        finally:
-            await connection.close()
+    url = settings.database_url
+    if login is Login.AUDITOR:
+        url = settings.auditor_url or url
+    if url:
+        await _check(url)
         yield url
-    else:
-        async with running(settings.data_dir) as server:
+        return
+    data_dir = settings.data_dir or default_data_dir()
+    if login is Login.AUDITOR and not has_cluster(data_dir):
+        raise DatabaseUnavailableError(
+            f"There is no database to read in {data_dir}. Name the one that is meant in "
+            "TIMEBANK_AUDITOR_URL, or the folder of the embedded one in TIMEBANK_DATA_DIR."
+        )
+    async with running(data_dir) as server:
+        url = server.dsn(DATABASE, login)
+        if login is Login.AUDITOR:
+            await _check(url)
+        else:
             await _make_database(server)
-            yield server.dsn(DATABASE, login)
+        yield url
 
 
 @asynccontextmanager
@@ -62,6 +70,14 @@ async def connect(url: str) -> Connection:
         return await asyncpg.connect(url)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise DatabaseUnavailableError(f"The database cannot be reached: {error}") from error
+
+
+async def _check(url: str) -> None:
+    connection = await connect(url)
+    try:
+        await check_schema(connection)
+    finally:
+        await connection.close()
 
 
 async def _make_database(server: Server) -> None:

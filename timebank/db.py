@@ -289,6 +289,15 @@ def translate(error: BaseException) -> TimebankError | None:
         return OverloadedError()
     if is_connection_lost(error):
         return DatabaseUnavailableError()
+    return refusal_of_all(error)
+
+
+def refusal_of_all(error: BaseException | None) -> TimebankError | None:
+    """Return what it means that the database takes nothing from anybody just now, or None."""
+    if isinstance(error, asyncpg.InsufficientResourcesError):  # disk, memory
+        return OverloadedError()
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):  # such as a standby
+        return DatabaseUnavailableError()
     return None
 
 

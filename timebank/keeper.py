@@ -6,8 +6,9 @@ Rules:
 - Holds `keeper.lock` for life; a free lock means nobody keeps the server.
 - Ends, and stops the server, when it gets `users.lock` exclusively: no user is left. SIGTERM
   ends it too. The kernel drops the locks of a killed process, so both tell the truth.
-- Restarts a server that dies. If the keeper itself is killed, the kernel sends the server SIGINT,
-  a fast and clean shutdown (setpriv --pdeathsig, Linux); elsewhere the next keeper sends it.
+- Restarts a server that dies, and gives up on one that will not start; users try again. If the
+  keeper itself is killed, the kernel sends the server SIGINT, a fast and clean shutdown (setpriv
+  --pdeathsig, Linux); elsewhere the next keeper sends it.
 - Never trusts and never deletes `postmaster.pid`: its number may belong to another process.
 
 Standard library only, and little of it: this is the start-up time of every first command.
@@ -199,10 +200,11 @@ def _supervise(plan: _Plan, users: int) -> int:
                 return 0
             time.sleep(POLL)
         _end_orphans()
-        failures = 1 if time.monotonic() - began > _STABLE else failures + 1
+        lasted = time.monotonic() - began > _STABLE
+        failures = 1 if lasted else failures + 1
         # After a crash, backends not ours to end may hold the shared memory: worth trying again.
         # Without leftovers, a server that refuses to start would refuse again.
-        refused = postgres.returncode > 0 and not leftover
+        refused = postgres.returncode > 0 and not leftover and not lasted
         if refused or failures > _MAX_FAILURES:
             _note(f"postgres ended with {postgres.returncode}; giving up")
             return 1

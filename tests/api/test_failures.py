@@ -10,12 +10,15 @@ from pathlib import Path
 import asyncpg
 import httpx
 import pytest
+import structlog
 from litestar import Litestar
+from structlog.testing import capture_logs
 
 from tests.api.client import Api, check_problem, new_key
 from tests.api.conftest import client_of
 from tests.book import Book
 from tests.conftest import SERVER_SETTINGS
+from timebank.api import refusals
 from timebank.app import create_app
 from timebank.config import Settings
 from timebank.db import install_schema, open_pool
@@ -147,6 +150,51 @@ async def test_ending_its_sessions_does_the_service_no_harm(
         await admin.close()
         balance = await wait_for(200, lambda: api.system.get(f"/accounts/{wallet}/balance"))
         assert balance.json()["points"] == 1
+
+
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ("disk_full", ("overloaded", "1")),
+        ("out_of_memory", ("overloaded", "1")),
+        ("read_only_sql_transaction", ("database_unavailable", "2")),
+    ],
+)
+async def test_a_database_that_takes_no_writes_is_a_503_and_the_log_says_why(
+    server: Server,
+    own_database: str,
+    monkeypatch: pytest.MonkeyPatch,
+    condition: str,
+    told: tuple[str, str],
+) -> None:
+    """Such as on a full disk: it is asked once for all who wait, and has done nothing."""
+    url = server.dsn(own_database, "timebank_app")
+    app = create_app(Settings(database_url=url))
+    async with client_of(app) as http, open_pool(url) as pool:
+        api = await Api.open(http, await Book.open(pool))
+        wallet = await api.book.open_account()
+        admin = await asyncpg.connect(server.dsn(own_database))
+        await admin.execute(
+            f"""
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION '13800000000' USING ERRCODE = '{condition}'; END $$;
+            CREATE TRIGGER refuse BEFORE INSERT ON timebank.transfer
+                FOR EACH ROW EXECUTE FUNCTION refuse()
+            """
+        )
+        body, key = {"account_id": str(wallet), "points": 1}, new_key()
+        monkeypatch.setattr(refusals, "log", structlog.get_logger())  # none that is cached
+        with capture_logs() as logged:
+            refused = await api.system.post("/awards", body, key=key)
+        check_problem(refused, told[0], 503)
+        assert refused.headers["retry-after"] == told[1]
+        (line,) = [one for one in logged if one["event"] == "database_refuses"]
+        assert condition.replace("_", "") in line["error"].lower()
+        assert "13800000000" not in str(logged)
+        await admin.execute("DROP TRIGGER refuse ON timebank.transfer")
+        await admin.close()
+        again = await api.system.post("/awards", body, key=key)
+        assert (again.status_code, await api.book.balance(wallet)) == (201, 1)
 
 
 async def test_a_database_of_another_version_is_not_ready(

@@ -3,6 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -27,10 +28,13 @@ from tests.api.things import MAKERS, Things
 from tests.api.things_service import SERVICE_MAKERS
 from tests.redemption.test_settlements import draft, earn
 from timebank.api.wire import END
+from timebank.app import operations
 from timebank.domain.ledger import AccountKind
 from timebank.people.access import Role
 
 MAKERS.update(SERVICE_MAKERS)
+
+README = Path(__file__).parents[2] / "README.md"
 
 IN_PUBLIC = {"begin_enrolment", "complete_enrolment", "log_in"}
 
@@ -121,8 +125,28 @@ def test_every_error_is_described_as_a_problem(description: dict[str, Any]) -> N
             assert operation["operationId"] in IN_PUBLIC or {"404", "409"} <= errors.keys()
 
 
-def test_every_write_takes_a_key_but_those_about_secrets(description: dict[str, Any]) -> None:
-    """Neither the fingerprint of a PIN nor an answer that holds a token may be stored."""
+def test_the_gate_knows_the_query_of_every_operation(
+    app: Litestar, description: dict[str, Any]
+) -> None:
+    described = {
+        operation["operationId"]: {
+            one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"
+        }
+        for operation in operations_of(description)
+    }
+    known = {
+        handler.operation_id: handler.opt["query"]
+        for path, handler in operations(app)
+        if path.startswith("/api/")
+    }
+    assert known == described
+
+
+def test_every_write_takes_a_key_but_those_told(description: dict[str, Any]) -> None:
+    """Neither the fingerprint of a PIN nor an answer that holds a token may be stored.
+
+    Others end something, and end it once however often they are sent.
+    """
     without = {
         operation["operationId"]
         for operation in operations_of(description)
@@ -130,6 +154,8 @@ def test_every_write_takes_a_key_but_those_about_secrets(description: dict[str, 
         and "Idempotency-Key" not in {one["name"] for one in operation.get("parameters", ())}
     }
     assert without == KEYLESS
+    told = re.search(r"The (\d+) writes whose description", README.read_text("utf-8"))
+    assert told and int(told[1]) == len(KEYLESS)
 
 
 def test_only_the_health_checks_and_logins_need_no_token(description: dict[str, Any]) -> None:

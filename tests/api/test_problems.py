@@ -12,6 +12,7 @@ from timebank.domain.errors import BankNotFoundError
 from timebank.domain.languages import preferred_language
 from timebank.domain.ledger import TransferStatus
 from timebank.domain.redemption import RedemptionStatus
+from timebank.domain.remedies import REFUSAL_REMEDIES
 from timebank.domain.settlement import SettlementStatus
 
 
@@ -37,6 +38,7 @@ def test_every_refusal_of_the_ledger_has_a_kind() -> None:
     assert refusals <= PROBLEM_KINDS.keys()
     assert PROBLEM_KINDS.keys() <= refusals | own
     assert not refusals & own
+    assert REFUSAL_REMEDIES.keys() <= refusals, "a remedy for what is never refused"
 
 
 def test_what_several_answer_speaks_of_all_of_them() -> None:

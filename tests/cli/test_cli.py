@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
 import click
@@ -12,15 +14,22 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.api.client import register
+from tests.api.client import Api, Caller, new_key, register
+from tests.api.conftest import api, app, http
 from tests.api.service import free_port
 from tests.book import Book
 from timebank import __version__
 from timebank.cli.main import main
+from timebank.cli.serving import base_url
 from timebank.embedded import Server
 from timebank.ledger.ids import new_id
 from timebank.people.access import Principal, Role
+from timebank.people.grants import grant_role, list_grants, revoke_grant
+from timebank.people.parties import PartyKind, register_parties
 from timebank.people.sessions import find_principals, hash_token
+
+__all__ = ["api", "app", "http"]
+"""Some commands are seen by what the API says afterwards."""
 
 USED = 0
 REFUSED = 1
@@ -85,6 +94,30 @@ def test_the_help_of_every_command_has_an_example(words: tuple[str, ...], flag: 
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("words", [["-h"], ["branch", "-h"]], ids=" ".join)
+@pytest.mark.parametrize("encoding", ["gbk", "latin-1"])
+def test_help_needs_no_unicode(words: list[str], encoding: str) -> None:
+    result = CliRunner(charset=encoding).invoke(main, words)
+    assert result.exit_code == USED, result.exception
+
+
+def test_the_demo_leaves_a_database_of_somebody_alone(server: Server, own_database: str) -> None:
+    url = server.dsn(own_database, "timebank_app")
+    check_one_line(run("demo", "--no-serve", DATABASE_URL=url), "TIMEBANK_DATABASE_URL")
+    assert run("reconcile", "--bank", "demo", DATABASE_URL=url).exit_code == MISUSED
+    shown = run("demo", "--no-serve", "--external", DATABASE_URL=url)
+    assert shown.exit_code == USED, shown.output
+    assert run("reconcile", "--bank", "demo", DATABASE_URL=url).exit_code == USED
+    nowhere = run("demo", "--external", DATABASE_URL=url, HOST="192.0.2.1")
+    assert nowhere.exit_code == REFUSED
+    assert "✗ Nothing can listen on 192.0.2.1" in nowhere.stderr
+
+
+def test_an_address_of_ipv6_stands_in_brackets() -> None:
+    assert base_url("::1", 8470) == "http://[::1]:8470"
+    assert base_url("127.0.0.1", 8470) == "http://127.0.0.1:8470"
+
+
 @pytest.mark.parametrize("words", list(groups(main)), ids=" ".join)
 def test_the_help_of_every_group_lists_its_commands(words: tuple[str, ...]) -> None:
     result = run(*words, "--help")
@@ -111,6 +144,7 @@ def test_the_help_of_every_group_lists_its_commands(words: tuple[str, ...]) -> N
         "token issue --role integrator --days x",
         "token issue --role resident",
         "token issue --role resident --resident x",
+        "token issue --role auditor --system 0198f0c2-0000-7000-8000-000000000000",
         "token issue --role integrator --resident 0198f0c2-0000-7000-8000-000000000000",
         "token revoke tb_x",
     ],
@@ -138,6 +172,13 @@ def test_settings_that_cannot_be_used_are_one_line(
     words: str, setting: str, value: str, part: str
 ) -> None:
     check_one_line(run(*words.split(), stdin="", **{setting: value}), part)
+
+
+def test_a_mistyped_setting_is_one_line(open_dir: Path) -> None:
+    mistyped = {"DATABASE_ULR": "postgresql://a", "DATA_DIR": str(open_dir / "data")}
+    result = run("bank", "open", "x", "--name", "x", **mistyped)
+    check_one_line(result, "There is no setting TIMEBANK_DATABASE_ULR; there are")
+    assert not (open_dir / "data").exists()
 
 
 @pytest.mark.parametrize("words", ["serve", "token issue --role integrator"])
@@ -209,6 +250,55 @@ async def test_a_token_needs_a_bank_and_a_registered_resident(book: Book, url: s
     nobody: UUID = new_id()
     options = ("--role", "resident", "--resident", str(nobody))
     check_one_line(await asyncio.to_thread(issue, book.bank.code, *options), str(nobody))
+
+
+async def test_another_token_of_a_system_repeats_what_the_first_one_sent(
+    api: Api, url: str
+) -> None:
+    def issue(*options: str) -> Result:
+        words = ("token", "issue", "--bank", api.book.bank.code, "--role", "integrator", *options)
+        return run(*words, DATABASE_URL=url)
+
+    first = await asyncio.to_thread(issue)
+    told = re.search(r"--system (\S+)", first.stderr)
+    assert told, first.stderr
+    wallet, key = await api.book.open_account(), new_key()
+    body = {"account_id": str(wallet), "points": 3}
+    answer = await Caller(api.http, first.stdout.strip()).post("/awards", body, key=key)
+    assert answer.status_code == 201
+    await asyncio.to_thread(run, "token", "revoke", stdin=first.stdout, DATABASE_URL=url)
+    second = await asyncio.to_thread(issue, "--system", told[1])
+    assert (second.exit_code, told[1] in second.stderr) == (USED, True)
+    again = await Caller(api.http, second.stdout.strip()).post("/awards", body, key=key)
+    assert (again.content, again.headers["idempotent-replayed"]) == (answer.content, "true")
+    assert await api.book.balance(wallet) == 3
+    async with api.book.pool.acquire() as connection:
+        [grant] = await list_grants(connection, api.book.bank_id, UUID(told[1]))
+        await revoke_grant(connection, api.book.bank_id, grant.grant_id)
+    for nobody in (told[1], str(new_id())):
+        check_one_line(await asyncio.to_thread(issue, "--system", nobody), nobody)
+
+
+async def test_a_system_that_two_persons_made_an_integrator_is_given_a_token(
+    book: Book, url: str
+) -> None:
+    system, administrators = new_id(), [new_id(), new_id()]
+    async with book.pool.acquire() as connection:
+        await register_parties(connection, book.bank_id, PartyKind.SYSTEM, [system])
+        await register_parties(connection, book.bank_id, PartyKind.PERSON, administrators)
+        await grant_role(
+            connection,
+            book.bank_id,
+            system,
+            Role.INTEGRATOR,
+            None,
+            granted_by=administrators[0],
+            approved_by=administrators[1],
+        )
+    options = ("--role", "integrator", "--system", str(system))
+    principal = await whose(book, await asyncio.to_thread(issued, book, url, *options))
+    assert principal
+    assert (principal.principal_id, principal.role) == (system, Role.INTEGRATOR)
 
 
 async def test_a_token_is_revoked_once(book: Book, url: str) -> None:

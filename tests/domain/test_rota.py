@@ -64,6 +64,7 @@ SHIFTS = st.lists(
 
 def test_a_row_is_a_shift() -> None:
     assert parse_shift(ROW) == SHIFT
+    assert parse_shift(ROW | {"volunteer_hours": "46"}).minutes == 2 * 1380
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,7 @@ def test_minutes_are_the_nearest(hours: Decimal) -> None:
         ("attended", ["", "2.0", "-2", "two", "٣", "1e3", "9" * 99], "attended must be a whole"),
         ("attended", ["0", "000"], "attended is 0"),
         ("volunteer_hours", ["0", "0.02"], "less than one for each of the 2"),
+        ("volunteer_hours", ["46.01", "999999"], "nobody serves longer than 1380"),
         ("shift_id", [""], "shift_id is empty"),
         ("event_id", ["x" * 65], "event_id is longer than 64"),
         ("shift_id", ["4\0", "4\x1b[2J", "4\u202e"], "a character that cannot be seen"),

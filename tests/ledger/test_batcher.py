@@ -3,9 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 
+import asyncpg
 import pytest
 
-from timebank.domain.errors import OverloadedError, TimebankError
+from timebank.domain.errors import (
+    DatabaseUnavailableError,
+    OverloadedError,
+    TimebankError,
+)
 from timebank.ledger.batcher import Batcher
 
 
@@ -87,6 +92,28 @@ async def test_a_refusal_is_that_of_the_whole_batch() -> None:
     assert [type(answer) for answer in answers] == [TimebankError] * 3
     assert oracle.batches == [[1, 99, 2]]
     assert await batcher.ask(4) == -4
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning"),
+    [
+        (asyncpg.DiskFullError, OverloadedError),
+        (asyncpg.ReadOnlySQLTransactionError, DatabaseUnavailableError),
+    ],
+)
+async def test_where_the_database_refuses_everybody_nobody_is_asked_again(
+    error: type[Exception], meaning: type[TimebankError]
+) -> None:
+    batches: list[list[int]] = []
+
+    async def answer(questions: Sequence[int]) -> list[int]:
+        batches.append(list(questions))
+        raise error("no room")
+
+    tasks = await asked(Batcher(answer), 1, 2, 3)
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(one) for one in answers] == [meaning] * 3
+    assert batches == [[1, 2, 3]]
 
 
 @pytest.mark.parametrize("when", ["waiting", "in flight"])

@@ -19,10 +19,11 @@ from tests.people.test_kin import child_of
 from tests.races.checks import hold_up
 from timebank.audit.reconcile import reconcile
 from timebank.audit.snapshot import open_snapshot
+from timebank.cluster import find_binaries
 from timebank.domain.errors import PersonErasedError, TimebankError
 from timebank.domain.ledger import AccountKind
 from timebank.domain.personal import IdDocument, PersonalData
-from timebank.embedded import Server, find_binaries
+from timebank.embedded import Server
 from timebank.ledger.ids import new_id
 from timebank.people.access import Role
 from timebank.people.cards import find_card_holder, issue_card

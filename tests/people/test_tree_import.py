@@ -198,3 +198,14 @@ async def test_the_demo_tree_is_of_a_districts_size(book: Book) -> None:
     assert len({one.community_type for one in listed if one.level == "community"}) == 4
     kinds = ("centre", "station", "neighbourhood_centre")
     assert [points.count(kind) for kind in kinds] == [CENTRES, COMMUNITIES, NEIGHBOURHOOD_CENTRES]
+
+
+async def test_a_number_of_a_person_is_told_by_its_line(book: Book) -> None:
+    rows = [TREE[1], "s3,找王阿姨13800138000,subdistrict,{root},,", "s4,四号,subdistrict,{root},,"]
+    rows[2] += "中心甲;中心 138 0013 8000"
+    told = await faults(book, rows)
+    assert [(line, message.split()[0]) for line, message in told] == [
+        (3, "name"),
+        (4, "service_points"),
+    ]
+    assert "8000" not in str(told)

@@ -167,7 +167,13 @@ async def test_one_faulty_row_refuses_everything(book: Book, tmp_path: Path) -> 
     rows = [f"2023-06-29,{n},2,1,7,Tour" for n in range(20)]
     before = await count_rows(book)
     tomorrow = (datetime.now(book.bank.zone) + timedelta(days=1)).date()
-    for bad in ("2023-06-29,x,1,0,7,Tour", "2023-06-29,x,1,9,7,Tour", f"{tomorrow},x,1,1,7,Tour"):
+    for bad in (
+        "2023-06-29,x,1,0,7,Tour",
+        "2023-06-29,x,1,9,7,Tour",
+        "2023-06-29,x,25,1,7,Tour",
+        "2023-06-29,x,1,1,8,Tour 13800138000",
+        f"{tomorrow},x,1,1,7,Tour",
+    ):
         assert [line for line, _ in await faults(book, write(tmp_path, [*rows, bad]))] == [22]
         assert await count_rows(book) == before
 

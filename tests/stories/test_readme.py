@@ -97,9 +97,9 @@ def test_the_demo_can_stop_after_the_import_and_imports_nothing_twice(
     told = [
         subprocess.run(
             [*TIMEBANK, "demo", "--no-serve"],
-            env=environment,
+            env=environment | {"PYTHONIOENCODING": "latin-1"},  # the bank's name is Chinese
             capture_output=True,
-            text=True,
+            encoding="latin-1",
             timeout=60,
             check=True,
         ).stdout

@@ -13,6 +13,7 @@ LAYERS = """
     domain
     config logs files
     keeper
+    cluster
     embedded
     db
     database

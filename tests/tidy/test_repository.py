@@ -112,3 +112,9 @@ def test_ignored() -> None:
     assert ignored(Path("timebank/domain/__pycache__/x.pyc"))
     assert ignored(Path("timebank.egg-info/PKG-INFO"))
     assert not ignored(Path("timebank/domain/units.py"))
+
+
+def test_a_word_of_the_glossary_means_one_thing() -> None:
+    rows = re.findall(r"^\| (.+?) \|", (ROOT / "docs" / "glossary.md").read_text("utf-8"), re.M)
+    assert len(rows) > 100
+    assert sorted(rows) == sorted(set(rows))

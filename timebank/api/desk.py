@@ -60,6 +60,7 @@ class Desk:
         self.pool = pool
         self.resolve = resolve
         self._settings = settings
+        self._key_fault = ""
         self._banks: dict[int, Bank] = {}
         self._issuance: dict[int, Mapping[Unit, UUID]] = {}
         self._accounts: dict[tuple[int, UUID], Account] = {}
@@ -85,7 +86,9 @@ class Desk:
         try:
             return open_key_ring(self._settings)
         except (UnsafeKeyFileError, VaultKeyMissingError) as error:
-            log.error("master_key_unfit", reason=str(error))
+            if self._key_fault != str(error):  # it is asked for every few seconds
+                self._key_fault = str(error)
+                log.error("master_key_unfit", reason=self._key_fault)
             raise VaultKeyMissingError from error
 
     def blind(self, bank_id: int, fingerprint: bytes) -> bytes:

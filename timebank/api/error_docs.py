@@ -8,7 +8,7 @@ from timebank.api import errors as edge_errors
 from timebank.api.problems import PROBLEM_KINDS
 from timebank.domain import service_errors, settlement_errors, slip_errors, webhook_errors
 from timebank.domain.errors import RedemptionRefusedError, TimebankError, TransferRefusedError
-from timebank.domain.redemption import RedemptionStatus
+from timebank.domain.remedies import REFUSAL_REMEDIES
 from timebank.domain.settlement_errors import SETTLEMENT_REMEDIES, SettlementRefusedError
 
 PATH = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -23,7 +23,8 @@ Every error is an RFC 9457 problem (`application/problem+json`) with `type`, `ti
 Pointer into the body, or the name of a parameter. Decide by `code`: it never changes. `title` is
 in the language that `Accept-Language` prefers, 简体中文 unless it says otherwise; `type` is a page
 that explains the code. An error never means "not done" by itself: after a 503, send the same
-request again under the same `Idempotency-Key`, and it counts once.
+request again under the same `Idempotency-Key`, and it counts once. What the ledger, a redemption
+or a settlement refuses has moved nothing.
 """
 
 
@@ -35,8 +36,6 @@ _MODULES = {
     slip_errors.__name__,
     edge_errors.__name__,
 }
-_REFUSED = "The ledger refused the transfer and nothing was moved."
-
 REFUSED_BY_STATUS = {
     TransferRefusedError.code,
     RedemptionRefusedError.code,
@@ -44,7 +43,7 @@ REFUSED_BY_STATUS = {
 }
 """What is answered with the code of a status instead of its own."""
 
-_NOT_REDEEMED = "The redemption was refused and nothing was moved."
+_REMEDIES = {**REFUSAL_REMEDIES, **SETTLEMENT_REMEDIES}
 
 
 def classes() -> dict[str, type[TimebankError]]:
@@ -65,8 +64,7 @@ def render() -> str:
     lines = [_PREAMBLE, "## Over HTTP", ""]
     lines += ["| code | status | 简体 | 繁體 | English | what to do |", "|---|---|---|---|---|---|"]
     for code, kind in PROBLEM_KINDS.items():
-        other = _NOT_REDEEMED if code in set(RedemptionStatus) else _REFUSED
-        remedy = _text(known[code]) if code in known else SETTLEMENT_REMEDIES.get(code, other)
+        remedy = _text(known[code]) if code in known else _REMEDIES[code]
         titles = f"{kind.zh_hans} | {kind.zh_hant} | {kind.en}"
         lines.append(f"| `{code}` | {kind.status} | {titles} | {remedy} |")
     lines += ["", "## From commands only", "", "| code | what to do |", "|---|---|"]

@@ -38,6 +38,9 @@ from timebank.people.audit_log import entry_of
 SESSION_COOKIE = "__Host-timebank"
 
 _IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
+_PARAMETER = re.compile(r"[a-z_]{1,32}")
+"""What a name may be to be told back: others may hold anything, personal data too."""
+
 _ONCE = frozenset(
     {
         b"authorization",
@@ -82,6 +85,7 @@ class Gate:
         opt = scope["route_handler"].opt
         action: Action = opt["action"]
         if action is Action.PUBLIC:
+            _check_query(scope)
             if scope["method"] in WRITING_METHODS:
                 headers = read_headers(scope)
                 if headers.keys() & {b"origin", b"sec-fetch-site"}:
@@ -106,6 +110,7 @@ class Gate:
         writes = scope["method"] in WRITING_METHODS
         try:
             check_may(principal, action)
+            _check_query(scope)
             if writes:
                 if by_cookie:
                     check_origin(headers)
@@ -115,12 +120,14 @@ class Gate:
                     return
                 receive = _replay(body, receive)
         except Exception as error:
-            await _note(desk, scope, principal, action, describe(error)[0])
+            code = describe(error)[0]
+            if writes or code in _NOTED_READS:
+                await _note(desk, scope, principal, action, code)
             raise
         await self.app(scope, receive, send)
-        code = refused_code(scope)
-        if code and (writes or code in _NOTED_READS):
-            await _note(desk, scope, principal, action, code)
+        refused = refused_code(scope)
+        if refused and (writes or refused in _NOTED_READS):
+            await _note(desk, scope, principal, action, refused)
 
 
 async def _answer_directly(scope: HTTPScope, receive: Receive, send: Send, body: bytes) -> None:
@@ -208,6 +215,22 @@ def check_origin(headers: Mapping[bytes, bytes]) -> None:
     is_ours = scheme in (b"https", b"http") and place and place == headers.get(b"host")
     if not is_ours or site != b"same-origin":
         raise CrossSiteRequestError
+
+
+def _check_query(scope: HTTPScope) -> None:
+    """Raise InvalidInputError for a parameter that the operation does not have.
+
+    Left alone, `?as_off=` would be answered with today's balance. Pages leave alone what apps add
+    to an address that is handed on: their `opt` says nothing of `query`.
+    """
+    known: frozenset[str] | None = scope["route_handler"].opt.get("query")
+    if known is None or not scope["query_string"]:
+        return
+    for name in Call(scope).query_params.keys() - known:
+        raise InvalidInputError(
+            f"There is no such query parameter here; those there are: {sorted(known)}.",
+            pointer=name if _PARAMETER.fullmatch(name) else "",
+        )
 
 
 async def _check_write(

@@ -17,7 +17,7 @@ from timebank.api.errors import (
 )
 from timebank.api.problems import PROBLEM_JSON, PROBLEM_KINDS, Fault, Problem, make_problem
 from timebank.api.request_ids import name_request
-from timebank.db import translate
+from timebank.db import refusal_of_all, translate
 from timebank.domain.errors import (
     InvalidInputError,
     NotFoundError,
@@ -64,6 +64,8 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
             request_id=name_request(request.scope).decode(),
             operation=request.scope.get("path_template"),
         )
+    elif refusal_of_all(cause := error.__cause__ or error):
+        log.error("database_refuses", error=type(cause).__name__)
     problem = make_problem(
         code, detail, request.scope["path"], request.headers.get("accept-language", ""), faults
     )

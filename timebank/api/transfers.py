@@ -7,7 +7,7 @@ from litestar.params import FromPath, JSONBody
 
 from timebank.api.call import Call, IdempotencyKey
 from timebank.api.deeds import check_reaches_chain
-from timebank.api.once import Deed, once, replay_header
+from timebank.api.once import Deed, once, replay_header, was_answered
 from timebank.api.operations import get, post
 from timebank.api.postings import (
     actor_of,
@@ -105,7 +105,7 @@ async def reverse_transfer(
     principal = request.user
     reversal_id = derive_id(principal.principal_id, f"reversal {request.auth.key}")
 
-    if principal.role is Role.COORDINATOR:
+    if principal.role is Role.COORDINATOR and not await was_answered(request):
         await _check_may_reverse_alone(request, transfer_id)
 
     async def work(connection: Connection) -> Deed[list[Outcome]]:
@@ -119,7 +119,8 @@ async def reverse_transfer(
             reason=data.reason,
             when_spent=data.when_spent,
         )
-        return Deed(outcomes, transfer_id)
+        is_done = all(outcome.status is TransferStatus.POSTED for outcome in outcomes)
+        return Deed(outcomes, transfer_id, is_done=is_done)
 
     outcomes, headers = await once(request, list[Outcome], work)
     raise_if_refused(outcomes)

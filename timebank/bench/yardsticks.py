@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from timebank.bench.book import BenchBook
 from timebank.bench.place import BenchFailedError
+from timebank.cluster import find_binaries
 from timebank.database import connect
 from timebank.db import Connection, load_queries
-from timebank.embedded import find_binaries
 from timebank.keeper import environment
 
 Load: TypeAlias = Callable[[Connection], Awaitable[None]]

@@ -89,7 +89,7 @@ async def demo(bank: str, *, as_csv: bool, as_json: bool) -> None:
     """
     rows = dict(enumerate(list_demo_branches(bank), start=2))
     if as_csv:
-        click.echo(_write_csv(rows.values()), nl=False)
+        click.echo(_write_csv(rows.values()).encode(), nl=False)  # UTF-8 wherever it runs
         return
     async with open_database(settings_from_environment()) as pool:
         async with transaction(pool) as connection:

@@ -199,7 +199,7 @@ async def print_form(path: Path, base_url: str | None, form: str) -> None:
     except (msgspec.MsgspecError, ValueError):
         raise CertificateForgedError from None
     if form == "html":
-        click.echo(render(document, base_url))
+        click.echo(render(document, base_url).encode())  # UTF-8 wherever it runs
     else:
         pdf = await asyncio.to_thread(make_pdf, document, base_url, settings.font_dir)
         click.echo(pdf, nl=False)

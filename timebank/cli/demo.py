@@ -12,9 +12,10 @@ from rich.table import Table
 
 from timebank.cli.importing import progress_bar
 from timebank.cli.running import command, err, out, settings_from_environment
-from timebank.cli.serving import server_config
+from timebank.cli.serving import base_url, server_config
 from timebank.database import open_database
 from timebank.db import Pool, transaction
+from timebank.domain.errors import InvalidInputError
 from timebank.domain.ledger import AccountKind, TrialBalanceRow, Unit
 from timebank.ledger.accounts import get_account_of, get_largest_wallet
 from timebank.ledger.banks import ensure_bank
@@ -48,11 +49,13 @@ class Shown(Struct, frozen=True):
 @click.command()
 @click.option("--no-serve", is_flag=True, help="Stop after the import.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Default 8470, or a free one.")
+@click.option("--external", is_flag=True, help="Write into the database of TIMEBANK_DATABASE_URL.")
 @command
-async def demo(no_serve: bool, port: int | None) -> None:
+async def demo(no_serve: bool, port: int | None, external: bool) -> None:
     """Set up a demo bank, import sample shifts, and serve the API on loopback until Ctrl-C.
 
-    Running it again imports nothing twice.
+    Running it again imports nothing twice. What it writes stays for ever, so it writes into a
+    database of yours only if told to.
 
     \b
     Example:
@@ -60,6 +63,11 @@ async def demo(no_serve: bool, port: int | None) -> None:
       timebank demo --no-serve
     """
     settings = settings_from_environment()
+    if settings.database_url and not external:
+        raise InvalidInputError(
+            "TIMEBANK_DATABASE_URL is set, and a demo bank in that database would stay there for "
+            "ever. Unset it, or say --external."
+        )
     err.print("Starting PostgreSQL (the first time takes a few seconds) …")
     async with open_database(settings) as pool:
         shown = await _set_up(pool)
@@ -70,7 +78,7 @@ async def demo(no_serve: bool, port: int | None) -> None:
             )
             return
         port = port or _free_port(settings.host, settings.port)
-        _tell_what_to_try(shown, f"http://{settings.host}:{port}")
+        _tell_what_to_try(shown, base_url(settings.host, port))
         await uvicorn.Server(server_config(settings, settings.host, port)).serve()
 
 
@@ -144,13 +152,15 @@ def _tell_what_to_try(shown: Shown, base: str) -> None:
 
 def _free_port(host: str, preferred: int) -> int:
     """Return the preferred port, or any free one when somebody listens there already."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in (preferred, 0):
-        with socket.socket() as probe:
+        with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
-            except OSError:
-                continue
-            chosen: int = probe.getsockname()[1]
-            return chosen
-    raise AssertionError("the kernel always has a free port")
+            except OSError as error:
+                refusal = error
+            else:
+                chosen: int = probe.getsockname()[1]
+                return chosen
+    raise InvalidInputError(f"Nothing can listen on {host}, which is TIMEBANK_HOST: {refusal}")

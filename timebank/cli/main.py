@@ -1,5 +1,7 @@
 """The command `timebank` and its subcommands; exit code 0 done, 1 refused or findings, 2 misuse."""
 
+from typing import Any
+
 import click
 
 from timebank import __version__
@@ -13,7 +15,7 @@ from timebank.cli.importing import import_files
 from timebank.cli.people import people
 from timebank.cli.points import points
 from timebank.cli.reconcile import reconcile
-from timebank.cli.running import COMMANDS_CONTEXT
+from timebank.cli.running import COMMANDS_CONTEXT, print_in_any_encoding
 from timebank.cli.schema import schema
 from timebank.cli.serving import serve
 from timebank.cli.settlement import settlement
@@ -24,7 +26,15 @@ from timebank.cli.vault import vault
 from timebank.cli.webhooks import webhooks
 
 
-@click.group(context_settings=COMMANDS_CONTEXT)
+class _Timebank(click.Group):
+    """Fits stdout before the first line, which may be of help."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        print_in_any_encoding()
+        return super().main(*args, **kwargs)
+
+
+@click.group(cls=_Timebank, context_settings=COMMANDS_CONTEXT)
 @click.version_option(__version__)
 def main() -> None:
     """Timebank: a volunteer time bank on an append-only ledger in PostgreSQL.

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 import msgspec
@@ -15,10 +15,10 @@ from timebank.audit.findings import Finding
 from timebank.audit.reconcile import OnProgress, Report
 from timebank.audit.reconcile import reconcile as reconcile_books
 from timebank.audit.snapshot import open_snapshot
-from timebank.cli.running import err, out, settings_from_environment
+from timebank.cli.running import drop_what_nobody_reads, err, out, settings_from_environment
+from timebank.cluster import EmbeddedPostgresError
 from timebank.database import Login, open_database
 from timebank.domain.errors import TimebankError
-from timebank.embedded import EmbeddedPostgresError
 
 
 @click.command()
@@ -41,7 +41,8 @@ def reconcile(bank_code: str | None, as_json: bool, limit: int) -> None:
 
     \b
     Exit code: 0 the books agree, 1 there are findings,
-               2 it could not be done (misuse, no such bank, no database).
+               2 it could not be done or told (misuse, no such bank, no database,
+               nobody who reads stdout).
 
     \b
     Example:
@@ -50,19 +51,26 @@ def reconcile(bank_code: str | None, as_json: bool, limit: int) -> None:
     """
     try:
         report = asyncio.run(_run(bank_code, limit))
-    except (TimebankError, EmbeddedPostgresError) as error:
-        err.print("✗", str(error), style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
+        if as_json:
+            click.echo(msgspec.json.encode(report))
+        else:
+            _print_report(report)
+        code = 0 if report.ok else 1
     except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception:  # whatever it is: not a verdict on the books, which is what 1 means
+        code = 130
+    except Exception as error:  # whatever it is: not a verdict on the books, which is what 1 means
+        with suppress(OSError):
+            _tell_why(error)
+        code = 2
+    drop_what_nobody_reads()
+    sys.exit(code)
+
+
+def _tell_why(error: Exception) -> None:
+    if isinstance(error, (TimebankError, EmbeddedPostgresError)):
+        err.print("✗", str(error), style="red", markup=False, soft_wrap=True)
+    elif not isinstance(error, BrokenPipeError):
         err.print_exception()
-        sys.exit(2)
-    if as_json:
-        click.echo(msgspec.json.encode(report))
-    else:
-        _print_report(report)
-    sys.exit(0 if report.ok else 1)
 
 
 async def _run(bank_code: str | None, limit: int) -> Report:

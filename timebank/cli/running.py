@@ -1,29 +1,56 @@
 """How a subcommand runs: settings from the environment, one event loop, refusals as exit code 1."""
 
 import asyncio
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import click
 from rich.console import Console
 
+from timebank.cluster import EmbeddedPostgresError
 from timebank.config import Settings, read_settings
 from timebank.domain.errors import TimebankError
-from timebank.embedded import EmbeddedPostgresError
 
 P = ParamSpec("P")
 
 COMMANDS_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
-out = Console(highlight=False)
+
+class _Console(Console):
+    """Leaves it to the command what a reader that went away means; rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Nobody reads what this command prints.")
+
+
+out = _Console(highlight=False)
 """For results."""
 
-err = Console(stderr=True, highlight=False)
+err = _Console(stderr=True, highlight=False)
 """For progress and refusals, so that results can be piped."""
+
+
+def print_in_any_encoding() -> None:
+    """Have what stdout's encoding lacks printed as Python's escape for it, as stderr does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def drop_what_nobody_reads() -> None:
+    """Forget what waits for a reader that is gone: flushed at exit, it would be the exit code."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None is one closed before we began
+        try:
+            stream.flush()
+        except OSError:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def settings_from_environment() -> Settings:

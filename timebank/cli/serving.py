@@ -65,7 +65,12 @@ class Server(uvicorn.Server):
         gc.set_threshold(*_COLLECTOR)
         for server in self.servers if self.started else ():
             host, port = server.sockets[0].getsockname()[:2]
-            out.print(f"Serving http://{host}:{port}/docs until Ctrl-C.", soft_wrap=True)
+            out.print(f"Serving {base_url(host, port)}/docs until Ctrl-C.", soft_wrap=True)
+
+
+def base_url(host: str, port: int) -> str:
+    """Return where the service is found that listens there."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def server_config(settings: Settings, host: str, port: int) -> uvicorn.Config:

@@ -17,7 +17,7 @@ from timebank.ledger.ids import new_id
 from timebank.people.access import Role
 from timebank.people.residents import is_registered
 from timebank.people.sessions import revoke_token
-from timebank.people.tokens import issue_token
+from timebank.people.tokens import issue_another_token, issue_token
 
 
 @click.group()
@@ -72,26 +72,40 @@ def token() -> None:
 @click.option("--bank", "bank_code", default="demo", show_default=True)
 @click.option("--role", type=click.Choice(_ROLES), required=True)
 @click.option("--resident", type=click.UUID, help="Whose token it is; needed for role resident.")
+@click.option("--system", type=click.UUID, help="An integrator that needs another token.")
 @click.option("--days", type=click.IntRange(1, 3650), default=90, show_default=True)
 @command
-async def issue(bank_code: str, role: str, resident: UUID | None, days: int) -> None:
+async def issue(
+    bank_code: str, role: str, resident: UUID | None, system: UUID | None, days: int
+) -> None:
     """Issue a token and print it on stdout, once; only its hash is kept.
+
+    Without --system an integrator is a new one: what another sent under an Idempotency-Key and
+    sends again with this token is done again.
 
     \b
     Example:
       timebank token issue --role integrator
+      timebank token issue --role integrator --system 0198f0c2-…
       timebank token issue --role resident --resident 0198f0c2-…
     """
     if (role == Role.RESIDENT) != (resident is not None):
         raise click.UsageError("--resident goes with --role resident, and only with it.")
+    if system and role != Role.INTEGRATOR:
+        raise click.UsageError("--system goes with --role integrator only.")
+    lifetime, party_id = timedelta(days=days), resident or system or new_id()
     async with open_database(settings_from_environment()) as pool, transaction(pool) as connection:
         opened = await get_bank(connection, bank_code)
         if resident and not await is_registered(connection, opened.bank_id, resident):
             raise NotFoundError(f"No resident {resident} is registered in {bank_code}.")
-        issued = await issue_token(
-            connection, opened.bank_id, Role(role), resident or new_id(), timedelta(days=days)
+        issued = await (
+            issue_another_token(connection, opened.bank_id, system, lifetime)
+            if system
+            else issue_token(connection, opened.bank_id, Role(role), party_id, lifetime)
         )
     err.print(f"A token for role {role}, good for {days} days. Keep it; it is not shown again.")
+    if role == Role.INTEGRATOR:
+        err.print(f"Another one for the same system: --system {party_id}", soft_wrap=True)
     click.echo(issued)
 
 

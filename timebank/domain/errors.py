@@ -164,7 +164,7 @@ class AgreementExistsError(TimebankError):
 
 
 class IdempotencyKeyMissingError(TimebankError):
-    """Every write needs an `Idempotency-Key` header. Send a new random one for each new request."""
+    """This write needs an `Idempotency-Key` header. Send a new random one for each new request."""
 
     code = "idempotency_key_missing"
 

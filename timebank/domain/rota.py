@@ -12,6 +12,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from msgspec import Struct
 
 from timebank.domain.csv_rows import FaultyRowError, check_length, parse_name, quote
+from timebank.domain.schedule import LONGEST_MINUTES
 from timebank.domain.sharing import draw_volunteers, share_minutes
 
 LONGEST_REF = 64
@@ -62,6 +63,11 @@ def parse_shift(row: Mapping[str, str]) -> Shift:
         raise FaultyRowError(
             f"volunteer_hours are {minutes} minutes in all, less than one for each of the "
             f"{attended} who attended"
+        )
+    if minutes > LONGEST_MINUTES * attended:
+        raise FaultyRowError(
+            f"volunteer_hours are {minutes} minutes in all, and nobody serves longer than "
+            f"{LONGEST_MINUTES} in one shift"
         )
     return Shift(
         shift_ref=_parse_ref("shift_id", row["shift_id"]),

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from timebank.db import refusal_of_all
 from timebank.domain.errors import OverloadedError, TimebankError
 
 Question = TypeVar("Question")
@@ -78,6 +79,10 @@ class Batcher(Generic[Question, Answer]):
             _fail(batch, error)
             return
         except Exception as error:
+            if refusal := refusal_of_all(error):
+                refusal.__cause__ = error
+                _fail(batch, refusal)
+                return
             if len(batch) == 1:
                 _fail(batch, error)
             for question in batch if len(batch) > 1 else ():

@@ -504,3 +504,6 @@ WHERE bank_id = $1 AND purpose = $2 ORDER BY made_at DESC;
 SELECT key_id, sealed FROM signing_key JOIN signing_secret USING (bank_id, key_id)
 WHERE bank_id = $1 AND purpose = $2 AND ($3::text IS NULL OR key_id = $3)
 ORDER BY made_at DESC LIMIT 1;
+
+-- name: list_unfit_labels
+SELECT label FROM unnest($1::text[]) AS label WHERE holds_persons_number(label);

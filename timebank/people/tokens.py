@@ -8,8 +8,9 @@ from datetime import timedelta
 from uuid import UUID
 
 from timebank.db import Connection
+from timebank.domain.errors import NotFoundError
 from timebank.people.access import Action, Role
-from timebank.people.grants import OPERATOR_ID, grant_role
+from timebank.people.grants import OPERATOR_ID, grant_role, list_grants
 from timebank.people.parties import PartyKind, register_parties
 from timebank.people.sessions import SessionLimits, open_session
 
@@ -52,3 +53,23 @@ async def issue_token(
         limits=SessionLimits(lifetime),
         scopes=scopes,
     )
+
+
+async def issue_another_token(
+    connection: Connection, bank_id: int, system_id: UUID, lifetime: timedelta
+) -> str:
+    """Return one more token for an integrator, on the role it was granted by whomever.
+
+    What it sent under a key before is answered as before. NotFoundError without such a role.
+    """
+    for grant in await list_grants(connection, bank_id, system_id):
+        if grant.role is Role.INTEGRATOR:
+            return await open_session(
+                connection,
+                bank_id,
+                system_id,
+                grant.role,
+                grant_id=grant.grant_id,
+                limits=SessionLimits(lifetime),
+            )
+    raise NotFoundError(f"No system {system_id} is an integrator of this bank.")

@@ -32,6 +32,7 @@ from timebank.people.branches import (
     open_branch,
     open_service_point,
 )
+from timebank.people.labels import NUMBER_FOUND, list_unfit
 
 _QUERIES = load_queries(__package__)
 
@@ -111,11 +112,24 @@ async def _check(
         code: KnownBranch(branch.level, branch.closed_at is None, points.get(branch.branch_id, ()))
         for code, branch in branches.items()
     }
-    refuse_if_any(
-        [RowFault(file, line, fault) for line, fault in find_branch_faults(rows, known, types)]
-    )
+    faults = [*find_branch_faults(rows, known, types), *await _find_numbers(connection, rows)]
+    refuse_if_any([RowFault(file, line, fault) for line, fault in faults])
     ids = {code: branch.branch_id for code, branch in branches.items()}
     return _Standing(bank_id, branches, points, ids)
+
+
+async def _find_numbers(
+    connection: Connection, rows: Mapping[int, BranchRow]
+) -> list[tuple[int, str]]:
+    """Return line and fault of each name with a number of a person, which may not stand in it."""
+    cells = [
+        (line, column, label)
+        for line, row in rows.items()
+        for column, labels in (("name", [row.name]), ("service_points", row.service_points))
+        for label in labels
+    ]
+    unfit = await list_unfit(connection, {label for _, _, label in cells})
+    return [(line, f"{column} {NUMBER_FOUND}") for line, column, label in cells if label in unfit]
 
 
 async def _bring_about(

@@ -8,7 +8,7 @@ shift is imported once: its row stands in the commit of its records and awards.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
@@ -27,6 +27,7 @@ from timebank.ledger.accounts import ensure_accounts, ensure_issuance
 from timebank.ledger.banks import Bank, get_bank
 from timebank.ledger.ids import derive_id, new_id
 from timebank.ledger.transfers import lock_balances
+from timebank.people.labels import NUMBER_FOUND, list_unfit
 from timebank.people.parties import PartyKind, register_parties
 from timebank.people.residents import ensure_residents
 from timebank.service.activities import ensure_imported
@@ -158,7 +159,8 @@ async def _import(
 async def _list_known(connection: Connection, bank: Bank, rota: Rota) -> Mapping[str, int]:
     """Return the points of each shift that was imported before.
 
-    ImportRefusedError for shifts that contradict what was imported, or are yet to come.
+    ImportRefusedError for shifts that contradict what was imported, or are yet to come, and for
+    titles with a number of a person.
     """
     events = {shift.event_ref for shift in rota.shifts.values()}
     titles = dict(
@@ -170,19 +172,26 @@ async def _list_known(connection: Connection, bank: Bank, rota: Rota) -> Mapping
     for record in await connection.fetch(_QUERIES["list_shifts_by_refs"], bank.bank_id, refs):
         points[record["shift_ref"]] = record["points"]
         shifts[record["shift_ref"]] = as_struct(record, Shift)
+    unfit = await list_unfit(connection, {shift.event_name for shift in rota.shifts.values()})
     refuse_if_any(
         [
             RowFault(rota.shifts_file, line, fault)
             for line, shift in rota.shifts.items()
-            for fault in _find_faults(bank, shift, shifts.get(shift.shift_ref), titles)
+            for fault in _find_faults(bank, shift, shifts.get(shift.shift_ref), titles, unfit)
         ]
     )
     return points
 
 
 def _find_faults(
-    bank: Bank, shift: Shift, imported: Shift | None, titles: Mapping[str, str]
+    bank: Bank,
+    shift: Shift,
+    imported: Shift | None,
+    titles: Mapping[str, str],
+    unfit: Collection[str],
 ) -> Iterator[str]:
+    if shift.event_name in unfit:
+        yield f"event_name {NUMBER_FOUND}"
     if shift.served_on > datetime.now(bank.zone).date():
         yield f"{shift.served_on} is yet to come"
     if imported is not None and imported != shift:
