@@ -1738,6 +1738,8 @@ CREATE TABLE session (
     revoked_at    timestamptz,
     CONSTRAINT session_token_is_sha256 CHECK (length(token_hash) = 32),
     CONSTRAINT session_of_a_grant CHECK ((role = 'resident') = (grant_id IS NULL)),
+    CONSTRAINT session_by_card_is_residents CHECK (
+        method = 'token' OR (method IN ('pin', 'code')) = (role = 'resident')),
     CONSTRAINT session_id_unique UNIQUE (bank_id, session_id)
 );
 COMMENT ON TABLE session IS
@@ -2047,13 +2049,26 @@ LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION find_membership IS 'Where a membership stands; null for a pseudonym.';
 
+CREATE FUNCTION find_word(p_bank integer, p_party uuid, p_kind consent_kind) RETURNS consent
+LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
+    SELECT c.* FROM consent c
+    WHERE c.bank_id = p_bank AND c.party_id = p_party AND c.kind = p_kind
+      AND (c.by_id = c.party_id OR EXISTS (
+          SELECT FROM guardianship g
+          WHERE g.bank_id = p_bank AND g.minor_id = c.party_id AND g.guardian_id = c.by_id
+            AND g.let_in_at IS NOT NULL AND g.named_at <= c.recorded_at
+            AND (g.ended_at IS NULL OR g.ended_at >= c.recorded_at)))
+    ORDER BY c.recorded_at DESC, c.consent_id DESC LIMIT 1;
+$$;
+COMMENT ON FUNCTION find_word IS
+    'The last word of this kind that counts; of nulls if there is none. What a guardian said who '
+    'was not let in yet counts once they are, and never if they went before.';
+
 CREATE FUNCTION has_consent(p_bank integer, p_party uuid, p_kind consent_kind) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
-    SELECT coalesce((SELECT given FROM consent
-                     WHERE bank_id = p_bank AND party_id = p_party AND kind = p_kind
-                     ORDER BY recorded_at DESC, consent_id DESC LIMIT 1), false);
+    SELECT coalesce((find_word(p_bank, p_party, p_kind)).given, false);
 $$;
-COMMENT ON FUNCTION has_consent IS 'Whether the last word of this kind was a consent.';
+COMMENT ON FUNCTION has_consent IS 'Whether the last word of this kind that counts was a consent.';
 
 CREATE FUNCTION is_known_minor(p_bank integer, p_resident uuid, p_at timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = timebank, pg_temp AS $$
@@ -2086,7 +2101,7 @@ CREATE FUNCTION may_consent_for(
 $$;
 COMMENT ON FUNCTION may_consent_for IS
     'Whether somebody consents for a minor now: also a guardian who is not let in yet, without '
-    'whom there is no membership, but not to a helper, who is let in.';
+    'whom there is no membership (see find_word), but not to a helper, who is let in.';
 
 CREATE FUNCTION may_help(
     p_bank integer, p_helper uuid, p_resident uuid, p_at timestamptz DEFAULT clock_timestamp()
@@ -2152,20 +2167,19 @@ BEGIN
         RAISE EXCEPTION 'a minor needs a guardian'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'minor_has_guardian';
     END IF;
-    IF NEW.state = 'approved' AND (
-            NOT has_consent(NEW.bank_id, NEW.resident_id, 'membership')
-            OR (SELECT max(made_at) FROM membership WHERE bank_id = NEW.bank_id
-                AND resident_id = NEW.resident_id AND state = 'left')
-             > (SELECT max(recorded_at) FROM consent WHERE bank_id = NEW.bank_id
-                AND party_id = NEW.resident_id AND kind = 'membership')) THEN
-        RAISE EXCEPTION 'a membership needs consent'
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_is_consented_to';
-    END IF;
     UPDATE guardianship
     SET let_in_at = CASE WHEN NEW.state = 'approved' THEN clock_timestamp() END,
         ended_at = CASE WHEN NEW.state <> 'approved' THEN clock_timestamp() END
     WHERE bank_id = NEW.bank_id AND minor_id = NEW.resident_id
       AND ended_at IS NULL AND let_in_at IS NULL AND NEW.state <> 'applied';
+    IF NEW.state = 'approved' AND NOT EXISTS (  -- asked when what they said counts
+            SELECT FROM find_word(NEW.bank_id, NEW.resident_id, 'membership')
+            WHERE given AND recorded_at > coalesce((
+                SELECT max(made_at) FROM membership WHERE bank_id = NEW.bank_id
+                AND resident_id = NEW.resident_id AND state = 'left'), '-infinity')) THEN
+        RAISE EXCEPTION 'a membership needs consent'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'membership_is_consented_to';
+    END IF;
     IF NEW.state = 'left' THEN
         PERFORM revoke_card(NEW.bank_id, NEW.resident_id);
         UPDATE session SET revoked_at = clock_timestamp()
@@ -2384,6 +2398,8 @@ BEGIN
     UPDATE resident
     SET source_ref = NULL, is_minor = false, minor_until = NULL, age_looked_on = NULL
     WHERE (bank_id, resident_id) = (p_bank, p_party);
+    DELETE FROM enrolment WHERE bank_id = p_bank AND party_id = p_party;
+    DELETE FROM staff_login WHERE bank_id = p_bank AND party_id = p_party;
     IF find_membership(p_bank, p_party) IN ('applied', 'approved') THEN
         INSERT INTO membership (bank_id, resident_id, state, actor_id)
         VALUES (p_bank, p_party, 'left', p_actor);
@@ -2397,18 +2413,18 @@ BEGIN
     WHERE bank_id = p_bank AND member_id = p_party AND left_at IS NULL;
     UPDATE role_grant SET revoked_at = clock_timestamp()
     WHERE bank_id = p_bank AND party_id = p_party AND revoked_at IS NULL;
-    UPDATE session SET revoked_at = clock_timestamp()
-    WHERE bank_id = p_bank AND party_id = p_party AND revoked_at IS NULL;
     DELETE FROM login_secret WHERE bank_id = p_bank AND party_id = p_party;
     DELETE FROM one_time_code WHERE bank_id = p_bank AND party_id = p_party;
-    DELETE FROM enrolment WHERE bank_id = p_bank AND party_id = p_party;
-    DELETE FROM staff_login WHERE bank_id = p_bank AND party_id = p_party;
+    UPDATE session SET revoked_at = clock_timestamp()
+    WHERE bank_id = p_bank AND party_id = p_party AND revoked_at IS NULL;
     UPDATE party SET erased_at = clock_timestamp()
     WHERE (bank_id, party_id) = (p_bank, p_party) AND erased_at IS NULL;
 END $$;
 COMMENT ON FUNCTION erase_party IS
     'What erasure means outside the vault, which alone may call this, when it destroys the key. '
-    'Locks the party, then the resident''s row: who applies meanwhile has left, or does not.';
+    'Locks the party, then the resident''s row: who applies meanwhile has left, or does not, and '
+    'who enrols has no login. Then, as who logs in or is confirmed does, the login of staff or the '
+    'card, then secrets, then sessions.';
 
 SELECT make_append_only('membership'), make_append_only('consent'), make_append_only('minor_cap');
 
@@ -2419,7 +2435,7 @@ GRANT INSERT ON resident, membership, guardianship, consent, minor_cap, family_h
     TO timebank_app;
 GRANT UPDATE (ended_at) ON guardianship, family_helper TO timebank_app;
 GRANT EXECUTE ON FUNCTION
-    find_membership, has_consent, is_known_minor, is_guardian, may_consent_for, may_help,
+    find_membership, find_word, has_consent, is_known_minor, is_guardian, may_consent_for, may_help,
     check_person
     TO timebank_app, timebank_auditor;
 GRANT EXECUTE ON FUNCTION register_residents, lock_resident, claim_minors, prolong_minority,
@@ -2884,6 +2900,36 @@ COMMENT ON FUNCTION charge_login IS
     'Returns the seconds still to wait, and then counts nothing; 0: go on. Locks the row; then two '
     'that were unused for a day go, unless somebody holds them.';
 
+CREATE FUNCTION hold_person(p_bank integer, p_party uuid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM FROM party WHERE (bank_id, party_id) = (p_bank, p_party) FOR SHARE;
+    RETURN NOT EXISTS (SELECT FROM party WHERE (bank_id, party_id) = (p_bank, p_party)
+                       AND erased_at IS NOT NULL);  -- sees what erasure let wait
+END $$;
+COMMENT ON FUNCTION hold_person IS
+    'Whether somebody was not erased; if so, they are not until the transaction ends. Before '
+    'anything else of theirs is locked.';
+
+CREATE FUNCTION refuse_erased(p_bank integer, p_party uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
+BEGIN
+    IF NOT hold_person(p_bank, p_party) THEN
+        PERFORM refuse('person_is_registered', 'who was erased logs in no more');
+    END IF;
+END $$;
+COMMENT ON FUNCTION refuse_erased IS 'Nothing to log in with is left of who was erased.';
+
+CREATE FUNCTION check_enrolment() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = timebank, pg_temp AS $$
+BEGIN
+    PERFORM refuse_erased(NEW.bank_id, NEW.party_id);
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION check_enrolment IS 'Nobody invites who was erased.';
+CREATE TRIGGER enrolment_is_lawful BEFORE INSERT ON enrolment
+    FOR EACH ROW EXECUTE FUNCTION check_enrolment();
+
 CREATE FUNCTION refuse_both_halves(p_bank integer, p_party uuid, p_by uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
@@ -2904,6 +2950,7 @@ CREATE FUNCTION issue_one_time_code(
 DECLARE
     until timestamptz := clock_timestamp() + p_lifetime;
 BEGIN
+    PERFORM refuse_erased(p_bank, p_party);
     PERFORM refuse_both_halves(p_bank, p_party, p_by);
     INSERT INTO one_time_code (bank_id, party_id, code_id, sealed_hash, issued_by, expires_at)
     VALUES (p_bank, p_party, p_code, p_sealed_hash, p_by, until)
@@ -2920,6 +2967,7 @@ CREATE FUNCTION set_secret(
     p_bank integer, p_party uuid, p_kind secret_kind, p_sealed_hash bytea, p_by uuid
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
+    PERFORM refuse_erased(p_bank, p_party);
     IF p_kind = 'pin' THEN
         PERFORM refuse_both_halves(p_bank, p_party, p_by);
     END IF;
@@ -2990,6 +3038,8 @@ DECLARE
     number text;
     waits  boolean;
 BEGIN
+    PERFORM hold_person(p_bank, party_id) FROM enrolment  -- once erased, there is no invitation
+    WHERE bank_id = p_bank AND code_hash = p_code_hash;
     UPDATE enrolment SET used_at = clock_timestamp()
     WHERE bank_id = p_bank AND code_hash = p_code_hash
       AND used_at IS NULL AND expires_at > clock_timestamp() AND sealed_secret = p_sealed_secret
@@ -3027,8 +3077,9 @@ COMMENT ON FUNCTION complete_enrolment IS
     'new number, and waits until somebody hears it; a login that is in force stays so meanwhile, '
     'and only what the same person began ends, invitations too. Whom the operator invited keeps '
     'their number, and password and second factor are in force: all sessions end, and whatever '
-    'waits. Returns the number; null if the invitation was spent. What waited too long goes, '
-    'whosever it is, unless somebody holds it.';
+    'waits. Returns the number; null if the invitation was spent, or went with its person, whose '
+    'party it holds first (see hold_person). What waited too long goes, whosever it is, unless '
+    'somebody holds it.';
 
 CREATE FUNCTION confirm_enrolment(p_bank integer, p_staff_number text, p_by uuid) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
@@ -3062,9 +3113,8 @@ DECLARE
     login staff_login;
 BEGIN
     SELECT * INTO login FROM staff_login
-    WHERE bank_id = NEW.bank_id AND party_id = NEW.party_id
-    ORDER BY is_waiting LIMIT 1;
-    IF FOUND AND login.confirmed_by IS NULL
+    WHERE bank_id = NEW.bank_id AND party_id = NEW.party_id AND NOT is_waiting;
+    IF NOT FOUND OR login.confirmed_by IS NULL
             AND (NEW.role IN ('clerk', 'merchant')
                  OR EXISTS (SELECT FROM party WHERE (bank_id, party_id)
                             = (login.bank_id, login.invited_by))) THEN
@@ -3073,8 +3123,9 @@ BEGIN
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION check_session IS
-    'Whom a person invited logs in once another has confirmed who enrolled, a merchant''s people '
-    'always; by command, the operator of the machine invites staff alone.';
+    'By password logs in who has a login in force: whom a person invited, once another has '
+    'confirmed who enrolled, a merchant''s people always; by command, the operator of the machine '
+    'invites staff alone.';
 CREATE TRIGGER session_by_password_is_lawful BEFORE INSERT ON session FOR EACH ROW
     WHEN (NEW.method = 'password') EXECUTE FUNCTION check_session();
 
@@ -3132,11 +3183,11 @@ BEGIN
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION check_token IS
-    'What a merchant''s system shows is a key, by the rules of keys: asked at the commit, since a '
-    'key is written after its session.';
+    'What a merchant''s system shows is a key, by the rules of keys, however it came by a session: '
+    'asked at the commit, since a key is written after its session.';
 CREATE CONSTRAINT TRIGGER token_of_system_is_key AFTER INSERT ON session
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-    WHEN (NEW.role = 'merchant' AND NEW.method = 'token') EXECUTE FUNCTION check_token();
+    WHEN (NEW.role IN ('merchant', 'clerk')) EXECUTE FUNCTION check_token();
 CREATE TRIGGER api_key_is_lawful BEFORE INSERT ON api_key
     FOR EACH ROW EXECUTE FUNCTION check_api_key();
 

@@ -120,6 +120,10 @@ async def test_what_came_to_nothing_lets_nobody_in_later(friend: Friend) -> None
     parent = kin[0]["guardian_id"]
     said = {"guardian_id": parent, "paper": await desk.paper("registration")}
     assert (await desk.operator.post(path, said)).status_code == 201
+    check_problem(await friend.decide(child_id, desk.checker), "consent_missing", 409)
+    assert (await friend.decide(child_id, desk.checker, "rejected")).status_code == 201
+    said = {**said, "consents": ["membership"], "paper": await desk.paper("registration")}
+    assert (await desk.operator.post(path, said)).status_code == 201
     assert (await friend.decide(child_id, desk.checker)).status_code == 201
     await friend.check_out(child_id, wallet)
 
@@ -181,3 +185,68 @@ async def test_whoever_writes_a_guardian_lets_nobody_in(friend: Friend) -> None:
     await friend.check_out(child_id, wallet)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await pool.execute("UPDATE guardianship SET let_in_at = clock_timestamp()")
+
+
+async def test_the_word_of_who_came_to_nothing_counts_for_nothing(friend: Friend) -> None:
+    """A guardian's word counts once they are let in: for the roll, and for who applies again."""
+    desk, book, parent = friend.desk, friend.api.book, await friend.desk.member()
+
+    async def consented(child_id: str) -> list[bool]:
+        kinds = ("membership", "publication")
+        said = "SELECT has_consent($1, $2, $3)"
+        return [
+            await book.pool.fetchval(said, book.bank_id, UUID(child_id), kind) for kind in kinds
+        ]
+
+    child = await friend.api.resident(points=100)
+    child_id, path = str(child.resident_id), f"/persons/{child.resident_id}/application"
+    consents = {"consents": ["membership", "sensitive", "publication"]}
+    body = {**body_of(person(CHILD)), "resident_id": child_id, "guardian_id": friend.party_id}
+    body |= {**consents, "paper": await desk.paper("registration")}
+    assert (await desk.operator.post("/residents", body)).status_code == 201
+    assert await consented(child_id) == [False, False]
+    assert (await friend.decide(child_id, desk.checker, "rejected")).status_code == 201
+
+    said = {"guardian_id": parent.resident_id, "paper": await desk.paper("registration")}
+    assert (await desk.operator.post(path, said)).status_code == 201
+    check_problem(await friend.decide(child_id, desk.checker), "consent_missing", 409)
+    assert await consented(child_id) == [False, False]
+    assert (await friend.decide(child_id, desk.checker, "rejected")).status_code == 201
+
+    said |= {**consents, "paper": await desk.paper("registration")}
+    assert (await desk.operator.post(path, said)).status_code == 201
+    assert (await friend.decide(child_id, desk.checker)).status_code == 201
+    assert await consented(child_id) == [True, True]
+
+
+async def test_who_is_not_let_in_says_nothing_beside_who_is(friend: Friend) -> None:
+    """Neither signs them in again nor takes back what the guardian said."""
+    child_id, _ = await left_child(friend)
+    desk, book, path = friend.desk, friend.api.book, f"/persons/{child_id}/application"
+    parent = (await desk.operator.get(f"/residents/{child_id}/kin")).json()["guardians"][0]
+    for consents in (["membership"], []):
+        guardian_id = friend.party_id if consents else parent["guardian_id"]
+        said = {"guardian_id": guardian_id, "consents": consents}
+        said["paper"] = await desk.paper("registration")
+        assert (await desk.operator.post(path, said)).status_code == 201
+        if consents:
+            assert (await friend.decide(child_id, desk.checker, "rejected")).status_code == 201
+    check_problem(await friend.decide(child_id, desk.checker), "consent_missing", 409)
+    for guardian_id, given in ((parent["guardian_id"], True), (friend.party_id, False)):
+        if not given:
+            paper = {"sheet": await desk.sheet(), "witness_id": str(await desk.operator_id())}
+            named = {"guardian_id": guardian_id, "paper": paper}
+            answer = await desk.checker.post(f"/residents/{child_id}/guardians", named)
+            assert answer.status_code == 201, answer.text
+        await book.pool.execute(
+            "INSERT INTO consent (bank_id, consent_id, party_id, kind, given, by_id, recorded_by) "
+            "VALUES ($1, gen_random_uuid(), $2, 'publication', $3, $4, $5)",
+            book.bank_id,
+            UUID(child_id),
+            given,
+            UUID(guardian_id),
+            desk.witness_id,
+        )
+        assert await book.pool.fetchval(
+            "SELECT has_consent($1, $2, 'publication')", book.bank_id, UUID(child_id)
+        )

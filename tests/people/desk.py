@@ -16,6 +16,16 @@ from timebank.db import Connection, transaction
 from timebank.domain.personal import IdDocument, IdType, PersonalData
 from timebank.ledger.ids import new_id
 from timebank.people.consents import ConsentKind
+from timebank.people.grants import OPERATOR_ID
+from timebank.people.login.enrolments import (
+    Invitation,
+    complete,
+    confirm,
+    get_invitation,
+    hash_code,
+    invite,
+)
+from timebank.people.login.logins import place_of
 from timebank.people.parties import PartyKind, register_parties
 from timebank.people.registration import (
     Application,
@@ -25,6 +35,7 @@ from timebank.people.registration import (
     register_person,
     register_resident,
 )
+from timebank.people.seals import Seals
 from timebank.people.sheets import SheetKind, issue_sheets
 from timebank.people.vault import Access, Purpose, read_person
 from timebank.people.vault_keys import KeyRing, ensure_key_file
@@ -125,6 +136,30 @@ class Desk:
         registered = await self.apply(data, **rest)
         await self.move(registered.resident_id, MembershipState.APPROVED)
         return registered.resident_id
+
+    def seal(self, party_id: UUID, what: str) -> bytes:
+        """Something sealed as a secret of this person."""
+        return Seals(self.ring).close(b"of tests", place_of(self.bank_id, party_id, what))
+
+    async def invite(self, party_id: UUID) -> Invitation:
+        """Let the operator invite somebody, to whom a second factor is shown."""
+        async with self.at() as connection:
+            code = await invite(connection, self.bank_id, party_id, OPERATOR_ID)
+            await connection.execute(
+                "UPDATE enrolment SET sealed_secret = $3 WHERE bank_id = $1 AND code_hash = $2",
+                self.bank_id,
+                hash_code(code),
+                self.seal(party_id, "second factor"),
+            )
+            return await get_invitation(connection, self.bank_id, code)
+
+    async def enrol(self, party_id: UUID) -> None:
+        """Give somebody a login by password, in force: the operator invites, another confirms."""
+        invitation = await self.invite(party_id)
+        kept = self.seal(party_id, "password")
+        async with self.at() as connection:
+            number = await complete(connection, self.bank_id, invitation, 1, kept)
+            await confirm(connection, self.bank_id, number, self.checker)
 
     async def sheet(self) -> int:
         """A printed form of registration that nobody has signed."""

@@ -64,6 +64,9 @@ async def importer(
             granted_by=OPERATOR_ID,
             approved_by=OPERATOR_ID,
         )
+    if method is SessionMethod.PASSWORD:
+        await desk.enrol(person)
+    async with desk.at() as connection:
         token = await open_session(
             connection, desk.bank_id, person, role, grant_id=grant_id, method=method
         )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.people.desk import Desk
 from tests.people.test_kin import IN_A_MONTH, child_of, named
 from timebank.db import Connection
+from timebank.domain.errors import EnrolmentNotConfirmedError
 from timebank.ledger.ids import new_id
 from timebank.people.access import Action, Role, SessionMethod
 from timebank.people.grants import OPERATOR_ID, get_grant, grant_role, revoke_grant
@@ -120,10 +122,10 @@ async def test_nobody_is_known_to_be_a_minor_for_long(desk: Desk, until: str) ->
         assert caught.value.constraint_name == "minor_is_looked_at_again"
 
 
-ANOTHER: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "party": lambda said: said | {"party_id": new_id()},
-    "role": lambda said: said | {"role": Role.AUDITOR},
-    "grant": lambda said: said | {"grant_id": new_id()},
+ANOTHER: dict[str, Callable[[dict[str, Any], UUID], dict[str, Any]]] = {
+    "party": lambda said, other_id: said | {"party_id": other_id},
+    "role": lambda said, _: said | {"role": Role.AUDITOR},
+    "grant": lambda said, _: said | {"grant_id": new_id()},
 }
 
 
@@ -134,12 +136,15 @@ async def test_a_session_is_of_its_grant(desk: Desk, what: str, method: SessionM
         person_id, grant_id = await granted(
             desk, connection, Role.CLERK, PartyKind.PERSON, merchant_id=new_id()
         )
+    other_id = await desk.person()
+    for party_id in (person_id, other_id):
+        await desk.enrol(party_id)
     said = {"party_id": person_id, "role": Role.CLERK, "grant_id": grant_id, "method": method}
     async with desk.at() as connection:
         await open_session(connection, desk.bank_id, **said)
     with pytest.raises(asyncpg.CheckViolationError) as caught:
         async with desk.book.pool.acquire() as connection:
-            await open_session(connection, desk.bank_id, **ANOTHER[what](said))
+            await open_session(connection, desk.bank_id, **ANOTHER[what](said, other_id))
     assert caught.value.constraint_name == "session_is_of_its_grant"
 
 
@@ -154,14 +159,46 @@ async def test_a_revoked_grant_opens_no_session(desk: Desk) -> None:
             )
 
 
-async def test_a_merchants_system_has_no_token_that_is_no_key(desk: Desk) -> None:
+REFUSED_TO_SYSTEMS = {
+    SessionMethod.TOKEN: "systems_token_is_a_key",
+    SessionMethod.PIN: "session_by_card_is_residents",
+    SessionMethod.CODE: "session_by_card_is_residents",
+    SessionMethod.PASSWORD: "systems_token_is_a_key",
+}
+
+
+@pytest.mark.parametrize("method", SessionMethod)
+@pytest.mark.parametrize("role", [Role.MERCHANT, Role.CLERK])
+async def test_a_merchants_system_has_no_token_that_is_no_key(
+    desk: Desk, role: Role, method: SessionMethod
+) -> None:
+    """Not even if somebody enrolled for it."""
     async with desk.at() as connection:
         system_id, grant_id = await granted(
-            desk, connection, Role.MERCHANT, PartyKind.SYSTEM, merchant_id=new_id()
+            desk, connection, role, PartyKind.SYSTEM, merchant_id=new_id()
         )
+    await desk.enrol(system_id)
     with pytest.raises(asyncpg.CheckViolationError) as caught:
         async with desk.book.pool.acquire() as connection:
             await open_session(
-                connection, desk.bank_id, system_id, Role.MERCHANT, grant_id=grant_id
+                connection, desk.bank_id, system_id, role, grant_id=grant_id, method=method
             )
-    assert caught.value.constraint_name == "systems_token_is_a_key"
+    assert caught.value.constraint_name == REFUSED_TO_SYSTEMS[method]
+
+
+async def test_by_password_comes_who_has_a_login_in_force(desk: Desk) -> None:
+    async with desk.at() as connection:
+        person_id, grant_id = await granted(desk, connection, Role.COORDINATOR, PartyKind.PERSON)
+    said = {"role": Role.COORDINATOR, "grant_id": grant_id, "method": SessionMethod.PASSWORD}
+
+    async def log_in(**more: Any) -> None:
+        async with desk.at() as connection:
+            await open_session(connection, desk.bank_id, person_id, **said | more)
+
+    with pytest.raises(EnrolmentNotConfirmedError):
+        await log_in()
+    await desk.enrol(person_id)
+    await log_in()
+    with pytest.raises(asyncpg.CheckViolationError) as caught:
+        await log_in(role=Role.RESIDENT, grant_id=None)
+    assert caught.value.constraint_name == "session_by_card_is_residents"
