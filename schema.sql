@@ -10,7 +10,7 @@
 --                account_id; new rows in that of transfer_id. A transaction calls lock_balances or
 --                post_transfers for all its accounts at once.
 --   isolation    READ COMMITTED: each statement after the locks must see what was just committed.
---   append-only  transfer, posting and request are written by functions and never edited.
+--   append-only  account, transfer, posting and request are written by functions, never edited.
 
 -- Roles belong to the whole server: another database may have them, or be making them now.
 DO $$
@@ -129,7 +129,7 @@ CREATE TABLE account (
     CONSTRAINT account_of_redemption_counts_points
         CHECK (unit = 'points' OR kind NOT IN ('held', 'merchant'))  -- hours are never redeemed
 );
-COMMENT ON TABLE account IS 'What never changes of an account.';
+COMMENT ON TABLE account IS 'What never changes of an account. Append-only.';
 COMMENT ON COLUMN account.owner_id IS 'A random id of the registry; null for the bank''s own.';
 
 CREATE TABLE balance (
@@ -245,14 +245,16 @@ DECLARE
     callers text;
 BEGIN
     GET DIAGNOSTICS callers = PG_CONTEXT;
-    IF callers !~ '(^|[^a-z_])(post_transfers|post_requests|answer_request|record_act)\(' THEN
+    IF callers !~ '(^|\n)[^"«»„“\n]*PL/pgSQL[^"«»„“\n]*'
+                  '[^a-z_.](post_transfers|post_requests|answer_request|record_act)\(' THEN
         RAISE EXCEPTION 'INSERT on %.% refused: history is written by post_transfers only',
             TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
     END IF;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION refuse_insert_by_hand IS
-    'Looks for our functions in the call stack, whose other words are in the server''s language.';
+    'Looks for our functions in the call stack, whose other words are in the server''s language. '
+    'The text of a statement stands there too, in marks, and says nothing of who calls.';
 
 CREATE FUNCTION refuse(p_rule text, p_why text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -285,12 +287,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION make_append_only IS 'Guards a table against update, delete and truncate.';
 
+SELECT make_append_only('account'), make_append_only('transfer'), make_append_only('posting'),
+       make_append_only('request');
 DO $$
 DECLARE
     history text;
 BEGIN
     FOREACH history IN ARRAY ARRAY['transfer', 'posting', 'request'] LOOP
-        PERFORM timebank.make_append_only(history);
         EXECUTE format('CREATE TRIGGER %1$s_is_written_by_functions BEFORE INSERT '
             'ON timebank.%1$s FOR EACH STATEMENT EXECUTE FUNCTION timebank.refuse_insert_by_hand()',
             history);
@@ -961,12 +964,35 @@ GRANT EXECUTE ON FUNCTION set_expiry_rule TO timebank_app;
 CREATE TABLE block (
     bank_id    integer     NOT NULL,
     block_id   uuid        NOT NULL,
+    points     bigint      NOT NULL CONSTRAINT block_of_points CHECK (points > 0),
     placed_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     lifted_at  timestamptz,
     PRIMARY KEY (bank_id, block_id)
 );
 CREATE INDEX block_in_force ON block (bank_id) WHERE lifted_at IS NULL;
 COMMENT ON TABLE block IS 'That points of some origin are blocked, from when until when.';
+COMMENT ON COLUMN block.points IS 'The sum of its blocked_points, so that the audit misses each.';
+
+CREATE FUNCTION check_block() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' AND NEW.lifted_at IS NULL
+       OR TG_OP = 'UPDATE' AND OLD.lifted_at IS NULL AND NEW.lifted_at IS NOT NULL
+          AND (NEW.bank_id, NEW.block_id, NEW.points, NEW.placed_at)
+              = (OLD.bank_id, OLD.block_id, OLD.points, OLD.placed_at) THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION '% of block refused: it is placed, lifted once, and then stays', TG_OP
+        USING ERRCODE = 'insufficient_privilege';
+END $$;
+COMMENT ON FUNCTION check_block IS
+    'A block is lifted once and nothing else changes of it. By whom it may be lifted is not asked '
+    'here: the audit compares it with the hold of its id.';
+CREATE TRIGGER block_is_lawful BEFORE INSERT OR UPDATE OR DELETE ON block
+    FOR EACH ROW EXECUTE FUNCTION check_block();
+CREATE TRIGGER block_is_never_emptied BEFORE TRUNCATE ON block
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_edit();
+ALTER TABLE block ENABLE ALWAYS TRIGGER block_is_lawful;
+ALTER TABLE block ENABLE ALWAYS TRIGGER block_is_never_emptied;
 
 CREATE TABLE blocked_points (
     bank_id     integer NOT NULL,
@@ -1054,7 +1080,8 @@ CREATE FUNCTION place_block(
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = timebank, pg_temp AS $$
 BEGIN
     PERFORM lock_balances(p_bank, p_accounts);
-    INSERT INTO block (bank_id, block_id) SELECT p_bank, p_block WHERE cardinality(p_accounts) > 0;
+    INSERT INTO block (bank_id, block_id, points)
+    SELECT p_bank, p_block, sum(points) FROM unnest(p_points) AS points HAVING count(*) > 0;
     INSERT INTO blocked_points
     SELECT p_bank, p_block, account, origin, hold, behind, points, b.seq
     FROM unnest(p_accounts, p_origins, p_holds, p_behind, p_points)
@@ -1739,11 +1766,11 @@ CREATE TRIGGER session_has_its_grant BEFORE INSERT ON session FOR EACH ROW
 
 CREATE VIEW live_session AS
     SELECT s.token_hash, s.bank_id, s.session_id, s.party_id, s.role, s.method, s.scopes,
-           nullif(g.branch_id, (SELECT root_id FROM bank b WHERE b.bank_id = s.bank_id))
+           nullif(g.branch_id, (SELECT b.root_id FROM bank b WHERE b.bank_id = s.bank_id))
                AS branch_id,
            g.merchant_id,
-           s.idle_seconds IS NOT NULL AND s.last_used_at < clock_timestamp() - interval '1 minute'
-               AS is_stale
+           s.idle_seconds IS NOT NULL
+               AND s.last_used_at < clock_timestamp() - make_interval(mins => 1) AS is_stale
     FROM session s LEFT JOIN role_grant g USING (bank_id, grant_id)
     WHERE s.revoked_at IS NULL AND s.expires_at > clock_timestamp()
       AND (s.idle_seconds IS NULL
@@ -3699,17 +3726,8 @@ COMMENT ON COLUMN award_reversal.extra_points IS
     'Taken (1) or given back (-1) beyond the award itself: the point it completed with the '
     'remainders of other records, or they with its own.';
 
-DO $$
-DECLARE
-    history text;
-BEGIN
-    FOREACH history IN ARRAY ARRAY['service_award', 'award_reversal', 'scan'] LOOP
-        EXECUTE format('CREATE TRIGGER %1$s_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE '
-            'ON timebank.%1$s FOR EACH STATEMENT EXECUTE FUNCTION timebank.refuse_edit()', history);
-        EXECUTE format('ALTER TABLE timebank.%1$s ENABLE ALWAYS TRIGGER %1$s_is_append_only',
-                       history);
-    END LOOP;
-END $$;
+SELECT make_append_only('service_award'), make_append_only('award_reversal'),
+       make_append_only('scan');
 
 
 -- Planning and attending

@@ -8,7 +8,7 @@ import pytest
 
 from tests.book import Book
 from tests.ledger.ageing import add_rule, pass_days
-from tests.ledger.test_plans import ACCOUNTS_READ
+from tests.ledger.test_plans import READ
 from timebank.audit import lots
 from timebank.audit.findings import Findings
 from timebank.audit.invariants import LOTS_ADD_UP
@@ -130,12 +130,12 @@ async def test_right_after_an_import_no_account_is_read_for_every_transfer(own_b
         findings = Findings({}, 10)
         await check_lots(connection, None, findings, lambda done, total: None)
         assert findings.total == 0
-        assert await connection.fetchval(ACCOUNTS_READ) < 10 * len(wallets)
+        assert await connection.fetchval(READ, "account") < 10 * len(wallets)
     async with own_book.pool.acquire() as connection, connection.transaction():
         rules = await get_expiry_rules(connection, own_book.bank_id)
         fold = await fold_bank(connection, own_book.bank, rules)
         assert len(list(fold.accounts())) == len(wallets)
-        assert await connection.fetchval(ACCOUNTS_READ) < 10 * len(wallets)
+        assert await connection.fetchval(READ, "account") < 10 * len(wallets)
 
 
 async def open_wallets(book: Book, count: int) -> list[UUID]:

@@ -37,6 +37,7 @@ ON = "".join(
     }.items()
     for trigger in triggers
 )
+ON += "ALTER TABLE service_record ENABLE TRIGGER record_sheet_is_lawful;"
 
 RECORD = "UPDATE service_record SET {} WHERE record_id = '{{s.{}}}'"
 AWARD = "UPDATE service_award SET {} WHERE record_id = '{{s.{}}}'"

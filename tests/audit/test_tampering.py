@@ -11,12 +11,13 @@ from timebank.audit.snapshot import plain_instants
 from timebank.db import SERVER_SETTINGS
 from timebank.embedded import Server
 
-HISTORY = ("transfer", "posting", "request", "redemption_act")
+HISTORY = ("transfer", "posting", "request", "redemption_act", "account")
 GUARDS_OFF = "".join(f"ALTER TABLE {table} DISABLE TRIGGER ALL;" for table in HISTORY)
 GUARDS_ON = "".join(
     f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_{trigger};"
     for table in HISTORY
     for trigger in ("is_append_only", "is_written_by_functions")
+    if (table, trigger) != ("account", "is_written_by_functions")
 )
 
 LINE = "UPDATE posting SET {} WHERE account_id = '{{b.wallet}}' AND seq = {}"
@@ -201,6 +202,33 @@ ROWS = {
         "transfer {b.awards[0]}",
     ),
     "kind of a transfer": (TRANSFER.format("kind = 'transfer'", "asked"), 34, "{b.asked}"),
+    "transfer made a gift": (
+        "UPDATE transfer SET kind = 'gift' WHERE kind = 'transfer' AND status = 'posted'"
+        " AND debit_account_id = '{b.other}'",
+        23,
+        "transfer",
+    ),
+    "chain of one": (
+        TRANSFER.format("chain_id = transfer_id", "awards[2]"),
+        10,
+        "transfer {b.awards[2]}",
+    ),
+    "opened after its first line": (
+        "UPDATE account SET opened_at = opened_at + interval '1 day'"
+        " WHERE account_id = '{b.wallet}'",
+        35,
+        "account {b.wallet}",
+    ),
+    "owner gone": (
+        "UPDATE account SET owner_id = NULL WHERE account_id = '{b.wallet}'",
+        31,
+        "account {b.wallet}",
+    ),
+    "answer of two calls": (
+        "UPDATE request SET transfer_ids = transfer_ids || '{b.awards[0]}'::uuid",
+        11,
+        "/award-1",
+    ),
     "actor of an answer": (
         TRANSFER.format("actor_id = gen_random_uuid()", "asked"),
         11,

@@ -233,7 +233,11 @@ async def test_a_changed_row_is_found_and_named(
 async def test_an_override_lets_its_cap_be_passed(
     server: Server, redeemed: tuple[str, Redeemed]
 ) -> None:
-    caps = IN_FORCE_BEFORE + "DELETE FROM cap_rule WHERE points = 60"
+    caps = (
+        IN_FORCE_BEFORE
+        + "DELETE FROM cap_rule WHERE points = 60;"
+        + "ALTER TABLE cap_rule ENABLE ALWAYS TRIGGER cap_rule_is_append_only"
+    )
     report = await audit(server, redeemed[0], [GUARDS_OFF, caps, GUARDS_ON])
     assert report.findings == []
 

@@ -29,6 +29,8 @@ COLUMNS = {
     "webhook_delivery": "state",
     "webhook_event": "data",
     "slip": "number",
+    "block": "lifted_at",
+    "blocked_points": "points",
 }
 """The tables that only functions write, and what of each one would like to change."""
 
@@ -37,6 +39,8 @@ TAMPERING = {
     "delete": "DELETE FROM {table}",
     "truncate": "TRUNCATE {table}",
     "insert": "INSERT INTO {table} SELECT * FROM {table} WHERE false",
+    "insert in a block": "DO $$BEGIN INSERT INTO {table} SELECT * FROM {table} WHERE false "
+    "/* post_transfers( PL/pgSQL function post_transfers( */; END$$",
     "copy": "COPY {table} FROM STDIN",
     "merge": "MERGE INTO {table} t USING bank b ON t.bank_id = b.bank_id WHEN MATCHED THEN DELETE",
     "lock the table": "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
@@ -77,6 +81,8 @@ WRITING = {
     "open a branch": "INSERT INTO branch (bank_id) VALUES (1)",
 }
 """What the auditor may not do outside the ledger."""
+
+BY_HAND = ["update", "delete", "truncate", "insert", "insert in a block", "merge"]
 
 LOGINS = ["timebank_app", "timebank_auditor"]
 
@@ -198,7 +204,7 @@ async def test_triggers_stop_the_owner_and_the_superuser(
     role: str, replication_role: str, server: Server, worker_database: str
 ) -> None:
     """They are ENABLE ALWAYS: a session that plays a replica meets them too."""
-    by_hand = on_tables(HISTORY, what=["update", "delete", "truncate", "insert", "merge"])
+    by_hand = on_tables(HISTORY, what=BY_HAND)
     async with login(server, worker_database) as connection:
         await connection.execute(f"SET session_replication_role = {replication_role}")
         await connection.execute(f"SET ROLE {role}")

@@ -16,7 +16,8 @@ TIMES = {
     "transfer": ("recorded_at", "occurred_at"),
     "posting": ("recorded_at", "occurred_at", "occurred_latest"),
     "balance": ("recorded_at", "occurred_latest"),
-    "expiry_rule": ("starts_on",),
+    "account": ("opened_at",),
+    "expiry_rule": ("starts_on", "set_at"),
 }
 
 FAR = 100_000

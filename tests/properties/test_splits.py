@@ -13,7 +13,10 @@ from msgspec.structs import replace
 from tests.book import Book
 from tests.properties.model import BookAccount
 from tests.properties.strategies import draw_batch
+from timebank.db import transaction
 from timebank.domain.ledger import AccountKind, Chain, Transfer, TransferStatus, Unit
+from timebank.ledger.blocks import place_block
+from timebank.ledger.ids import new_id
 
 ACCOUNTS = {
     UUID(int=place): BookAccount(unit, kind)
@@ -54,6 +57,24 @@ async def open_cast(book: Book) -> dict[UUID, UUID]:
     }
 
 
+async def block_some(book: Book, cast: dict[UUID, UUID]) -> None:
+    """Let each wallet of points have 65, of which 60 are blocked."""
+    wallets = [
+        cast[place]
+        for place, account in ACCOUNTS.items()
+        if (account.unit, account.kind) == (Unit.POINTS, AccountKind.WALLET)
+    ]
+    origins = {}
+    for number, wallet in enumerate(wallets):
+        blocked, free = UUID(int=2**64 + number), UUID(int=2**65 + number)
+        await book.post_all(
+            book.award(wallet, 60, transfer_id=blocked), book.award(wallet, 5, transfer_id=free)
+        )
+        origins[blocked] = wallet
+    async with transaction(book.pool) as connection:
+        await place_block(connection, book.bank, new_id(), origins)
+
+
 def cast_chain(chain: Chain, cast: dict[UUID, UUID]) -> list[Transfer]:
     """The chain between the bank's own accounts."""
     return [
@@ -72,6 +93,7 @@ async def play(
     """Post the script in a new bank, one call between two cuts; return answers and books."""
     book = await Book.open(pool)
     cast = await open_cast(book)
+    await block_some(book, cast)
     statuses = []
     for start, end in pairwise(cuts):
         outcomes = await book.post_chains(*(cast_chain(chain, cast) for chain in chains[start:end]))

@@ -15,9 +15,24 @@ from tests.races import checks, variants
 from tests.races.checks import expect
 from tests.races.variants import Edit, install_variant
 from timebank.db import Connection, open_pool
+from timebank.domain.ledger import AccountKind, TransferKind, Unit
 from timebank.embedded import Server
 
 Check = Callable[[Book], Awaitable[None]]
+
+
+async def check_ceiling_is_exact(book: Book) -> None:
+    """Issuance takes back what it gave out, and not one point more."""
+    wallet = await book.open_account(balance=5)
+    debt = await book.open_account(AccountKind.DEBT)
+    issuance = book.issuance[Unit.POINTS]
+    await book.post_all(book.transfer(debt, wallet, 5, kind=TransferKind.DEBT))
+    with checks.errors_are_faults():
+        for amount, status in ((6, "ceiling_exceeded"), (5, "posted"), (1, "ceiling_exceeded")):
+            back = book.transfer(wallet, issuance, amount, kind=TransferKind.ROUNDING)
+            expect([str(status) for status in await book.post(back)], [status])
+    await checks.check_books(book)
+
 
 CASES: dict[str, tuple[list[Edit], Check, str]] = {
     "no lock": (
@@ -115,6 +130,21 @@ CASES: dict[str, tuple[list[Edit], Check, str]] = {
         checks.check_floor_is_exact,
         "'posted'. instead of .'insufficient_balance'",
     ),
+    "ceiling never reached": (
+        [variants.CEILING_NEVER_REACHED],
+        check_ceiling_is_exact,
+        "'ceiling_exceeded'. instead of .'posted'",
+    ),
+    "ceiling one too high": (
+        [variants.CEILING_ONE_TOO_HIGH],
+        check_ceiling_is_exact,
+        "CheckViolationError: balance_not_above_ceiling",
+    ),
+    "ceiling one too high, no constraint": (
+        [variants.CEILING_ONE_TOO_HIGH, variants.NO_CEILING_CONSTRAINT],
+        check_ceiling_is_exact,
+        "'posted'. instead of .'ceiling_exceeded'",
+    ),
 }
 
 
@@ -163,6 +193,16 @@ async def test_a_stamp_of_the_clock_alone_is_caught(
     async with open_pool(server.dsn(own_database, "timebank_app"), size=2) as pool:
         with pytest.raises(AssertionError, match="instead of"):
             await post_after_the_clock_was_set_back(await Book.open(pool), superuser)
+
+
+@pytest.mark.parametrize("beyond", ["floor - 1", "ceiling + 1"])
+async def test_no_balance_leaves_its_limits_whoever_writes(
+    beyond: str, own_book: Book, superuser: asyncpg.Connection
+) -> None:
+    """The last line of defence, alone: no function decides here."""
+    await own_book.open_account(balance=10)
+    with pytest.raises(asyncpg.CheckViolationError, match=r"balance_not_(below|above)"):
+        await superuser.execute(f"UPDATE balance SET balance = {beyond}")
 
 
 @pytest.mark.parametrize(

@@ -85,12 +85,27 @@ NO_LOOK_BACK = Edit(
 NO_LOOK_AROUND = Edit("(SELECT count(DISTINCT id) FROM unnest(p_ids) AS id)", "cardinality(p_ids)")
 FLOOR_NEVER_REACHED = Edit("IF left_d < floors", "IF left_d <= floors")
 FLOOR_ONE_TOO_LOW = Edit("IF left_d < floors", "IF left_d + 1 < floors")
+CEILING_NEVER_REACHED = Edit("ELSIF left_c > ceils", "ELSIF left_c >= ceils")
+CEILING_ONE_TOO_HIGH = Edit("ELSIF left_c > ceils", "ELSIF left_c - 1 > ceils")
+NO_CEILING_CONSTRAINT = Edit(
+    ",\n    CONSTRAINT balance_not_above_ceiling CHECK (balance <= ceiling)", ""
+)
 PLACES_OF_THE_CALLER = Edit("p_amounts := p_amounts[:];", "")
 NO_FLOOR_CONSTRAINT = Edit("    CONSTRAINT balance_not_below_floor CHECK (balance >= floor),\n", "")
 NO_PASSBOOK_KEY = Edit(
     ",\n    CONSTRAINT posting_seq_gapless PRIMARY KEY (bank_id, account_id, seq)", ""
 )
 NO_TRANSFER_KEY = Edit("    PRIMARY KEY (bank_id, transfer_id),\n", "")
+PLACED_WITHOUT_A_LOCK = Edit(
+    "PERFORM lock_balances(p_bank, p_accounts);\n    INSERT INTO block", "INSERT INTO block"
+)
+LIFTED_WITHOUT_A_LOCK = Edit(
+    """\
+    PERFORM lock_balances(p_bank, array(SELECT account_id FROM blocked_points
+                                        WHERE bank_id = p_bank AND block_id = p_block));
+""",
+    "",
+)
 
 
 async def install_variant(dsn: str, *edits: Edit) -> None:

@@ -62,8 +62,7 @@ class Resident:
     async def spend(self, points: int) -> str:
         book = self.programme.book
         friend = await book.open_account()
-        gift = book.transfer(await self.wallet(), friend, points, kind=TransferKind.GIFT)
-        return str((await book.post(gift))[0])
+        return str((await book.post(book.transfer(await self.wallet(), friend, points)))[0])
 
 
 @pytest.fixture
@@ -228,9 +227,20 @@ async def test_what_was_spent_behind_a_block_is_found(
         return [(one.invariant, one.row) for one in report.findings]
 
     assert await found() == []
-    for instant, status in (("now()", "posted"), ("NULL", "points_blocked")):
-        await superuser.execute(f"UPDATE block SET lifted_at = {instant}")
-        assert await resident.spend(2) == status
+    lifted = "UPDATE block SET lifted_at = now() RETURNING block_id"
+    block = await superuser.fetchval(lifted)
+    assert await resident.spend(2) == "posted"
+    assert await found() == [(38, f"block {block}")]
+    for again in (lifted, "UPDATE block SET lifted_at = NULL", "DELETE FROM block"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="of block refused"):
+            await superuser.execute(again)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
+        await superuser.execute("TRUNCATE block")
+    await superuser.execute(
+        "ALTER TABLE block DISABLE TRIGGER block_is_lawful; UPDATE block SET lifted_at = NULL;"
+        "ALTER TABLE block ENABLE ALWAYS TRIGGER block_is_lawful"
+    )
+    assert await resident.spend(2) == "points_blocked"
     assert await found() == [(38, f"posting {await resident.wallet()}/3")]
 
 

@@ -16,6 +16,7 @@ from timebank.audit.invariants import (
     HELD_IS_OPEN_HOLDS,
     HOURS_UNTOUCHED,
     KINDS_FIT,
+    LOTS_ADD_UP,
     NO_OVERLAP,
     OCCURRED_BEFORE,
     ONE_UNIT,
@@ -50,6 +51,8 @@ CHECKS: Sequence[tuple[Invariant, str]] = (
     (REVERSED_ONCE, "transfers_reversed_twice"),
     (ONE_UNIT, "transfers_across_units"),
     (OWNERS_REGISTERED, "owners_not_registered"),
+    (OCCURRED_BEFORE, "accounts_opened_after_their_lines"),
+    (LOTS_ADD_UP, "rules_set_for_the_past"),
     (KINDS_FIT, "transfers_of_wrong_kind"),
     (OCCURRED_BEFORE, "transfers_before_they_occurred"),
     (PLACES_ADD_UP, "branches_out_of_place"),
@@ -79,12 +82,22 @@ CHECKS: Sequence[tuple[Invariant, str]] = (
     (SETTLED_ONCE, "payments_without_settlement"),
     (CAPS_KEPT, "caps_unlike_their_use"),
     (CAPS_KEPT, "gifts_unlike_their_transfers"),
+    (CAPS_KEPT, "gifts_without_an_act"),
     (CAPS_KEPT, "caps_exceeded"),
     (HOURS_UNTOUCHED, "redemptions_of_hours"),
     (CERTIFICATES_STAND, "certificates_that_do_not_stand"),
     (BLOCKS_HOLD, "spent_below_what_was_blocked"),
+    (BLOCKS_HOLD, "blocks_unlike_their_holds"),
 )
 """What is asked of the rows of a bank, or of all."""
+
+_AGAINST_THE_TEXT = (
+    "triggers_not_in_force",
+    "tables_altered",
+    "rights_never_given",
+    "functions_altered",
+)
+"""What schema.sql says and the catalogue does not, or the other way round."""
 
 
 async def check_rows(
@@ -105,10 +118,10 @@ async def check_guards(connection: Connection, findings: Findings) -> None:
     except SchemaMismatchError:
         expected = "the fingerprint of this schema.sql"
         findings.add(GUARDS_STAND, None, "schema timebank", expected, "another, or none")
-    await _run(connection, GUARDS_STAND, "triggers_not_in_force", findings)
     await _run(connection, GUARDS_STAND, "constraints_not_in_force", findings)
     await _run(connection, GUARDS_STAND, "rights_too_wide", findings)
-    await _run(connection, GUARDS_STAND, "functions_altered", findings, read_schema())
+    for query in _AGAINST_THE_TEXT:
+        await _run(connection, GUARDS_STAND, query, findings, read_schema())
 
 
 async def _run(

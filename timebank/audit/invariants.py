@@ -58,12 +58,13 @@ REFUSED_MOVES_NOTHING = Invariant(
 CHAIN_WHOLE = Invariant(
     10,
     "chain_all_or_nothing",
-    "A chain is posted whole, at one instant, under the id of its first transfer, or not at all.",
+    "A chain of several is posted whole, at one instant, under the id of its first, or not at all.",
 )
 REQUEST_ANSWERED = Invariant(
     11,
     "request_answered_once",
-    "What a request was answered with exists, is the caller's and was no other request's answer.",
+    "What a request was answered with exists, is the caller's, was posted in one call and was no "
+    "other request's answer.",
 )
 REVERSED_ONCE = Invariant(
     14,
@@ -108,7 +109,8 @@ SETTLED_ONCE = Invariant(
 CAPS_KEPT = Invariant(
     23,
     "caps_kept",
-    "What counts in a cap is what was held, captured or given that day, and none is exceeded.",
+    "What counts in a cap is what was held, captured or given that day, and none is exceeded; "
+    "nothing is given without an act.",
 )
 HOURS_UNTOUCHED = Invariant(
     24,
@@ -138,7 +140,8 @@ THREE_PERSONS = Invariant(
 LOTS_ADD_UP = Invariant(
     29,
     "lots_add_up",
-    "Lots' unspent parts add up to the balance; an expiry took no more than had expired.",
+    "Lots' unspent parts add up to the balance; an expiry took no more than had expired by rules "
+    "that were set before their day.",
 )
 PLACES_ADD_UP = Invariant(
     30,
@@ -148,7 +151,8 @@ PLACES_ADD_UP = Invariant(
 OWNERS_REGISTERED = Invariant(
     31,
     "owner_registered",
-    "Every owner of an account is in the registry, or was erased and left a bare id there.",
+    "Every owner of an account is in the registry, or was erased and left a bare id there; only "
+    "the bank's own have none.",
 )
 KINDS_FIT = Invariant(
     34,
@@ -158,7 +162,8 @@ KINDS_FIT = Invariant(
 OCCURRED_BEFORE = Invariant(
     35,
     "occurred_before_recorded",
-    "Nothing occurred after it was recorded, and each posting knows the latest instant so far.",
+    "Nothing occurred after it was recorded, or was posted before its account was opened; each "
+    "posting knows the latest instant so far.",
 )
 BANK_EXISTS = Invariant(
     36,
@@ -175,7 +180,8 @@ CERTIFICATES_STAND = Invariant(
 BLOCKS_HOLD = Invariant(
     38,
     "blocked_points_stand",
-    "Nothing was spent of a wallet below what was blocked of it at that time.",
+    "Nothing was spent of a wallet below what was blocked of it at that time; a block is lifted as "
+    "its hold is released.",
 )
 
 SLIPS_BIND = Invariant(

@@ -144,7 +144,15 @@ WHERE ($1::integer IS NULL OR member.bank_id = $1) AND member.chain_id IS NOT NU
                (head.status, head.recorded_at, head.chain_id)
                IS DISTINCT FROM (member.status, member.recorded_at, member.chain_id)
            ELSE (head.status = 'posted' AND head.recorded_at = member.recorded_at
-                 AND head.chain_id = member.chain_id) IS TRUE END;
+                 AND head.chain_id = member.chain_id) IS TRUE END
+UNION ALL
+SELECT head.bank_id, format('transfer %s', head.transfer_id), 'the first of two at least', 'alone'
+FROM transfer head
+WHERE ($1::integer IS NULL OR head.bank_id = $1) AND head.status = 'posted'
+  AND head.chain_id = head.transfer_id
+  AND NOT EXISTS (SELECT FROM transfer member
+                  WHERE (member.bank_id, member.chain_id) = (head.bank_id, head.chain_id)
+                    AND member.status = 'posted' AND member.transfer_id <> head.transfer_id);
 
 
 -- ── Requests and banks ──────────────────────────────────────────────────────────────────────────
@@ -156,7 +164,16 @@ SELECT r.bank_id, format('request %s/%s', r.caller_id, r.key),
 FROM request r
 CROSS JOIN LATERAL unnest(r.transfer_ids) AS answered (id)
 LEFT JOIN transfer t ON (t.bank_id, t.transfer_id) = (r.bank_id, answered.id)
-WHERE ($1::integer IS NULL OR r.bank_id = $1) AND t.actor_id IS DISTINCT FROM r.caller_id;
+WHERE ($1::integer IS NULL OR r.bank_id = $1) AND t.actor_id IS DISTINCT FROM r.caller_id
+UNION ALL
+SELECT r.bank_id, format('request %s/%s', r.caller_id, r.key),
+       format('transfers of one call, the first %s at %s', first.transfer_id, first.recorded_at),
+       format('transfer %s at %s', t.transfer_id, t.recorded_at)
+FROM request r
+JOIN transfer first ON (first.bank_id, first.transfer_id) = (r.bank_id, r.transfer_ids[1])
+CROSS JOIN LATERAL unnest(r.transfer_ids) AS answered (id)
+JOIN transfer t ON (t.bank_id, t.transfer_id) = (r.bank_id, answered.id)
+WHERE ($1::integer IS NULL OR r.bank_id = $1) AND t.recorded_at <> first.recorded_at;
 
 -- name: transfers_of_two_requests
 SELECT bank_id, format('transfer %s', answered.id), 'the answer of one request',
@@ -178,11 +195,26 @@ WHERE ($1::integer IS NULL OR bank_id = $1)
   AND (length(fingerprint) <> 32 OR num_nonnulls(transfer_ids, answer) <> 1);
 
 -- name: owners_not_registered
-SELECT bank_id, format('account %s', account_id), format('party %s', owner_id), 'none'
+SELECT bank_id, format('account %s', account_id),
+       coalesce('party ' || owner_id, format('an owner of the %s', kind)), 'none'
 FROM account a
-WHERE ($1::integer IS NULL OR bank_id = $1) AND owner_id IS NOT NULL
-  AND NOT EXISTS (SELECT FROM party p
-                  WHERE (p.bank_id, p.party_id) = (a.bank_id, a.owner_id));
+WHERE ($1::integer IS NULL OR bank_id = $1)
+  AND CASE WHEN owner_id IS NULL THEN kind IN ('wallet', 'debt', 'held', 'merchant')
+           ELSE NOT EXISTS (SELECT FROM party p
+                            WHERE (p.bank_id, p.party_id) = (a.bank_id, a.owner_id)) END;
+
+-- name: accounts_opened_after_their_lines
+SELECT a.bank_id, format('account %s', account_id), format('opened by %s', line.recorded_at),
+       format('opened at %s', a.opened_at)
+FROM account a JOIN posting line USING (bank_id, account_id)
+WHERE ($1::integer IS NULL OR a.bank_id = $1) AND line.seq = 1 AND a.opened_at > line.recorded_at;
+
+-- name: rules_set_for_the_past
+SELECT r.bank_id, format('expiry rule of %s', r.starts_on),
+       format('set before that day began in %s', b.time_zone), format('set at %s', r.set_at)
+FROM expiry_rule r JOIN bank b USING (bank_id)
+WHERE ($1::integer IS NULL OR r.bank_id = $1)
+  AND (r.set_at AT TIME ZONE b.time_zone)::date >= r.starts_on;
 
 -- name: rows_of_no_bank
 SELECT row.bank_id, row.name, 'a bank of this id', 'none'
@@ -190,6 +222,7 @@ FROM (SELECT bank_id, format('account %s', account_id) AS name FROM account
       UNION ALL SELECT bank_id, format('balance %s', account_id) FROM balance
       UNION ALL SELECT bank_id, format('transfer %s', transfer_id) FROM transfer
       UNION ALL SELECT bank_id, format('request %s/%s', caller_id, key) FROM request
+      UNION ALL SELECT bank_id, format('expiry rule of %s', starts_on) FROM expiry_rule
       UNION ALL SELECT bank_id, format('record %s', record_id) FROM service_record
       UNION ALL SELECT bank_id, format('award of record %s', record_id) FROM service_award) AS row
 WHERE ($1::integer IS NULL OR row.bank_id = $1)
@@ -739,6 +772,14 @@ WHERE ($1::integer IS NULL OR g.bank_id = $1) AND g.status = 'done'
        AND t.kind::text = CASE g.kind WHEN 'allocate' THEN 'transfer' ELSE g.kind::text END
       ) IS NOT TRUE;
 
+-- name: gifts_without_an_act
+SELECT t.bank_id, format('transfer %s', t.transfer_id), format('a %s done under this id', t.kind),
+       coalesce(format('%s, %s', g.kind, g.status), 'none')
+FROM transfer t LEFT JOIN redemption_act g ON (g.bank_id, g.act_id) = (t.bank_id, t.transfer_id)
+WHERE ($1::integer IS NULL OR t.bank_id = $1) AND t.status = 'posted'
+  AND t.kind IN ('gift', 'reissue')
+  AND (g.kind::text = t.kind::text AND g.status = 'done') IS NOT TRUE;
+
 -- name: caps_exceeded
 -- The highest cap that was in force at any instant of the day, and what overrides let pass.
 SELECT u.bank_id, format('cap %s of %s, offer %s, on %s', scope, subject_id, offer_id, used_on),
@@ -816,45 +857,102 @@ CROSS JOIN LATERAL (
 ) AS blocked
 WHERE line.amount < 0 AND timebank.is_spending(t.kind) AND line.balance_after < blocked.points;
 
+-- name: blocks_unlike_their_holds
+SELECT bank_id, format('block %s', block_id),
+       CASE WHEN h.hold_id IS NULL THEN 'that of an activity''s hold'
+            ELSE format('of %s points, %s', b.points,
+                        coalesce('lifted as the hold was released, ' || h.released_at,
+                                 'in force like the hold')) END,
+       CASE WHEN b.block_id IS NULL THEN format('no block of its %s points', p.points)
+            ELSE format('of %s points, %s', coalesce(p.points, 0),
+                        coalesce('lifted ' || b.lifted_at, 'in force')) END
+FROM (SELECT * FROM block WHERE $1::integer IS NULL OR bank_id = $1) AS b
+FULL JOIN (SELECT bank_id, block_id, sum(points) AS points FROM blocked_points
+           WHERE $1::integer IS NULL OR bank_id = $1 GROUP BY bank_id, block_id) AS p
+          USING (bank_id, block_id)
+LEFT JOIN (SELECT bank_id, hold_id AS block_id, hold_id, released_at FROM activity_hold) AS h
+          USING (bank_id, block_id)
+WHERE (b.points = p.points AND (b.lifted_at IS NULL) = (h.released_at IS NULL)
+       AND coalesce(b.lifted_at >= h.released_at, h.hold_id IS NOT NULL)) IS NOT TRUE
+UNION ALL
+SELECT p.bank_id, format('blocked points of wallet %s in block %s', account_id, block_id),
+       format('of an award to it for activity %s, blocked by line %s', h.activity_id, b.seq),
+       format('of %s, %s of %s for %s, blocked at line %s', origin_id,
+              coalesce(t.kind::text, 'no transfer'), t.amount, t.subject_id, p.since_seq)
+FROM blocked_points p
+LEFT JOIN balance b USING (bank_id, account_id)
+LEFT JOIN activity_hold h ON (h.bank_id, h.hold_id) = (p.bank_id, p.block_id)
+LEFT JOIN transfer t ON (t.bank_id, t.transfer_id) = (p.bank_id, p.origin_id)
+WHERE ($1::integer IS NULL OR p.bank_id = $1)
+  AND (t.status = 'posted' AND t.kind = 'award' AND t.credit_account_id = p.account_id
+       AND t.subject_id = h.activity_id AND p.points <= t.amount
+       AND p.since_seq BETWEEN t.credit_seq AND b.seq
+       AND (p.hold_id IS NOT NULL OR p.behind = 0)) IS NOT TRUE
+UNION ALL
+SELECT p.bank_id, format('blocked points of wallet %s in block %s', account_id, block_id),
+       format('given away to hold %s of the wallet by line %s', hold_id, since_seq), 'not so'
+FROM blocked_points p
+WHERE ($1::integer IS NULL OR p.bank_id = $1) AND hold_id IS NOT NULL
+  AND NOT EXISTS (SELECT FROM posting line JOIN transfer t USING (bank_id, transfer_id)
+                  WHERE line.bank_id = p.bank_id AND line.account_id = p.account_id
+                    AND line.seq <= p.since_seq
+                    AND t.kind = 'hold' AND t.subject_id = p.hold_id);
+
 
 -- ── Guards ──────────────────────────────────────────────────────────────────────────────────────
 
 -- name: triggers_not_in_force
--- tgtype: 1 per row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate.
+-- $1 is the text of schema.sql. tgtype: 1 per row, 2 before, 4 insert, 8 delete, 16 update, 32
+-- truncate.
+WITH steps (relation, name, function, type, arguments) AS (VALUES
+    ('service_record', 'record_step', 'check_step', 23,
+     '>draft >submitted draft>submitted submitted>confirmed submitted>rejected confirmed>reversed'),
+    ('service_record', 'record_reversed_ends_certificates', 'supersede_certificates', 17, ''),
+    ('service_record', 'record_of_held_activity_waits', 'refuse_held', 19, ''),
+    ('certificate', 'certificate_step', 'check_step', 23,
+     '>valid valid>revoked valid>superseded'),
+    ('settlement', 'settlement_is_lawful', 'check_settlement', 31, ''),
+    ('settlement', 'settlement_is_never_emptied', 'refuse_edit', 34, ''),
+    ('block', 'block_is_lawful', 'check_block', 31, ''),
+    ('block', 'block_is_never_emptied', 'refuse_edit', 34, '')
+), append_only (relation) AS (
+    SELECT made[1]
+    FROM regexp_matches($1::text, 'make_append_only\(''([a-z_]+)''\)', 'g') AS made
+), by_functions (relation) AS (
+    SELECT unnest(array['transfer', 'posting', 'request', 'redemption_act'])
+), made (relation, name, is_plain) AS (
+    SELECT said[2], said[1], said[1] <> 'hold_has_slip' AND said[1] NOT IN (SELECT name FROM steps)
+    FROM regexp_matches(
+        $1, 'TRIGGER ([a-z_]+) [A-Z ]+(?:OF [a-z_]+ )?\s*ON ([a-z_]+)\s', 'g') AS said
+    UNION ALL
+    SELECT said[1], said[2] || '_is_sealed', true
+    FROM regexp_matches($1, 'make_sealed\(''([a-z_]+)'', ''([a-z_]+)''', 'g') AS said
+    UNION ALL
+    SELECT said[1], said[1] || '_stays_ended', true
+    FROM regexp_matches($1, 'make_final\(''([a-z_]+)''', 'g') AS said
+    UNION ALL SELECT relation, relation || '_is_append_only', false FROM append_only
+    UNION ALL SELECT relation, relation || '_is_written_by_functions', false FROM by_functions
+)
 SELECT NULL::integer, format('trigger %s', guard.name),
        format('calls %s, enabled always', guard.function),
        coalesce(format('calls %s, enabled %s', t.tgfoid::regproc, t.tgenabled), 'no such trigger')
-FROM unnest(array['transfer', 'posting', 'request', 'redemption_act', 'branch_move', 'placement',
-                  'audit_log']) AS history (name)
-CROSS JOIN LATERAL (VALUES
-    (history.name || '_is_append_only', 'refuse_edit', 58),
-    (history.name || '_is_written_by_functions', 'refuse_insert_by_hand', 6)
-) AS guard (name, function, type)
-LEFT JOIN pg_trigger t ON t.tgname = guard.name
-                      AND t.tgrelid = to_regclass('timebank.' || history.name)
-WHERE (guard.type = 58 OR history.name <> ALL (array['branch_move', 'placement', 'audit_log']))
-  AND (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
+FROM (SELECT 'timebank.' || relation, relation || '_is_append_only', 'refuse_edit', 58
+      FROM append_only
+      UNION ALL SELECT 'vault.access_log', 'access_log_is_append_only', 'refuse_edit', 58
+      UNION ALL
+      SELECT 'timebank.' || relation, relation || '_is_written_by_functions',
+             'refuse_insert_by_hand', 6
+      FROM by_functions
+     ) AS guard (relation, name, function, type)
+LEFT JOIN pg_trigger t ON t.tgname = guard.name AND t.tgrelid = to_regclass(guard.relation)
+WHERE (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
        AND t.tgfoid = to_regproc('timebank.' || guard.function)) IS NOT TRUE
 UNION ALL
 SELECT NULL, format('trigger %s', guard.name),
        format('calls %s(%s) for each row, enabled always', guard.function,
               replace(guard.arguments, ' ', ', ')),
        coalesce(format('calls %s, enabled %s', t.tgfoid::regproc, t.tgenabled), 'no such trigger')
-FROM (VALUES
-    ('service_record', 'record_step', 'check_step', 23,
-     '>draft >submitted draft>submitted submitted>confirmed submitted>rejected confirmed>reversed'),
-    ('service_award', 'service_award_is_append_only', 'refuse_edit', 58, ''),
-    ('award_reversal', 'award_reversal_is_append_only', 'refuse_edit', 58, ''),
-    ('blocked_points', 'blocked_points_is_append_only', 'refuse_edit', 58, ''),
-    ('service_record', 'record_reversed_ends_certificates', 'supersede_certificates', 17, ''),
-    ('service_record', 'record_of_held_activity_waits', 'refuse_held', 19, ''),
-    ('certificate', 'certificate_step', 'check_step', 23,
-     '>valid valid>revoked valid>superseded'),
-    ('certificate_line', 'certificate_line_is_append_only', 'refuse_edit', 58, ''),
-    ('slip', 'slip_is_append_only', 'refuse_edit', 58, ''),
-    ('settlement', 'settlement_is_lawful', 'check_settlement', 31, ''),
-    ('settlement', 'settlement_is_never_emptied', 'refuse_edit', 34, '')
-) AS guard (relation, name, function, type, arguments)
+FROM steps AS guard
 LEFT JOIN pg_trigger t ON t.tgname = guard.name
                       AND t.tgrelid = to_regclass('timebank.' || guard.relation)
 WHERE (t.tgenabled = 'A' AND t.tgtype = guard.type AND t.tgqual IS NULL
@@ -868,7 +966,48 @@ FROM (VALUES ('hold_has_slip')) AS guard (name)
 LEFT JOIN pg_trigger t ON t.tgname = guard.name AND t.tgrelid = to_regclass('timebank.hold')
 WHERE (t.tgenabled = 'A' AND t.tgfoid = to_regproc('timebank.check_hold_has_slip')
        AND pg_get_triggerdef(t.oid) LIKE '% AFTER INSERT ON timebank.hold %FOR EACH ROW '
-           'WHEN ((new.channel = ''slip''::%)) EXECUTE %') IS NOT TRUE;
+           'WHEN ((new.channel = ''slip''::%)) EXECUTE %') IS NOT TRUE
+UNION ALL
+SELECT NULL, format('trigger %s', made.name), format('on %s, enabled', made.relation),
+       coalesce(format('enabled %s', t.tgenabled), 'no such trigger')
+FROM made
+LEFT JOIN (SELECT tgname, relname, tgenabled FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid
+           WHERE NOT tgisinternal AND c.relnamespace IN (to_regnamespace('timebank'),
+                                                         to_regnamespace('vault'))) AS t
+          ON (t.tgname, t.relname) = (made.name, made.relation)
+WHERE made.is_plain
+  AND (t.tgenabled = 'A'
+       OR t.tgenabled = 'O' AND strpos($1, format('ALWAYS TRIGGER %s;', made.name)) = 0) IS NOT TRUE
+UNION ALL
+SELECT NULL, format('trigger %s', t.tgname), 'one that schema.sql makes',
+       format('one on %s that calls %s', t.tgrelid::regclass, t.tgfoid::regproc)
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE NOT t.tgisinternal
+  AND c.relnamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
+  AND (c.relname, t.tgname) NOT IN (SELECT relation, name FROM made);
+
+-- name: tables_altered
+-- $1 is the text of schema.sql. A view is compared without what PostgreSQL adds as it prints it:
+-- casts, parentheses, the schema's name, space.
+SELECT NULL::integer, format('table %s', c.relname),
+       'read as it stands, by all: no rule, no row security, no table that inherits',
+       concat_ws(', ', 'rule ' || r.rulename, 'inherited by ' || i.inhrelid::regclass,
+                 CASE WHEN c.relrowsecurity THEN 'row security' END)
+FROM pg_class c
+LEFT JOIN pg_rewrite r ON r.ev_class = c.oid AND c.relkind <> 'v'
+LEFT JOIN pg_inherits i ON i.inhparent = c.oid
+WHERE c.relnamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
+  AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND (r.oid IS NOT NULL OR i.inhrelid IS NOT NULL OR c.relrowsecurity)
+UNION ALL
+SELECT NULL, format('view %s', view.name), 'as in schema.sql', coalesce(view.found, 'none')
+FROM (SELECT made[1] AS name, made[2] AS text, pg_get_viewdef(to_regclass('timebank.' || made[1]))
+                                               AS found
+      FROM regexp_matches($1, 'CREATE VIEW ([a-z_]+) AS\s([^;]+);', 'g') AS made) AS view
+WHERE (SELECT count(DISTINCT lower(regexp_replace(
+           said, '::(double precision|[a-z_]+)|timebank\.|[\s();]', '', 'g')))
+           + count(*) FILTER (WHERE said IS NULL)
+       FROM unnest(array[view.text, view.found]) AS said) <> 1;
 
 -- name: constraints_not_in_force
 SELECT NULL::integer, format('constraint %s', guard.name), guard.definition,
@@ -943,12 +1082,98 @@ FROM pg_roles r
 WHERE r.rolname IN ('timebank_app', 'timebank_auditor')
   AND (r.rolsuper OR pg_has_role(r.rolname, 'timebank_owner', 'MEMBER'));
 
+-- name: rights_never_given
+-- $1 is the text of schema.sql: whatever role has a right that none of its GRANTs gives.
+WITH said AS (
+    SELECT act[1] AS act, act[2] AS rights, btrim(act[3], E' \n') AS objects, role
+    FROM regexp_matches(
+             regexp_replace($1::text, '--[^\n]*', '', 'g'),
+             '^(GRANT|REVOKE) ([^;]+?)\sON\s+([^;]+?)\s(?:TO|FROM)\s+([^;]+);', 'gw') AS act
+    CROSS JOIN LATERAL regexp_split_to_table(act[4], ',\s*') AS role
+), named AS (
+    SELECT act, role, given[1] AS privilege, given[2] AS columns, object
+    FROM said
+    CROSS JOIN LATERAL regexp_matches(rights, '([A-Z]+)\s*(?:\(([^)]*)\))?', 'g') AS given
+    CROSS JOIN LATERAL regexp_split_to_table(
+        regexp_replace(objects, '^(FUNCTION|SCHEMA)\s+', ''), ',\s*') AS object
+), given (object, part, role, privilege) AS (
+    SELECT object, part, role, privilege
+    FROM named LEFT JOIN LATERAL regexp_split_to_table(columns, ',\s*') AS part ON true
+    WHERE act = 'GRANT' AND object <> 'ALL TABLES IN SCHEMA timebank'
+    UNION ALL
+    (SELECT c.relname, NULL, role, privilege
+     FROM named JOIN pg_class c ON c.relnamespace = to_regnamespace('timebank')
+     WHERE act = 'GRANT' AND object = 'ALL TABLES IN SCHEMA timebank'
+     EXCEPT SELECT object, NULL, role, privilege FROM named WHERE act = 'REVOKE')
+), acl (object, part, owner, rights) AS (
+    SELECT nspname, NULL, nspowner, nspacl FROM pg_namespace
+    WHERE nspname IN ('timebank', 'vault')
+    UNION ALL
+    SELECT relname, NULL, relowner, relacl FROM pg_class
+    WHERE relnamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
+    UNION ALL
+    SELECT relname, attname, relowner, attacl FROM pg_class JOIN pg_attribute ON attrelid = oid
+    WHERE relnamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
+    UNION ALL
+    SELECT proname, NULL, proowner, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc
+    WHERE pronamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
+)
+SELECT NULL::integer, format('role %s', who.name), format('no %s on %s', held.privilege_type,
+                                                          concat_ws('.', object, part)),
+       CASE WHEN held.is_grantable THEN 'granted, to grant on' ELSE 'granted' END
+FROM acl
+CROSS JOIN LATERAL aclexplode(acl.rights) AS held
+LEFT JOIN pg_roles r ON r.oid = held.grantee
+CROSS JOIN LATERAL (SELECT coalesce(r.rolname, 'public')) AS who (name)
+WHERE held.grantee <> acl.owner
+  AND (held.is_grantable OR (object, coalesce(part, ''), who.name, held.privilege_type)
+       NOT IN (SELECT object, coalesce(part, ''), role, privilege FROM given))
+UNION ALL
+SELECT NULL, format('role %s', pg_get_userbyid(owned.owner)), 'owns nothing',
+       format('owns %s', owned.name)
+FROM (SELECT relowner AS owner, relnamespace AS schema, relname AS name FROM pg_class
+      UNION ALL SELECT proowner, pronamespace, proname FROM pg_proc) AS owned
+JOIN (VALUES ('timebank'), ('vault')) AS own (name) ON owned.schema = to_regnamespace(own.name)
+WHERE pg_get_userbyid(owned.owner)
+      <> CASE own.name WHEN 'vault' THEN 'timebank_vault' ELSE 'timebank_owner' END
+UNION ALL
+SELECT NULL, format('role %s', r.rolname), 'no member of an owner', format('of %s', o.rolname)
+FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member JOIN pg_roles o ON o.oid = m.roleid
+WHERE o.rolname IN ('timebank_owner', 'timebank_vault') AND NOT r.rolsuper
+  AND (m.inherit_option OR m.set_option);
+
 -- name: functions_altered
--- $1 is the text of schema.sql: each body stands there, word for word, under the function's name.
-SELECT NULL::integer, format('function %s', p.proname), 'the body that schema.sql gives it',
-       'another'
-FROM pg_proc p
-WHERE p.pronamespace IN (to_regnamespace('timebank'), to_regnamespace('vault'))
-  AND strpos(split_part(split_part($1::text, format('CREATE FUNCTION %s(', p.proname), 2),
-                        'CREATE FUNCTION ', 1),
-             format('$$%s$$', p.prosrc)) = 0;
+-- $1 is the text of schema.sql: what stands there under the function's name is compared, its body
+-- word for word.
+SELECT NULL::integer, format('function %s', coalesce(p.proname, made.name)),
+       'as schema.sql makes it',
+       CASE WHEN p.oid IS NULL THEN 'none'
+            WHEN strpos(made.body, format('$$%s$$', p.prosrc)) IS DISTINCT FROM 1
+            THEN 'another body'
+            ELSE concat_ws(' ', 'language', l.lanname, 'volatility', p.provolatile,
+                           CASE WHEN p.prosecdef THEN 'security definer' END,
+                           CASE WHEN p.proisstrict THEN 'strict' END,
+                           array_to_string(p.proconfig, '; ')) END
+FROM (SELECT name[1] AS name,
+             regexp_replace(split_part(parts.rest, '$$', 1), '(--[^\n]*)?[\s'']+', ' ', 'g')
+                 AS head,
+             substr(parts.rest, strpos(parts.rest, '$$')) AS body
+      FROM regexp_split_to_table($1::text, '\nCREATE FUNCTION ') WITH ORDINALITY AS parts (rest, n)
+      CROSS JOIN LATERAL regexp_match(parts.rest, '^([a-z_]+)\(') AS name
+      WHERE n > 1) AS made
+FULL JOIN (SELECT * FROM pg_proc WHERE pronamespace IN (to_regnamespace('timebank'),
+                                                        to_regnamespace('vault'))) AS p
+          ON p.proname = made.name
+LEFT JOIN pg_language l ON l.oid = p.prolang
+WHERE (strpos(made.body, format('$$%s$$', p.prosrc)) = 1
+       AND made.head LIKE format('%% LANGUAGE %s %%', l.lanname)
+       AND p.prosecdef = (made.head LIKE '% SECURITY DEFINER %')
+       AND p.proisstrict = (made.head LIKE '% STRICT %')
+       AND p.provolatile = CASE WHEN made.head LIKE '% IMMUTABLE %' THEN 'i'
+                                WHEN made.head LIKE '% STABLE %' THEN 's' ELSE 'v' END
+       AND coalesce(cardinality(p.proconfig), 0) = regexp_count(made.head, ' SET [a-z_]+ = ')
+       AND NOT EXISTS (
+           SELECT FROM unnest(p.proconfig) AS setting
+           WHERE strpos(made.head, format(' SET %s = %s ', split_part(setting, '=', 1),
+                                          substr(setting, strpos(setting, '=') + 1))) = 0)
+      ) IS NOT TRUE;

@@ -1,11 +1,19 @@
 """Reconciling: everything is read again from row one, as of one snapshot, and nothing is trusted.
 
-What has no second witness cannot be checked this way: of a posted transfer the subject, the reason,
-the actor when no request names it, and a later member's chain_id taken away; a reversal that names
-another transfer of the same content; all of a refused transfer but its chain; what the registry
-says of owners, and since when who hung where; rows cut from the end of every witness at once. A
-superuser who rewrites journal, passbook and balance rows alike is not found either. That is what a
-sealed log is for, whose checkpoints are kept elsewhere.
+What has no second witness cannot be checked this way:
+- of a posted transfer the subject, the reason, the actor when no request names it, and a later
+  member's chain_id taken away; a reversal that names another transfer of the same content; all of a
+  refused transfer but its chain;
+- of an account the owner changed for another of its sort, and that it was opened earlier;
+- a request taken away, its key, its fingerprint or its answer changed, or another transfer of the
+  same caller named that no request names: its key would post anew, or be answered otherwise;
+- the months and grace of an expiry rule, and a rule taken away, until points have expired by it;
+- a block taken away with all its points, and which line it was placed after;
+- what the registry says of owners, and since when who hung where;
+- rows cut from the end of every witness at once.
+A superuser who rewrites journal, passbook and balance rows alike is not found either. That is what
+a sealed log is for, whose checkpoints are kept elsewhere. The guards are looked at as they stand:
+an hour when one was off leaves no trace of itself.
 """
 
 import time

@@ -167,7 +167,9 @@ SELECT account_id, count_blocked($1, account_id) FROM unnest($2::uuid[]) AS acco
 -- name: list_blocks
 -- Of the accounts of $2, or of all: what was blocked after which line, and until when.
 SELECT p.account_id, p.origin_id, min(p.since_seq),
-       (extract(epoch FROM b.lifted_at) * 1000000)::bigint
+       CASE WHEN b.lifted_at IS NOT NULL
+            THEN (extract(epoch FROM greatest(least(b.lifted_at, '9999-01-01Z'), '0002-01-01Z'))
+                  * 1000000)::bigint END
 FROM blocked_points p JOIN block b USING (bank_id, block_id)
 WHERE p.bank_id = $1 AND ($2::uuid[] IS NULL OR p.account_id = ANY ($2))
 GROUP BY p.account_id, p.origin_id, p.block_id, b.lifted_at;
