@@ -13,6 +13,7 @@ from tests.book import Book
 from tests.service.extract import SAMPLE, Extract
 from tests.service.programme import MAKER, Programme, at, new_person
 from timebank.db import transaction
+from timebank.domain.errors import DatabaseUnavailableError
 from timebank.service.categories import list_categories
 from timebank.service.rates import propose_rate
 from timebank.service.rota import import_rota
@@ -54,7 +55,7 @@ async def test_a_night_belongs_to_both_its_days(programme: Programme) -> None:
 
 
 async def test_nothing_can_be_written_after_it(programme: Programme) -> None:
-    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+    with pytest.raises(DatabaseUnavailableError) as refused:
         async with transaction(programme.book.pool) as connection:
             await what_if(connection, programme.book.bank_id, {}, *ALWAYS)
             await propose_rate(
@@ -65,6 +66,7 @@ async def test_nothing_can_be_written_after_it(programme: Programme) -> None:
                 points_per_hour=1,
                 effective_on=date(2026, 1, 1),
             )
+    assert isinstance(refused.value.__cause__, asyncpg.ReadOnlySQLTransactionError)
 
 
 async def test_an_imported_year_replays_to_what_was_awarded(book: Book) -> None:
