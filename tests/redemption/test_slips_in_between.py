@@ -9,7 +9,7 @@ from tests.people.desk import Desk, person
 from tests.redemption.checks import check_market
 from tests.redemption.market import Market, open_merchant
 from tests.redemption.slip_desk import SlipDesk
-from tests.redemption.test_blocked import block_all, blocked
+from tests.redemption.test_blocked import block, blocked, serve
 from tests.redemption.test_caps import approve as approve_override
 from tests.redemption.test_caps import hardship
 from tests.redemption.test_settlements import approve as approve_settlement
@@ -26,9 +26,10 @@ async def desk(market: Market, tmp_path: Path) -> SlipDesk:
 
 
 async def test_points_blocked_after_it_was_issued(desk: SlipDesk) -> None:
-    market, resident = desk.market, await desk.market.resident(10)
+    market, resident = desk.market, await desk.market.resident()
+    award = await serve(market, resident[1], 10)
     slip = await desk.issued(resident, 4)
-    await block_all(market, resident[1])
+    await block(market, award)
     assert await blocked(market, resident[1]) == 6
     assert (await desk.ask(desk.order(resident, 1))).status == "points_blocked"
     assert (await desk.tell(await desk.text(slip))).result == "captured"
