@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -32,9 +33,7 @@ async def find_database(settings: Settings, login: Login = Login.APP) -> AsyncIt
     been installed by its administrator. Embedded: started if need be, and made on first use, but
     never for the auditor: books that were made for the question would always agree.
     """
-    url = settings.database_url
-    if login is Login.AUDITOR:
-        url = settings.auditor_url or url
+    url = _external_url(settings, login)
     if url:
         await _check(url)
         yield url
@@ -52,6 +51,23 @@ async def find_database(settings: Settings, login: Login = Login.APP) -> AsyncIt
         else:
             await _make_database(server)
         yield url
+
+
+def name_database(settings: Settings, login: Login = Login.APP) -> str:
+    """Say which database `find_database` finds, without anything secret."""
+    url = _external_url(settings, login)
+    if not url:
+        return f"the embedded database in {settings.data_dir or default_data_dir()}"
+    parts = urlsplit(url)
+    return (
+        f"{parts.path.lstrip('/') or DATABASE} on {parts.netloc.rpartition('@')[2] or 'a socket'}"
+    )
+
+
+def _external_url(settings: Settings, login: Login) -> str | None:
+    if login is Login.AUDITOR and settings.auditor_url:
+        return settings.auditor_url
+    return settings.database_url
 
 
 @asynccontextmanager

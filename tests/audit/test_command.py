@@ -15,6 +15,8 @@ from tests.audit.test_tampering import GUARDS_OFF, GUARDS_ON
 from tests.book import Book
 from timebank.audit.invariants import INVARIANTS
 from timebank.audit.reconcile import Report
+from timebank.config import Settings
+from timebank.database import Login, name_database
 from timebank.embedded import Server, running
 
 
@@ -59,6 +61,16 @@ async def run_unread(url: str, *arguments: str, stderr: bool = False) -> tuple[i
     return process.returncode, (said or b"").decode()
 
 
+def test_the_database_is_named_without_its_password() -> None:
+    books = "postgresql://timebank_app:hunter2@db.example:5433/books?sslmode=require"
+    proof = "postgresql:///proof?host=/run/postgresql&password=hunter2"
+    both = Settings(database_url=books, auditor_url=proof, data_dir=Path("/srv/timebank"))
+    assert name_database(both) == "books on db.example:5433"
+    assert name_database(both, Login.AUDITOR) == "proof on a socket"
+    neither = Settings(data_dir=Path("/srv/timebank"))
+    assert name_database(neither, Login.AUDITOR) == "the embedded database in /srv/timebank"
+
+
 async def test_books_that_agree(server: Server, busy_database: tuple[str, Busy]) -> None:
     url = server.dsn(busy_database[0], "timebank_auditor")
     code, printed, said = await run(url, "--json")
@@ -70,6 +82,7 @@ async def test_books_that_agree(server: Server, busy_database: tuple[str, Busy])
     code, printed, _ = await run(url)
     assert code == 0
     assert "✓ The books agree" in printed
+    assert f"Read from {busy_database[0]} on " in printed
     assert all(one.sentence in printed for one in INVARIANTS)
 
 

@@ -17,7 +17,8 @@ from timebank.audit.reconcile import reconcile as reconcile_books
 from timebank.audit.snapshot import open_snapshot
 from timebank.cli.running import drop_what_nobody_reads, err, out, settings_from_environment
 from timebank.cluster import EmbeddedPostgresError
-from timebank.database import Login, open_database
+from timebank.config import Settings
+from timebank.database import Login, name_database, open_database
 from timebank.domain.errors import TimebankError
 
 
@@ -50,11 +51,12 @@ def reconcile(bank_code: str | None, as_json: bool, limit: int) -> None:
         timebank reconcile --json > report.json
     """
     try:
-        report = asyncio.run(_run(bank_code, limit))
+        settings = settings_from_environment()
+        report = asyncio.run(_run(settings, bank_code, limit))
         if as_json:
             click.echo(msgspec.json.encode(report))
         else:
-            _print_report(report)
+            _print_report(report, name_database(settings, Login.AUDITOR))
         code = 0 if report.ok else 1
     except KeyboardInterrupt:
         code = 130
@@ -73,9 +75,8 @@ def _tell_why(error: Exception) -> None:
         err.print_exception()
 
 
-async def _run(bank_code: str | None, limit: int) -> Report:
+async def _run(settings: Settings, bank_code: str | None, limit: int) -> Report:
     with _progress() as on_progress:
-        settings = settings_from_environment()
         async with (
             open_database(settings, Login.AUDITOR) as pool,
             open_snapshot(pool) as connection,
@@ -105,7 +106,7 @@ def _progress() -> Iterator[OnProgress]:
         yield on_progress
 
 
-def _print_report(report: Report) -> None:
+def _print_report(report: Report, database: str) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", width=1)
     table.add_column("No.", justify="right")
@@ -132,6 +133,7 @@ def _print_report(report: Report) -> None:
         else f"[red]✗ {_count(report.found, 'finding')}[/red]"
     )
     out.print(f"\n{verdict}: {read}", soft_wrap=True)
+    out.print(Text(f"Read from {database}."), soft_wrap=True)  # perhaps not the one that was meant
 
 
 def _describe(finding: Finding) -> Text:
